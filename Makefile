@@ -1,0 +1,44 @@
+# Every target does the set-up that it needs; the second time that takes no time.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help setup demo up test test-fast check lint format types imports bench clean
+
+help:  ## What can be made
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+setup:  ## Make .venv with all that demo, tests and benchmarks need
+	@$(PYTHON) deploy/bootstrap.py
+
+demo: setup  ## Publish, serve, route, update and fail over, with real parts; ends with a report
+	@$(BIN)/edgeward demo $(ARGS)
+
+up: setup  ## Start the same network and stay; Ctrl-C stops it
+	@$(BIN)/edgeward up $(ARGS)
+
+test: setup  ## The tests: quick ones, then those with real servers and a real model
+	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q -m system
+
+test-fast: setup  ## Only the quick tests
+	@$(BIN)/python -m pytest -q
+
+check: setup lint types imports  ## Lint, types and import contracts
+
+lint: setup
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+format: setup  ## Format the code
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+types: setup
+	@$(BIN)/mypy
+
+imports: setup
+	@$(BIN)/lint-imports
+
+clean:  ## Remove what setup and up have made
+	rm -rf $(VENV) .edgeward
