@@ -1,0 +1,100 @@
+"""What serving can refuse, in the words of the OpenAI error object."""
+
+from __future__ import annotations
+
+from registry.errors import EdgewardError, InputInvalidError
+
+
+class RequestInvalidError(InputInvalidError):
+    """A request that can never succeed as it is; `param` names the field."""
+
+    code = "request.invalid"
+
+
+class PromptTooLongError(RequestInvalidError):
+    """The prompt, with the answer asked for, does not fit the model's context."""
+
+    code = "context_length_exceeded"
+
+
+class ModelNotHereError(EdgewardError):
+    """This node does not serve the model; another may."""
+
+    code = "model_not_found"
+    http_status = 404
+    retry = "elsewhere"
+
+
+class ModelNotReadyError(EdgewardError):
+    """The model is being fetched or loaded; `retry_after_s` says when to come back."""
+
+    code = "model.not_ready"
+    http_status = 503
+    retry = "elsewhere"
+
+
+class OverloadedError(EdgewardError):
+    """The queue is full; `retry_after_s` is computed from measured service times."""
+
+    code = "node.overloaded"
+    http_status = 429
+    retry = "elsewhere"
+
+
+class DrainingError(EdgewardError):
+    """The node is stopping and takes no new requests."""
+
+    code = "node.draining"
+    http_status = 503
+    retry = "elsewhere"
+
+
+class EngineFailedError(EdgewardError):
+    """The engine's process died or broke while it worked on this request."""
+
+    code = "engine.failed"
+    http_status = 502
+    retry = "elsewhere"
+
+
+class PayloadTooLargeError(RequestInvalidError):
+    """The body is larger than the node accepts, before or after decompression."""
+
+    code = "request.too_large"
+    http_status = 413
+
+
+class EncodingUnsupportedError(RequestInvalidError):
+    """The body's Content-Encoding or Content-Type is not one the node reads."""
+
+    code = "request.unsupported_encoding"
+    http_status = 415
+
+
+class NodeUnreachableError(EdgewardError):
+    """A node accepts no connection, or says nothing for too long."""
+
+    code = "node.unreachable"
+    http_status = 503
+    retry = "elsewhere"
+
+
+class AnswerInvalidError(EdgewardError):
+    """What a node answered cannot be understood."""
+
+    code = "node.answer_invalid"
+    http_status = 502
+    retry = "elsewhere"
+
+
+class StreamBrokenError(EdgewardError):
+    """A stream broke after its first text; `text` is all that had arrived."""
+
+    code = "stream.broken"
+    http_status = 502
+
+    def __init__(
+        self, message: str, *, text: str = "", param: str | None = None, retry_after_s: float | None = None
+    ) -> None:
+        super().__init__(message, param=param, retry_after_s=retry_after_s)
+        self.text = text

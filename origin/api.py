@@ -1,0 +1,166 @@
+"""The messages of the control plane: what nodes report, what they are told, and how clients ask for a node.
+
+Every message travels as msgpack or JSON (`registry.wire`). Times are seconds unless a name says `_ms`.
+Unknown fields are ignored, so that an old origin understands a newer node.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+ModelState = Literal["on_disk", "fetching", "loading", "ready", "failed"]
+NodeState = Literal["up", "suspect", "down", "draining"]
+PlaceSource = Literal["stated", "none"]
+
+NodeId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
+# Bounded, so that no report can poison an answer: msgpack holds 64 bits, JSON knows no infinity.
+Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+Seconds = Annotated[float, Meta(ge=0, le=1e9)]
+
+
+class Place(Struct, frozen=True):
+    """A point on the earth in degrees."""
+
+    lat: Annotated[float, Meta(ge=-90, le=90)]
+    lon: Annotated[float, Meta(ge=-180, le=180)]
+
+
+class ModelReport(Struct, frozen=True, kw_only=True):
+    """One release on a node, as the node measured it.
+
+    Attributes:
+        slots: requests it can answer at once; 0 while not ready.
+        service_s: mean time a request holds a slot; None until measured.
+        prefill_tokens_per_s: prompt tokens read a second; None until measured.
+        load_s: how long making it ready takes (from disk), measured or None.
+    """
+
+    name: str
+    version: str
+    state: ModelState
+    slots: Count = 0
+    busy: Count = 0
+    queued: Count = 0
+    service_s: Seconds | None = None
+    prefill_tokens_per_s: Seconds | None = None
+    load_s: Seconds | None = None
+    fetched_bytes: Count = 0
+    fetch_total_bytes: Count = 0
+    detail: str = ""
+
+
+class NodeReport(Struct, frozen=True, kw_only=True):
+    """A heartbeat: all that a node says of itself, each time.
+
+    Attributes:
+        incarnation: a number larger at every start of the node; an older one is ignored.
+        url: where clients reach the node.
+        follows: patterns (`fnmatch`) of the model names that it wants.
+        channel: the channel it takes releases from.
+    """
+
+    node_id: NodeId
+    incarnation: Count
+    url: str
+    place: Place | None = None
+    label: str = ""
+    draining: bool = False
+    channel: str = "stable"
+    follows: tuple[str, ...] = ("*",)
+    models: tuple[ModelReport, ...] = ()
+    software: str = ""
+
+
+class WantedRelease(Struct, frozen=True):
+    """A release that a node should hold and serve."""
+
+    name: str
+    version: str
+    manifest_sha256: str
+
+
+class Directive(Struct, frozen=True, kw_only=True):
+    """The origin's answer to a heartbeat.
+
+    `wanted` is None when the origin cannot say now (its object store is away): keep what you have.
+    """
+
+    wanted: tuple[WantedRelease, ...] | None
+    heartbeat_s: Seconds
+
+
+class NodeView(Struct, frozen=True, kw_only=True):
+    """A node as the origin sees it; `age_s` is the time since its last report."""
+
+    report: NodeReport
+    state: NodeState
+    age_s: Seconds
+
+
+class NodeList(Struct, frozen=True):
+    """The fleet, by node id."""
+
+    nodes: tuple[NodeView, ...]
+
+
+class RouteQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which nodes should answer this client for this model?
+
+    Attributes:
+        model: `chat`, `chat:canary` or `chat@1.2.0`.
+        place: where the client is, if it says so.
+        exclude: ids of nodes that have just failed this client.
+    """
+
+    model: str
+    place: Place | None = None
+    prompt_tokens: Count = 0
+    limit: Annotated[int, Meta(ge=1, le=16)] = 4
+    exclude: tuple[str, ...] = ()
+
+
+class RankedNode(Struct, frozen=True, kw_only=True):
+    """One candidate; `score_s` is the expected time to first token, the sum of `terms_s`."""
+
+    node_id: str
+    url: str
+    label: str
+    place: Place | None
+    distance_km: float | None
+    rtt_ms: float
+    score_s: float
+    terms_s: dict[str, float]
+    version: str
+
+
+class RouteAnswer(Struct, frozen=True, kw_only=True):
+    """Candidates, best first, good for `ttl_s`; `place_source` says how the client's place was known."""
+
+    model: str
+    nodes: tuple[RankedNode, ...]
+    ttl_s: Seconds
+    place: Place | None
+    place_source: PlaceSource
+
+
+class ReleaseSummary(Struct, frozen=True, kw_only=True):
+    """One release in the catalog."""
+
+    name: str
+    version: str
+    kind: str
+    architecture: str
+    quantization: str
+    total_bytes: Count
+    stored_bytes: Count
+    manifest_sha256: str
+    created_unix_s: Count
+
+
+class CatalogAnswer(Struct, frozen=True, kw_only=True):
+    """Every release, and for each model which version each channel points at."""
+
+    releases: tuple[ReleaseSummary, ...]
+    channels: dict[str, dict[str, str]]

@@ -1,0 +1,48 @@
+"""structlog set up the same way in every process: lines for people on a terminal, JSON otherwise.
+
+Library code only says `log = structlog.get_logger()`; a process calls `configure_logging` once, first thing.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Literal
+
+import structlog
+
+LogFormat = Literal["auto", "console", "json"]
+
+
+def configure_logging(*, service: str, level: str = "info", form: LogFormat = "auto") -> None:
+    """Set the process's log form and level; logs go to standard error.
+
+    Args:
+        service: bound to every line, such as `origin` or `node`.
+        level: `debug`, `info`, `warning` or `error`.
+        form: `auto` is `console` on a terminal and `json` elsewhere.
+    """
+    console = form == "console" or (form == "auto" and sys.stderr.isatty())
+    threshold = logging.getLevelNamesMapping()[level.upper()]
+    last: structlog.types.Processor = (
+        structlog.dev.ConsoleRenderer(pad_event_to=24) if console else structlog.processors.JSONRenderer()
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.StackInfoRenderer(),
+            *([] if console else [structlog.processors.format_exc_info]),
+            last,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(threshold),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(service=service)
+    # What libraries log through the standard library is rare and worth seeing.
+    logging.basicConfig(
+        level=max(threshold, logging.WARNING), stream=sys.stderr, format="%(name)s: %(message)s"
+    )

@@ -1,0 +1,89 @@
+"""How people name a release: `chat`, `chat:canary` or `chat@1.2.0`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from registry.errors import InputInvalidError
+
+DEFAULT_CHANNEL = "stable"
+
+_PART = r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?"
+_NAME = re.compile(rf"{_PART}(?:/{_PART})?")
+_VERSION = re.compile(r"[0-9A-Za-z](?:[0-9A-Za-z.+-]{0,62}[0-9A-Za-z])?")
+_CHANNEL = re.compile(_PART)
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A model's name with a version, or with the channel that points at one.
+
+    Exactly one of `version` and `channel` is set.
+    """
+
+    name: str
+    version: str | None
+    channel: str | None
+
+    def __str__(self) -> str:
+        """The form that `parse_reference` reads."""
+        return f"{self.name}@{self.version}" if self.version else f"{self.name}:{self.channel}"
+
+
+def parse_reference(text: str) -> Reference:
+    """`name`, `name:channel` or `name@version`; a bare name means the channel `stable`.
+
+    Raises:
+        InputInvalidError: the name, version or channel has a form that is not allowed.
+    """
+    name, at, version = text.partition("@")
+    if at:
+        return Reference(check_name(name), check_version(version), None)
+    name, colon, channel = text.partition(":")
+    return Reference(check_name(name), None, check_channel(channel) if colon else DEFAULT_CHANNEL)
+
+
+def check_name(name: str) -> str:
+    """The name itself if it is a model's name: `chat` or `team/chat`.
+
+    Raises:
+        InputInvalidError: anything else, `../` in any form included.
+    """
+    if not _NAME.fullmatch(name) or ".." in name:
+        raise InputInvalidError(
+            f"{name[:80]!r} is not a model name: use lower-case letters, digits, '.', '_' and '-', "
+            "at most 64 characters, with at most one '/' (for example chat or team/chat)",
+            param="name",
+        )
+    return name
+
+
+def check_version(version: str) -> str:
+    """The version itself if it has a version's form, such as `1.2.0` or `2026.11-rc1`.
+
+    Raises:
+        InputInvalidError: anything else.
+    """
+    if not _VERSION.fullmatch(version) or ".." in version:
+        raise InputInvalidError(
+            f"{version[:80]!r} is not a version: use letters, digits, '.', '+' and '-', "
+            "at most 64 characters (for example 1.2.0)",
+            param="version",
+        )
+    return version
+
+
+def check_channel(channel: str) -> str:
+    """The channel itself if it has a channel's form, such as `stable`.
+
+    Raises:
+        InputInvalidError: anything else.
+    """
+    if not _CHANNEL.fullmatch(channel) or ".." in channel:
+        raise InputInvalidError(
+            f"{channel[:80]!r} is not a channel: use lower-case letters, digits, '.', '_' and '-' "
+            "(for example stable)",
+            param="channel",
+        )
+    return channel

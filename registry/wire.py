@@ -1,0 +1,88 @@
+"""Messages to bytes and back, strict: JSON and msgpack, with the path of a bad field in the error.
+
+`msgpack` is the wire, msgspec checks the types of what came in. A message is a `msgspec.Struct`; one that
+should refuse unknown fields says so with `forbid_unknown_fields=True` and gets a message that names the nearest.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from typing import Any, TypeVar
+
+import msgpack
+import msgspec
+
+from registry.errors import InputInvalidError
+
+T = TypeVar("T")
+
+_PATH = re.compile(r" - at `\$(?:\.)?(?P<path>[^`]*)`$")
+_UNKNOWN_FIELD = re.compile(r"Object contains unknown field `(?P<field>[^`]*)`")
+
+
+def to_msgpack(message: Any) -> bytes:
+    """The msgpack bytes of a message."""
+    packed: bytes = msgpack.packb(msgspec.to_builtins(message, builtin_types=(bytes,)))
+    return packed
+
+
+def to_json(message: Any) -> bytes:
+    """The JSON bytes of a message; bytes inside become base64."""
+    return msgspec.json.encode(message)
+
+
+def from_msgpack(data: bytes, kind: type[T]) -> T:
+    """The message that msgpack bytes hold.
+
+    Raises:
+        InputInvalidError: not msgpack, or not of this type; `param` is the path of the bad field.
+    """
+    try:
+        # Nothing inside a message may claim more than the message itself holds.
+        plain = msgpack.unpackb(data, max_buffer_size=len(data), strict_map_key=True)
+    except (msgpack.UnpackException, ValueError) as error:
+        raise InputInvalidError(f"the body is not valid msgpack: {error or type(error).__name__}") from error
+    return convert(plain, kind)
+
+
+def from_json(data: bytes, kind: type[T]) -> T:
+    """The message that JSON bytes hold.
+
+    Raises:
+        InputInvalidError: not JSON, or not of this type; `param` is the path of the bad field.
+    """
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except msgspec.ValidationError as error:
+        raise _refusal(error, kind) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InputInvalidError(f"the body is not valid JSON: {error}") from error
+
+
+def convert(plain: Any, kind: type[T]) -> T:
+    """Plain dicts, lists and scalars as a message.
+
+    Raises:
+        InputInvalidError: not of this type; `param` is the path of the bad field.
+    """
+    try:
+        return msgspec.convert(plain, type=kind)
+    except msgspec.ValidationError as error:
+        raise _refusal(error, kind) from error
+
+
+def _refusal(error: msgspec.ValidationError, kind: type[Any]) -> InputInvalidError:
+    text = str(error)
+    path_match = _PATH.search(text)
+    path = path_match["path"] if path_match else ""
+    text = _PATH.sub("", text)
+    unknown = _UNKNOWN_FIELD.search(text)
+    if unknown is None:
+        return InputInvalidError(f"{path}: {text}" if path else text, param=path or None)
+    field = unknown["field"]
+    message = f"unknown field `{field}`"
+    if not path:  # only the outermost type's names are known here
+        near = difflib.get_close_matches(field, [f.name for f in msgspec.structs.fields(kind)], n=1)
+        message += f"; did you mean `{near[0]}`?" if near else ""
+    return InputInvalidError(message, param=f"{path}.{field}" if path else field)
