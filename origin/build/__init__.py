@@ -1,0 +1,1 @@
+"""Model builds: steps from a source model to a candidate release. Nothing is imported here."""

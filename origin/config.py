@@ -1,0 +1,48 @@
+"""OriginConfig: every setting of an origin, the section `[origin]`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from registry.errors import ConfigError
+
+_MIB = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class OriginConfig:
+    """How an origin listens, how often it looks, and what it accepts.
+
+    Attributes:
+        insecure: allow a host that other machines can reach, with neither keys nor TLS.
+        heartbeat_s: how often nodes are told to report; 2 missed make a node suspect, 3 make it down.
+        catalog_refresh_s: how often releases and channels are read from the object store.
+        route_ttl_s: how long a client may use a ranked list before it asks again.
+        forget_node_after_s: how long a silent node stays listed as down.
+        body_limit_bytes: the largest request body, before and after decompression.
+        blob_read_bytes: the largest single read from the object store, and so the memory a download holds.
+        stop_grace_s: how long running answers may take to finish when the origin is told to stop.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 7700
+    insecure: bool = False
+    heartbeat_s: float = 1.0
+    catalog_refresh_s: float = 2.0
+    route_ttl_s: float = 60.0
+    forget_node_after_s: float = 86_400.0
+    body_limit_bytes: int = 32 * _MIB
+    blob_read_bytes: int = 8 * _MIB
+    stop_grace_s: float = 10.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65_535:
+            raise ConfigError(f"origin.port = {self.port}: a port is a number from 0 (any free one) to 65535")
+        for key in ("heartbeat_s", "catalog_refresh_s", "route_ttl_s", "forget_node_after_s"):
+            if not getattr(self, key) > 0:
+                raise ConfigError(f"origin.{key} = {getattr(self, key)}: must be more than 0")
+        if self.stop_grace_s < 0:
+            raise ConfigError(f"origin.stop_grace_s = {self.stop_grace_s}: must be 0 or more")
+        for key in ("body_limit_bytes", "blob_read_bytes"):
+            if getattr(self, key) < 1024:
+                raise ConfigError(f"origin.{key} = {getattr(self, key)}: must be at least 1024")

@@ -1,0 +1,261 @@
+"""Releases: what the object store holds, as this origin last read it, and the bytes that nodes fetch.
+
+The view is refreshed in the background. While the store is away the last view goes on being served, and
+`problem` says since when and why. Manifests and packs never change, so what was read once stays true.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fnmatch
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+from origin.api import CatalogAnswer, ReleaseSummary, WantedRelease
+from origin.blocking import BlockingCalls
+from registry.catalog import Catalog
+from registry.digest import digest_of
+from registry.errors import (
+    ArtifactError,
+    EdgewardError,
+    ObjectMissingError,
+    ReleaseUnknownError,
+    StoreError,
+    StoreUnavailableError,
+)
+from registry.layout import is_pack_key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from origin.api import NodeReport
+    from registry.digest import Digest
+    from registry.manifest import Manifest
+    from registry.store import ObjectStore
+
+log = structlog.get_logger()
+
+_MANIFESTS_KEPT_BYTES = 64 * 2**20
+_LENGTHS_KEPT_COUNT = 65_536
+_READS_AT_ONCE_COUNT = 8
+_SILENCE_S = 10.0
+
+ReleaseKey = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredManifest:
+    """A manifest as it is stored."""
+
+    data: bytes
+    sha256: Digest
+
+
+class Releases:
+    """The catalog as this origin last read it.
+
+    Attributes:
+        view: the releases and channels; None when they could never be read.
+
+    Args:
+        store: where releases are; its calls block and run in threads.
+        refresh_s: how often to look.
+        now_s: a clock that does not go back.
+    """
+
+    def __init__(self, store: ObjectStore, *, refresh_s: float, now_s: Callable[[], float]) -> None:
+        self._catalog = Catalog(store)
+        self._calls = BlockingCalls(_READS_AT_ONCE_COUNT)
+        self._refresh_s = refresh_s
+        self._now_s = now_s
+        self._read_s: float | None = None
+        self._summaries: dict[ReleaseKey, ReleaseSummary] = {}
+        self._broken: set[ReleaseKey] = set()
+        self._manifests: OrderedDict[ReleaseKey, StoredManifest] = OrderedDict()
+        self._manifests_bytes = 0
+        self._problem = "not read yet"
+        self.view: CatalogAnswer | None = None
+
+    @property
+    def age_s(self) -> float | None:
+        """How old the view is; None when the catalog could never be read."""
+        return None if self._read_s is None else self._now_s() - self._read_s
+
+    @property
+    def problem(self) -> str:
+        """Why the view is not fresh: the last look failed, or takes very long; "" when it is."""
+        age_s = self.age_s
+        if not self._problem and age_s is not None and age_s > max(_SILENCE_S, 5 * self._refresh_s):
+            return f"the object store has not answered for {age_s:.0f} s"
+        return self._problem
+
+    def known(self) -> CatalogAnswer:
+        """The view.
+
+        Raises:
+            StoreUnavailableError: the catalog could never be read.
+        """
+        if self.view is None:
+            raise StoreUnavailableError(
+                f"the origin has not been able to read its object store yet: {self.problem}",
+                retry_after_s=self._refresh_s,
+            )
+        return self.view
+
+    async def keep_fresh(self) -> None:
+        """Refresh for ever; a failure is remembered in `problem` and tried again."""
+        while True:
+            try:
+                await self.refresh()
+            except EdgewardError as error:
+                self._note_problem(error.message)
+            except Exception as error:  # the supervisor of this task: it must outlive any defect
+                log.exception("catalog.refresh_broke")
+                self._note_problem(f"{type(error).__name__}: {error}")
+            await asyncio.sleep(self._refresh_s)
+
+    async def refresh(self) -> None:
+        """Read the catalog now.
+
+        Raises:
+            StoreError: the store is away or refused.
+        """
+        view, self._summaries = await self._calls.run(self._read)
+        if self._problem:
+            log.info("catalog.read", releases_count=len(view.releases), models_count=len(view.channels))
+        self.view, self._read_s, self._problem = view, self._now_s(), ""
+
+    def wanted(self, report: NodeReport) -> tuple[WantedRelease, ...] | None:
+        """What a node should hold, by its patterns and its channel; None when the catalog could never be read."""
+        if self.view is None:
+            return None
+        wanted = []
+        for name, channels in sorted(self.view.channels.items()):
+            version = channels.get(report.channel)
+            summary = self._summaries.get((name, version)) if version is not None else None
+            if summary is not None and any(fnmatch.fnmatchcase(name, pattern) for pattern in report.follows):
+                wanted.append(WantedRelease(name, summary.version, summary.manifest_sha256))
+        return tuple(wanted)
+
+    async def manifest(self, name: str, version: str) -> StoredManifest:
+        """A release's manifest, from memory or the store.
+
+        Raises:
+            ReleaseUnknownError: no such release.
+        """
+        kept = self._manifests.get((name, version))
+        if kept is not None:
+            self._manifests.move_to_end((name, version))
+            return kept
+        try:
+            data, _ = await self._calls.run(self._catalog.manifest, name, version)
+        except ObjectMissingError as error:
+            raise ReleaseUnknownError(f"there is no release {name}@{version}") from error
+        stored = StoredManifest(data, digest_of(data))
+        if (name, version) not in self._manifests:  # another request may have been quicker
+            self._keep((name, version), stored)
+        return stored
+
+    def _read(self) -> tuple[CatalogAnswer, dict[ReleaseKey, ReleaseSummary]]:
+        """The catalog from the store; runs in a thread, one at a time."""
+        keys = {(release.name, release.version) for release in self._catalog.releases()}
+        # Channels are read after the releases, so they may point at one that was published in between.
+        before = self.view.channels if self.view is not None else {}
+        channels = {name: self._channels(name, before.get(name, {})) for name in {name for name, _ in keys}}
+        keys |= {(name, version) for name, pointers in channels.items() for version in pointers.values()}
+        summaries = {key: summary for key in sorted(keys) if (summary := self._summary(key)) is not None}
+        for name, pointers in channels.items():
+            for channel, version in list(pointers.items()):
+                if (name, version) in summaries:
+                    continue
+                # A channel that points at nothing readable leaves nodes on what they have.
+                last = before.get(name, {}).get(channel)
+                if last is not None and (name, last) in summaries:
+                    pointers[channel] = last
+                else:
+                    del pointers[channel]
+        return CatalogAnswer(
+            releases=tuple(summaries.values()), channels=dict(sorted(channels.items()))
+        ), summaries
+
+    def _channels(self, name: str, before: dict[str, str]) -> dict[str, str]:
+        """A model's channels; those of the last look where what is stored now makes no sense."""
+        try:
+            return dict(self._catalog.channels(name))
+        except StoreUnavailableError:
+            raise
+        except StoreError as error:
+            log.warning("channels.found_broken", name=name, problem=error.message)
+            return dict(before)
+
+    def _summary(self, key: ReleaseKey) -> ReleaseSummary | None:
+        known = self._summaries.get(key)
+        if known is not None or key in self._broken:
+            return known
+        try:
+            data, manifest = self._catalog.manifest(*key)
+        except (ArtifactError, ReleaseUnknownError, ObjectMissingError) as error:
+            log.warning("release.found_broken", name=key[0], version=key[1], problem=error.message)
+            if isinstance(error, ArtifactError):  # its bytes never change; a missing one may yet appear
+                self._broken.add(key)
+            return None
+        return _summarized(manifest, digest_of(data))
+
+    def _keep(self, key: ReleaseKey, manifest: StoredManifest) -> None:
+        self._manifests[key] = manifest
+        self._manifests_bytes += len(manifest.data)
+        while len(self._manifests) > 1 and self._manifests_bytes > _MANIFESTS_KEPT_BYTES:
+            _, dropped = self._manifests.popitem(last=False)
+            self._manifests_bytes -= len(dropped.data)
+
+    def _note_problem(self, problem: str) -> None:
+        if problem != self._problem:
+            log.warning("catalog.refresh_failed", problem=problem, age_s=self.age_s)
+        self._problem = problem
+
+
+class Blobs:
+    """Ranges of packs, read from the store in threads, a bounded number of them at once."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+        self._lengths: OrderedDict[str, int] = OrderedDict()
+        self._calls = BlockingCalls(_READS_AT_ONCE_COUNT)
+
+    async def length_bytes(self, key: str) -> int:
+        """A pack's length.
+
+        Raises:
+            ObjectMissingError: no such pack, or the key is not a pack's.
+        """
+        known = self._lengths.get(key)
+        if known is not None:
+            return known
+        info = await self._calls.run(self._store.head, key) if is_pack_key(key) else None
+        if info is None:
+            raise ObjectMissingError(f"there is no pack {key[:200]!r} (packs are named packs/ab/<sha256>)")
+        self._lengths[key] = info.length_bytes
+        if len(self._lengths) > _LENGTHS_KEPT_COUNT:
+            self._lengths.popitem(last=False)
+        return info.length_bytes
+
+    async def read(self, key: str, offset_bytes: int, length_bytes: int) -> bytes:
+        """Exactly that range of a pack."""
+        return await self._calls.run(self._store.get_range, key, offset_bytes, length_bytes)
+
+
+def _summarized(manifest: Manifest, sha256: Digest) -> ReleaseSummary:
+    return ReleaseSummary(
+        name=manifest.name,
+        version=manifest.version,
+        kind=manifest.kind,
+        architecture=manifest.architecture,
+        quantization=manifest.quantization,
+        total_bytes=manifest.total_bytes,
+        stored_bytes=manifest.stored_bytes,
+        manifest_sha256=sha256,
+        created_unix_s=manifest.created_unix_s,
+    )

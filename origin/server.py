@@ -1,0 +1,51 @@
+"""The origin's web application: every URL, on one screen."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from origin.web import blobs, catalog, health, nodes, routes
+from origin.web.answering import answering, mark_with_id
+from origin.web.context import CONTEXT
+
+if TYPE_CHECKING:
+    from origin.web.context import Context
+
+
+def make_app(context: Context) -> web.Application:
+    """The application that answers for these parts; serve it with `make_runner`."""
+    # Bodies are bounded where they are read, each kind by a limit of its own.
+    app = web.Application(middlewares=[answering])
+    app[CONTEXT] = context
+    app.on_response_prepare.append(mark_with_id)
+    app.add_routes(
+        [
+            # Nodes report and are told what to hold.
+            web.post("/v1/nodes/{node_id}/report", nodes.report),
+            web.get("/v1/nodes", nodes.nodes),
+            # Nodes fetch what they should hold.
+            web.get("/v1/catalog", catalog.catalog),
+            web.get("/v1/manifests/{name:.+}/{version}", catalog.manifest),
+            web.get("/v1/blobs/{key:.+}", blobs.blob),  # HEAD too
+            # Clients ask for a node, or are sent to one.
+            web.post("/v1/route", routes.route),
+            web.post("/v1/chat/completions", routes.redirect),
+            web.post("/v1/completions", routes.redirect),
+            web.post("/v1/embeddings", routes.redirect),
+            web.get("/v1/models", catalog.models),
+            web.get("/v1/models/{name:.+}", catalog.model),
+            # Operators look.
+            web.get("/healthz", health.healthz),
+            web.get("/readyz", health.readyz),
+            web.get("/metrics", health.metrics),
+        ]
+    )
+    return app
+
+
+def make_runner(app: web.Application, *, stop_grace_s: float) -> web.AppRunner:
+    """What runs the application; compressed bodies reach it as they came, so that their size is bounded there."""
+    # aiohttp waits this long twice: for answers to end by themselves, then for those it has cancelled.
+    return web.AppRunner(app, access_log=None, auto_decompress=False, shutdown_timeout=stop_grace_s / 2)

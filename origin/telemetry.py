@@ -1,0 +1,44 @@
+"""What an origin counts, in a Prometheus registry of its own."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+_DURATIONS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+
+class Telemetry:
+    """The origin's metrics; the gauges are set when they are read."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self.nodes = Gauge("origin_nodes", "Nodes by state", ["state"], registry=self._registry)
+        self.fleet_isolated = Gauge(
+            "origin_fleet_isolated",
+            "1 while most nodes fell silent together and the last list is kept",
+            registry=self._registry,
+        )
+        self.reports = Counter("origin_reports_total", "Heartbeats taken in", registry=self._registry)
+        self.decisions = Counter(
+            "router_decisions_total", "Routing decisions by reason", ["reason"], registry=self._registry
+        )
+        self.catalog_age = Gauge(
+            "origin_catalog_age_seconds",
+            "Age of the catalog being served; NaN before the first read",
+            registry=self._registry,
+        )
+        self.catalog_stale = Gauge(
+            "origin_catalog_stale", "1 while the last read of the catalog failed", registry=self._registry
+        )
+        self.blob_bytes = Counter("origin_blob_bytes_total", "Bytes of packs sent", registry=self._registry)
+        self.requests = Histogram(
+            "origin_request_duration_seconds",
+            "Time to answer, the body included",
+            ["method", "url", "status"],
+            buckets=_DURATIONS_S,
+            registry=self._registry,
+        )
+
+    def rendered(self) -> bytes:
+        """The metrics in Prometheus' text format."""
+        return generate_latest(self._registry)

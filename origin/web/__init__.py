@@ -1,0 +1,1 @@
+"""The origin's answers over HTTP, one file for each subject; `origin.server` says which URL leads where."""

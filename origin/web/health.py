@@ -1,0 +1,61 @@
+"""Whether the origin lives, whether it can decide, and its counters."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, get_args
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from origin.api import NodeState
+from origin.web.context import context_of
+
+if TYPE_CHECKING:
+    from origin.fleet import FleetView
+
+_STATES: tuple[NodeState, ...] = get_args(NodeState)
+
+
+async def healthz(_request: web.Request) -> web.Response:
+    """GET /healthz: the process answers."""
+    return web.json_response({"status": "ok"})
+
+
+async def readyz(request: web.Request) -> web.Response:
+    """GET /readyz: 503 until the catalog was read once; after that what is stale, with 200, since it is served on."""
+    context = context_of(request)
+    releases = context.releases
+    view = context.fleet.view(context.now_s())
+    ready = releases.view is not None
+    body = {
+        "status": "ready" if ready else "waiting for the object store",
+        "catalog": {
+            "state": "none" if not ready else "stale" if releases.problem else "fresh",
+            "age_s": releases.age_s,
+            "problem": releases.problem,
+            "releases_count": len(releases.view.releases) if releases.view is not None else 0,
+        },
+        "nodes": _counts(view),
+        "fleet_isolated": view.isolated,
+    }
+    return web.json_response(body, status=200 if ready else 503)
+
+
+async def metrics(request: web.Request) -> web.Response:
+    """GET /metrics: Prometheus' text format."""
+    context = context_of(request)
+    telemetry, releases = context.telemetry, context.releases
+    view = context.fleet.view(context.now_s())
+    for state, count in _counts(view).items():
+        telemetry.nodes.labels(state).set(count)
+    telemetry.fleet_isolated.set(view.isolated)
+    telemetry.catalog_age.set(float("nan") if releases.age_s is None else releases.age_s)
+    telemetry.catalog_stale.set(bool(releases.problem))
+    return web.Response(body=telemetry.rendered(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+def _counts(view: FleetView) -> dict[NodeState, int]:
+    """How many nodes are in each state, the empty ones too."""
+    states = Counter(standing.state for standing in view.standings)
+    return {state: states[state] for state in _STATES}

@@ -1,0 +1,153 @@
+"""An origin on a real socket over a store in memory that can be taken away."""
+
+import asyncio
+
+import aiohttp
+import pytest
+
+from origin.client import OriginClient
+from origin.config import OriginConfig
+from origin.fleet import Fleet, FleetRules
+from origin.releases import Blobs, Releases
+from origin.server import make_app, make_runner
+from origin.telemetry import Telemetry
+from origin.web.context import Context
+from registry.catalog import Catalog
+from registry.chunking import Extent
+from registry.digest import digest_of
+from registry.errors import StoreUnavailableError
+from registry.layout import manifest_key, pack_key
+from registry.manifest import Chunk, Manifest, Pack, Piece, ReleaseFile, Variant, encode_manifest
+from registry.packing import PackBuilder, encode_chunk
+from registry.store.memory import MemoryStore
+
+
+class Clock:
+    """Seconds that pass when the test says so."""
+
+    def __init__(self):
+        self.now_s = 1000.0
+
+    def __call__(self):
+        return self.now_s
+
+
+class Store(MemoryStore):
+    """A store that is away while `away` says so, and counts its reads."""
+
+    def __init__(self):
+        super().__init__()
+        self.away = False
+        self.reads = []
+
+    def _reach(self):
+        if self.away:
+            raise StoreUnavailableError("the store at s3.example does not answer", retry_after_s=2.0)
+
+    def get(self, key):
+        self._reach()
+        return super().get(key)
+
+    def get_range(self, key, offset_bytes, length_bytes):
+        self._reach()
+        self.reads.append((offset_bytes, length_bytes))
+        return super().get_range(key, offset_bytes, length_bytes)
+
+    def head(self, key):
+        self._reach()
+        return super().head(key)
+
+    def list(self, prefix):
+        self._reach()
+        return super().list(prefix)
+
+
+def put_release(store, name, version, channel="stable", created_unix_s=1_700_000_000):
+    """A small release, published the way that `registry.publish` leaves it; gives its manifest's bytes."""
+    raw = f"{name} {version} ".encode() * 100
+    stored, builder = encode_chunk(raw), PackBuilder()
+    offset_bytes = builder.add(stored)
+    pack_digest, pack = builder.build()
+    manifest = Manifest(
+        name=name,
+        version=version,
+        created_unix_s=created_unix_s,
+        variants=(
+            Variant(
+                name="default",
+                kind="gguf",
+                architecture="llama",
+                quantization="Q4_K_M",
+                files=(ReleaseFile("model.gguf", len(raw), digest_of(raw)),),
+            ),
+        ),
+        packs=(Pack(pack_digest, len(pack)),),
+        chunks=(Chunk(digest_of(raw), len(raw), 0, offset_bytes, len(stored)),),
+        pieces=(Piece(0, 0, (Extent(0, len(raw)),)),),
+    )
+    data = encode_manifest(manifest)
+    store.put_if_absent(pack_key(pack_digest), pack)
+    store.put_if_absent(manifest_key(name, version), data)
+    if channel:
+        Catalog(store).move_channel(name, channel, version)
+    return data
+
+
+class Origin:
+    """A running origin with its parts in reach."""
+
+    def __init__(self, config, store):
+        self.config, self.store, self.clock = config, store, Clock()
+        self.releases = Releases(store, refresh_s=config.catalog_refresh_s, now_s=self.clock)
+        self.fleet = Fleet(FleetRules(heartbeat_s=config.heartbeat_s))
+        self.telemetry = Telemetry()
+        self.url = ""
+
+    async def start(self):
+        context = Context(
+            self.config, self.fleet, self.releases, Blobs(self.store), self.telemetry, self.clock
+        )
+        self.runner = make_runner(make_app(context), stop_grace_s=0.1)
+        await self.runner.setup()
+        site = aiohttp.web.TCPSite(self.runner, "127.0.0.1", 0)
+        await site.start()
+        self.url = f"http://127.0.0.1:{self.runner.addresses[0][1]}"
+        self.session = aiohttp.ClientSession(self.url)
+        self.client = OriginClient(self.url)
+
+    async def stop(self):
+        await self.client.close()
+        await self.session.close()
+        await self.runner.cleanup()
+
+    async def raw(self, request):
+        """Bytes to a fresh connection; gives all that comes back."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.runner.addresses[0][1])
+        writer.write(request)
+        await writer.drain()
+        answer = await asyncio.wait_for(reader.read(), 10)
+        writer.close()
+        return answer
+
+
+@pytest.fixture
+def publish():
+    return put_release
+
+
+@pytest.fixture
+def store():
+    return Store()
+
+
+@pytest.fixture
+def config():
+    return OriginConfig(blob_read_bytes=4096, body_limit_bytes=64 * 1024)
+
+
+@pytest.fixture
+async def origin(config, store):
+    running = Origin(config, store)
+    await running.start()
+    yield running
+    await running.stop()

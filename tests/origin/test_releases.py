@@ -1,0 +1,129 @@
+"""The cached view of the catalog: what it takes from the store and what it keeps without it."""
+
+import asyncio
+
+import pytest
+
+from origin.api import NodeReport
+from origin.releases import Releases
+from registry.catalog import Catalog
+from registry.errors import ReleaseUnknownError, StoreUnavailableError
+from registry.layout import channels_key, manifest_key
+
+
+@pytest.fixture
+def releases(store):
+    return Releases(store, refresh_s=0.01, now_s=lambda: 0.0)
+
+
+def wanted(releases, channel="stable", follows=("*",)):
+    report = NodeReport(node_id="n", incarnation=1, url="http://n.example", channel=channel, follows=follows)
+    return {w.name: w.version for w in releases.wanted(report)}
+
+
+async def test_a_moved_channel_is_seen_at_the_next_look(releases, store, publish):
+    publish(store, "chat", "1.0")
+    await releases.refresh()
+    assert wanted(releases) == {"chat": "1.0"}
+    publish(store, "chat", "1.1")
+    assert wanted(releases) == {"chat": "1.0"}
+    await releases.refresh()
+    assert wanted(releases) == {"chat": "1.1"}
+
+
+@pytest.mark.parametrize(
+    ("follows", "names"),
+    [
+        (("*",), {"chat", "team/chat", "embed"}),
+        (("chat",), {"chat"}),
+        (("team/*", "em?ed"), {"team/chat", "embed"}),
+        ((), set()),
+    ],
+)
+async def test_a_node_holds_what_its_patterns_match(releases, store, publish, follows, names):
+    for name in ("chat", "team/chat", "embed"):
+        publish(store, name, "1.0")
+    await releases.refresh()
+    assert set(wanted(releases, follows=follows)) == names
+
+
+async def test_known_manifests_are_not_read_again(releases, store, publish):
+    publish(store, "chat", "1.0")
+    await releases.refresh()
+    store.delete(manifest_key("chat", "1.0"))
+    publish(store, "chat", "1.1", channel="")
+    store.put_if_absent(manifest_key("chat", "1.0"), b"other bytes would be noticed")
+    await releases.refresh()
+    assert wanted(releases) == {"chat": "1.0"}
+
+
+async def test_a_broken_manifest_hides_only_itself(releases, store, publish):
+    publish(store, "chat", "1.0")
+    store.put_if_absent(manifest_key("chat", "0.9"), b"EAF1 and then nothing")
+    await releases.refresh()
+    assert [release.version for release in releases.known().releases] == ["1.0"]
+
+
+async def test_a_channel_that_points_at_a_broken_release_leaves_nodes_on_what_they_have(
+    releases, store, publish
+):
+    publish(store, "chat", "1.0")
+    await releases.refresh()
+    store.put_if_absent(manifest_key("chat", "1.1"), b"EAF1 and then nothing")
+    Catalog(store).move_channel("chat", "stable", "1.1")
+    await releases.refresh()
+    assert wanted(releases) == {"chat": "1.0"}
+
+
+async def test_channels_that_cannot_be_read_stay_what_they_were_and_others_move_on(releases, store, publish):
+    publish(store, "chat", "1.0")
+    await releases.refresh()
+    store.delete(channels_key("chat"))
+    store.put_if_absent(channels_key("chat"), b"\xc1")
+    publish(store, "embed", "1.0")
+    await releases.refresh()
+    assert wanted(releases) == {"chat": "1.0", "embed": "1.0"}
+
+
+async def test_without_the_store_the_last_view_stays_and_the_problem_is_told(releases, store, publish):
+    publish(store, "chat", "1.0")
+    refreshing = asyncio.create_task(releases.keep_fresh())
+    try:
+        await _until(lambda: releases.view is not None)
+        assert releases.problem == ""
+        store.away = True
+        await _until(lambda: releases.problem)
+        assert "does not answer" in releases.problem
+        assert wanted(releases) == {"chat": "1.0"}
+        store.away = False
+        await _until(lambda: not releases.problem)
+    finally:
+        refreshing.cancel()
+
+
+async def test_a_defect_does_not_end_the_looking(releases, store, publish):
+    listed = store.list
+    store.list = lambda prefix: 1 / 0
+    refreshing = asyncio.create_task(releases.keep_fresh())
+    try:
+        await _until(lambda: "ZeroDivisionError" in releases.problem)
+        store.list = listed
+        await _until(lambda: releases.view is not None)
+    finally:
+        refreshing.cancel()
+
+
+async def test_before_the_first_look_nothing_is_claimed(releases, store):
+    report = NodeReport(node_id="n", incarnation=1, url="http://n.example")
+    assert releases.wanted(report) is None
+    assert releases.age_s is None
+    with pytest.raises(StoreUnavailableError):
+        releases.known()
+    with pytest.raises(ReleaseUnknownError):
+        await releases.manifest("chat", "1.0")
+
+
+async def _until(condition):
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110  # nothing tells when a look is over
+            await asyncio.sleep(0)

@@ -1,0 +1,217 @@
+"""Ranked lists and redirects over a real socket."""
+
+import json
+
+import msgpack
+import pytest
+import zstandard
+
+from origin.api import ModelReport, NodeReport, Place, RouteQuery
+from origin.errors import ModelUnknownError, NoNodeAvailableError
+from registry.errors import InputInvalidError
+
+PARIS, TOKYO = Place(48.86, 2.35), Place(35.68, 139.65)
+CHAT = {"model": "chat", "messages": [{"role": "user", "content": "hello"}]}
+SENT_ON = ["/v1/chat/completions", "/v1/completions", "/v1/embeddings"]
+
+
+@pytest.fixture
+async def network(origin, store, publish):
+    """Two ready nodes far apart, and the release that they serve."""
+    publish(store, "chat", "1.0")
+    await origin.releases.refresh()
+    ready = ModelReport(name="chat", version="1.0", state="ready", slots=2, service_s=0.5)
+    for node_id, place in (("paris", PARIS), ("tokyo", TOKYO)):
+        report = NodeReport(
+            node_id=node_id,
+            incarnation=1,
+            url=f"http://{node_id}.example:8000/",
+            place=place,
+            models=(ready,),
+        )
+        await origin.client.report(report)
+    return origin
+
+
+async def error_of(reply):
+    error = (await reply.json())["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    return error
+
+
+class TestRoute:
+    async def test_ranked_for_where_the_client_is(self, network):
+        answer = await network.client.route(RouteQuery(model="chat", place=Place(34.7, 135.5)))
+        assert [node.node_id for node in answer.nodes] == ["tokyo", "paris"]
+        assert answer.nodes[0].distance_km == pytest.approx(393, abs=5)
+        assert (answer.ttl_s, answer.place_source, answer.place) == (60.0, "stated", Place(34.7, 135.5))
+
+    async def test_without_a_place_it_says_so(self, network):
+        answer = await network.client.route(RouteQuery(model="chat"))
+        assert (answer.place, answer.place_source) == (None, "none")
+        assert {node.distance_km for node in answer.nodes} == {None}
+
+    @pytest.mark.parametrize(
+        ("url", "headers"),
+        [("/v1/route?place=34.7,135.5", {}), ("/v1/route", {"x-edgeward-place": "34.7,135.5"})],
+    )
+    async def test_the_place_in_the_url_or_a_header_and_json_both_ways(self, network, url, headers):
+        async with network.session.post(url, json={"model": "chat"}, headers=headers) as reply:
+            assert reply.status == 200
+            assert reply.headers["Cache-Control"] == "no-store"
+            assert (await reply.json())["nodes"][0]["node_id"] == "tokyo"
+
+    async def test_excluded_nodes_are_left_out(self, network):
+        answer = await network.client.route(RouteQuery(model="chat", place=TOKYO, exclude=("tokyo",)))
+        assert [node.node_id for node in answer.nodes] == ["paris"]
+        with pytest.raises(NoNodeAvailableError, match="excluded by the client"):
+            await network.client.route(RouteQuery(model="chat", exclude=("tokyo", "paris")))
+
+    async def test_an_unknown_model_is_404(self, network):
+        with pytest.raises(ModelUnknownError, match=r"did you mean chat\?") as caught:
+            await network.client.route(RouteQuery(model="chatt"))
+        assert caught.value.param == "model"
+
+    async def test_nobody_ready_is_503_with_when_to_come_back(self, network):
+        network.clock.now_s += 60
+        async with network.session.post("/v1/route", json={"model": "chat"}) as reply:
+            assert reply.status == 503
+            assert (reply.headers["Retry-After"], reply.headers["retry-after-ms"]) == ("2", "2000")
+            error = await error_of(reply)
+        assert (error["code"], error["type"]) == ("node.none_available", "server_error")
+        assert "paris is down; tokyo is down" in error["message"]
+        with pytest.raises(NoNodeAvailableError) as caught:
+            await network.client.route(RouteQuery(model="chat"))
+        assert caught.value.retry_after_s == 2.0
+
+    @pytest.mark.parametrize(
+        ("body", "param", "words"),
+        [
+            ({"model": "chat", "plase": None}, "plase", "did you mean `place`?"),
+            ({"model": "../x"}, "model", "not a model name"),
+            ({"model": 3}, "model", "str"),
+            ({}, None, "model"),
+            ([], None, "object"),
+            ({"model": "chat", "limit": 0}, "limit", "1"),
+            ({"model": "chat", "place": {"lat": 100, "lon": 0}}, "place.lat", "90"),
+        ],
+    )
+    async def test_a_query_that_is_wrong_names_its_field(self, network, body, param, words):
+        async with network.session.post("/v1/route", json=body) as reply:
+            error = await error_of(reply)
+        assert (reply.status, error["param"]) == (400, param)
+        assert words in error["message"]
+
+    async def test_requests_sent_to_a_node_count_until_its_next_heartbeat(self, network):
+        for _ in range(2):
+            await network.client.route(RouteQuery(model="chat", place=TOKYO))
+        answer = await network.client.route(RouteQuery(model="chat", place=TOKYO))
+        terms = {node.node_id: node.terms_s for node in answer.nodes}
+        assert terms["tokyo"]["queue"] == pytest.approx(0.25)
+        assert terms["paris"]["queue"] == 0
+
+
+class TestRedirect:
+    @pytest.mark.parametrize("path", SENT_ON)
+    async def test_307_to_the_nearest_with_path_and_query(self, network, path):
+        async with network.session.post(
+            f"{path}?place=34.7,135.5&x=a%20b", json=CHAT, allow_redirects=False
+        ) as reply:
+            assert reply.status == 307
+            assert reply.headers["Location"] == f"http://tokyo.example:8000{path}?place=34.7,135.5&x=a%20b"
+            assert reply.headers["Cache-Control"] == "no-store"
+            assert reply.headers["x-edgeward-node"] == "tokyo"
+            assert float(reply.headers["x-edgeward-rtt-ms"]) == pytest.approx(30.6, abs=0.5)
+            assert reply.headers["x-request-id"]
+
+    async def test_without_a_place_no_round_trip_is_claimed(self, network):
+        async with network.session.post(SENT_ON[0], json=CHAT, allow_redirects=False) as reply:
+            assert reply.status == 307
+            assert "x-edgeward-rtt-ms" not in reply.headers
+
+    @pytest.mark.parametrize("packed", [False, True])
+    @pytest.mark.parametrize("squeezed", [False, True])
+    async def test_json_and_msgpack_plain_and_zstd(self, network, packed, squeezed):
+        body = msgpack.packb(CHAT) if packed else json.dumps(CHAT).encode()
+        headers = {"Content-Type": "application/msgpack" if packed else "application/json; charset=utf-8"}
+        if squeezed:
+            body = zstandard.compress(body)
+            headers["Content-Encoding"] = "zstd"
+        async with network.session.post(
+            SENT_ON[0], data=body, headers=headers, allow_redirects=False
+        ) as reply:
+            assert reply.status == 307
+
+    async def test_a_session_of_odd_bytes_is_only_bytes(self, network):
+        body = b'{"model":"chat"}'
+        answer = await network.raw(
+            b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\nx-edgeward-session: \xff\xfe\r\n"
+            b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+        )
+        assert answer.startswith(b"HTTP/1.1 307 ")
+
+    @pytest.mark.parametrize(
+        ("body", "headers", "status", "words"),
+        [
+            (b"", {}, 400, "empty"),
+            (b"{", {}, 400, "not valid JSON"),
+            (b"[" * 20_000, {}, 400, ""),
+            (b"\xff\xfe", {}, 400, ""),
+            (b"{}", {}, 400, "model"),
+            (b'{"model": null}', {}, 400, "model"),
+            (b'{"model": "nope"}', {}, 404, "no model nope"),
+            (b"\xc1", {"Content-Type": "application/msgpack"}, 400, "msgpack"),
+            (b'{"model": "chat"}', {"Content-Type": "text/plain"}, 415, "text/plain"),
+            (b'{"model": "chat"}', {"Content-Encoding": "gzip"}, 415, "gzip"),
+            (b'{"model": "chat"}', {"Content-Encoding": "zstd"}, 400, "zstd"),
+            (zstandard.compress(b'{"model": "chat"}')[:-9], {"Content-Encoding": "zstd"}, 400, ""),
+            (zstandard.compress(b" " * 10**7), {"Content-Encoding": "zstd"}, 413, "65536 bytes"),
+            (b" " * 70_000, {}, 413, "65536 bytes"),
+            (b'{"model": "chat"}', {"x-edgeward-place": "Paris"}, 400, "LAT,LON"),
+        ],
+    )
+    async def test_what_cannot_be_sent_on_is_refused(self, network, body, headers, status, words):
+        headers = {"Content-Type": "application/json"} | headers
+        async with network.session.post(
+            SENT_ON[0], data=body, headers=headers, allow_redirects=False
+        ) as reply:
+            error = await error_of(reply)
+        assert reply.status == status
+        assert words in error["message"]
+
+    async def test_a_body_without_length_is_bounded_too(self, network):
+        async def endless():
+            while True:
+                yield b" " * 10_000
+
+        async with network.session.post(
+            SENT_ON[0], data=endless(), headers={"Content-Type": "application/json"}, allow_redirects=False
+        ) as reply:
+            assert reply.status == 413
+
+
+async def test_with_the_store_gone_requests_are_still_routed(network, store):
+    store.away = True
+    with pytest.raises(Exception, match="does not answer"):
+        await network.releases.refresh()
+    answer = await network.client.route(RouteQuery(model="chat", place=PARIS))
+    assert answer.nodes[0].node_id == "paris"
+    with pytest.raises(ModelUnknownError):
+        await network.client.route(RouteQuery(model="nope"))
+
+
+async def test_before_any_catalog_an_unknown_model_is_not_called_unknown(origin):
+    with pytest.raises(NoNodeAvailableError, match="cannot read the catalog"):
+        await origin.client.route(RouteQuery(model="chat"))
+
+
+async def test_decisions_are_counted_by_reason(network):
+    await network.client.route(RouteQuery(model="chat", place=PARIS))
+    await network.client.route(RouteQuery(model="chat"))
+    for model in ("nope", "../nope"):
+        with pytest.raises((ModelUnknownError, InputInvalidError)):
+            await network.client.route(RouteQuery(model=model))
+    async with network.session.get("/metrics") as reply:
+        text = await reply.text()
+    for reason in ("nearest", "no_place", "model_unknown"):
+        assert f'router_decisions_total{{reason="{reason}"}} 1.0' in text
