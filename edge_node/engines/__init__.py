@@ -2,7 +2,8 @@
 
 An engine runs in a child process of its own (`worker`), one for each resident release, because a runtime may abort
 the whole process on bad input and that must never take the node down. Front and child speak msgpack messages,
-each a tagged map, over a socket pair (`channel`). `process` is the front's side; `llama` and `onnx` are the two runtimes.
+each a tagged map, over a socket pair (`channel`). `process` is the front's side; `llama` and `onnx` are the
+two runtimes.
 
 A generation: `Generate` → `Started` → `Delta`* → `Finished`. An embedding: `Embed` → `Embedded`.
 Either may end in `Refused` (this request is at fault) instead. The death of the child ends all of its requests

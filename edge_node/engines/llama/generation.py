@@ -1,0 +1,118 @@
+"""One answer in work: its tokens, its limit, its text, and what is said about it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from edge_node.engines import Delta, Event, Finished, Started
+from edge_node.engines.text_assembly import TextAssembler
+from edge_node.errors import PromptTooLongError, RequestInvalidError
+
+if TYPE_CHECKING:
+    from edge_node.engines import FinishReason, Generate
+    from edge_node.engines.llama.slots import Slot
+
+
+def answer_limit_tokens(prompt_tokens: int, max_tokens: int | None, *, context_tokens: int) -> int:
+    """The most tokens that the answer may have.
+
+    Raises:
+        PromptTooLongError: prompt and answer do not fit the context.
+        RequestInvalidError: an empty prompt, or no room asked for an answer.
+    """
+    if prompt_tokens == 0:
+        raise RequestInvalidError("the prompt is empty", param="prompt")
+    if max_tokens is not None and max_tokens < 1:
+        raise RequestInvalidError("at least one token must be asked for", param="max_tokens")
+    if prompt_tokens + 1 > context_tokens:
+        raise PromptTooLongError(
+            f"the prompt has {prompt_tokens} tokens, the model's context holds {context_tokens} with the answer"
+        )
+    if max_tokens is not None and prompt_tokens + max_tokens > context_tokens:
+        raise PromptTooLongError(
+            f"the prompt has {prompt_tokens} tokens and {max_tokens} are asked for the answer, "
+            f"the model's context holds {context_tokens} in all",
+            param="max_tokens",
+        )
+    return context_tokens - prompt_tokens if max_tokens is None else max_tokens
+
+
+class Chooser(Protocol):
+    """What picks this answer's tokens (`sampler.Sampler`)."""
+
+    def choose(self, context: Any, row: int) -> int:
+        """The next token."""
+
+    def free(self) -> None:
+        """Give native memory back."""
+
+
+class Generation:
+    """From an accepted request to its last token.
+
+    Attributes:
+        tokens: the prompt, then the answer.
+        slot: where it is at work; None while it waits.
+    """
+
+    def __init__(
+        self, request: Generate, prompt: list[int], *, limit_tokens: int, sampler: Chooser, now_s: float
+    ) -> None:
+        self.request_id = request.request_id
+        self.tokens = prompt
+        self.sampler = sampler
+        self.slot: Slot | None = None
+        self._prompt_tokens = len(prompt)
+        self._limit_tokens = limit_tokens
+        self._text = TextAssembler(request.sampling.stop)
+        self._submitted_s = now_s
+        self._admitted_s: float | None = None
+        self._prefilled_s: float | None = None
+        self._cached_tokens = 0
+        self._unsaid_tokens = 0
+
+    def admit(self, slot: Slot, *, now_s: float) -> None:
+        """Go to work in a slot whose `cached` tokens are a prefix of ours; also once more, after a preemption."""
+        self.slot = slot
+        if self._admitted_s is None:
+            self._admitted_s = now_s
+            self._cached_tokens = len(slot.cached)
+
+    def advance(self, token: int, piece: bytes, *, ends: bool, now_s: float) -> tuple[list[Event], bool]:
+        """Take the next token; what to say, and whether that was the last one."""
+        said: list[Event] = []
+        if self._prefilled_s is None:
+            self._prefilled_s = now_s
+            said.append(self._started(now_s))
+        self.tokens.append(token)
+        self._unsaid_tokens += 1
+        text = "" if ends else self._text.push(piece)
+        over = len(self.tokens) - self._prompt_tokens >= self._limit_tokens
+        last = ends or self._text.stopped or over
+        if last:
+            text += self._text.finish()
+        if text:
+            said.append(Delta(self.request_id, text, self._unsaid_tokens))
+            self._unsaid_tokens = 0
+        if last:
+            said.append(self.finished("stop" if ends or self._text.stopped else "length", now_s=now_s))
+        return said, last
+
+    def finished(self, reason: FinishReason, *, now_s: float) -> Finished:
+        """The end, at this moment."""
+        return Finished(
+            request_id=self.request_id,
+            reason=reason,
+            completion_tokens=len(self.tokens) - self._prompt_tokens,
+            decode_s=0.0 if self._prefilled_s is None else now_s - self._prefilled_s,
+        )
+
+    def _started(self, now_s: float) -> Started:
+        admitted_s = now_s if self._admitted_s is None else self._admitted_s
+        return Started(
+            request_id=self.request_id,
+            prompt_tokens=self._prompt_tokens,
+            cached_tokens=self._cached_tokens,
+            queue_s=admitted_s - self._submitted_s,
+            prefill_s=now_s - admitted_s,
+        )

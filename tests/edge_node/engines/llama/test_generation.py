@@ -1,0 +1,69 @@
+"""Limits of an answer, and what is said while it grows."""
+
+import pytest
+
+from edge_node.engines import Delta, Finished, Generate, Sampling, Started
+from edge_node.engines.llama.generation import Generation, answer_limit_tokens
+from edge_node.engines.llama.slots import Slot
+from edge_node.errors import PromptTooLongError, RequestInvalidError
+
+
+def test_an_answer_fits_the_context_exactly_or_is_refused():
+    assert answer_limit_tokens(90, 10, context_tokens=100) == 10
+    assert answer_limit_tokens(99, None, context_tokens=100) == 1
+    with pytest.raises(PromptTooLongError, match=r"90 tokens and 11 .* 100") as caught:
+        answer_limit_tokens(90, 11, context_tokens=100)
+    assert caught.value.param == "max_tokens"
+    with pytest.raises(PromptTooLongError, match="100 tokens, the model's context holds 100"):
+        answer_limit_tokens(100, None, context_tokens=100)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "answer", "param"), [(0, None, "prompt"), (5, 0, "max_tokens"), (5, -1, "max_tokens")]
+)
+def test_nothing_to_do_is_refused(prompt, answer, param):
+    with pytest.raises(RequestInvalidError) as caught:
+        answer_limit_tokens(prompt, answer, context_tokens=100)
+    assert caught.value.param == param
+
+
+def generation(limit_tokens=3, stop=()):
+    request = Generate(request_id="r", text="x", sampling=Sampling(stop=stop))
+    made = Generation(request, [1, 2, 3], limit_tokens=limit_tokens, sampler=None, now_s=10.0)
+    made.admit(Slot(0, cached=[1, 2]), now_s=10.5)
+    return made
+
+
+def test_started_once_then_text_then_the_end():
+    made = generation()
+    said, last = made.advance(7, "€".encode()[:1], ends=False, now_s=11.0)
+    assert said == [Started(request_id="r", prompt_tokens=3, cached_tokens=2, queue_s=0.5, prefill_s=0.5)]
+    assert not last
+    made.admit(Slot(1), now_s=11.5)  # put off and back: no second start
+    said, last = made.advance(8, "€".encode()[1:], ends=False, now_s=12.0)
+    assert (said, last) == ([Delta("r", "€", 2)], False)
+    said, last = made.advance(9, b"x", ends=False, now_s=13.0)
+    assert said == [
+        Delta("r", "x", 1),
+        Finished(request_id="r", reason="length", completion_tokens=3, decode_s=2.0),
+    ]
+    assert last
+
+
+def test_the_models_own_end_releases_held_text():
+    made = generation(stop=("END",))
+    made.advance(7, b"EN", ends=False, now_s=11.0)
+    said, last = made.advance(0, b"ignored", ends=True, now_s=11.0)
+    assert said == [
+        Delta("r", "EN", 2),
+        Finished(request_id="r", reason="stop", completion_tokens=2, decode_s=0.0),
+    ]
+    assert last
+
+
+def test_a_stop_string_ends_the_answer_without_it():
+    made = generation(limit_tokens=9, stop=("END",))
+    said, last = made.advance(7, b"the END!", ends=False, now_s=11.0)
+    assert [event.text for event in said if isinstance(event, Delta)] == ["the "]
+    assert last
+    assert said[-1].reason == "stop"

@@ -1,0 +1,58 @@
+"""Both ends of a real socket pair."""
+
+import asyncio
+import socket
+
+import pytest
+
+from edge_node.engines import Cancel, Delta, Generate
+from edge_node.engines.channel import ChildChannel, FrontChannel
+from edge_node.engines.framing import FrameInvalidError
+
+
+@pytest.fixture
+def ends():
+    ours, theirs = socket.socketpair()
+    yield ours, theirs
+    ours.close()
+    theirs.close()
+
+
+async def test_a_conversation(ends):
+    front, child = await FrontChannel.over(ends[0]), ChildChannel(ends[1])
+    front.send(Generate(request_id="a", text="x" * 300_000))
+    front.send(Cancel("a"))
+    heard = []
+    while len(heard) < 2:
+        heard += await asyncio.to_thread(child.receive, wait=True)
+    assert [type(command) for command in heard] == [Generate, Cancel]
+    assert child.receive(wait=False) == []
+    child.send([Delta("a", "one", 1), Delta("a", "two", 1)])
+    events = front.events()
+    assert [await anext(events), await anext(events)] == [Delta("a", "one", 1), Delta("a", "two", 1)]
+    ends[1].close()
+    with pytest.raises(StopAsyncIteration):
+        await anext(events)
+    front.close()
+
+
+async def test_the_child_hears_that_the_front_is_gone(ends):
+    child = ChildChannel(ends[1])
+    ends[0].close()
+    assert child.receive(wait=True) is None
+    assert child.receive(wait=False) is None
+
+
+async def test_the_front_does_not_believe_garbage(ends):
+    front = await FrontChannel.over(ends[0])
+    ends[1].sendall(b"GGML_ASSERT failed")
+    with pytest.raises(FrameInvalidError):
+        await anext(front.events())
+    front.close()
+
+
+async def test_commands_to_a_closed_channel_go_nowhere(ends):
+    front = await FrontChannel.over(ends[0])
+    front.close()
+    front.send(Cancel("a"))
+    assert await asyncio.to_thread(ChildChannel(ends[1]).receive, wait=True) is None

@@ -1,0 +1,71 @@
+"""Tokenizers and their limits, from small real files."""
+
+import json
+
+import pytest
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+
+from edge_node.engines import EngineSpec
+from edge_node.engines.onnx import onnx_path
+from edge_node.engines.text_encoding import open_text_setup
+from edge_node.errors import EngineFailedError, PromptTooLongError
+
+
+def spec_of(*files, context_tokens=0):
+    return EngineSpec(
+        kind="onnx", name="m", version="1", model_dir="/m", files=files, context_tokens=context_tokens
+    )
+
+
+@pytest.fixture
+def folder(tmp_path):
+    tokenizer = Tokenizer(WordLevel({"[UNK]": 0, "one": 1, "two": 2}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = Whitespace()
+    # As published tokenizers often are: cutting and padding switched on.
+    tokenizer.enable_truncation(2)
+    tokenizer.enable_padding(length=8)
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    return tmp_path
+
+
+def write(folder, name, **content):
+    path = folder / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(content))
+
+
+def test_inputs_are_neither_cut_nor_padded(folder):
+    setup = open_text_setup(folder, spec_of())
+    assert setup.encoder.encode(["one two one", "two"]) == [[1, 2, 1], [2]]
+    assert (setup.encoder.limit_tokens, setup.pooling) == (512, "mean")
+
+
+def test_the_smallest_limit_that_is_known_counts(folder):
+    write(folder, "tokenizer_config.json", model_max_length=1e30, other="ignored")
+    assert open_text_setup(folder, spec_of()).encoder.limit_tokens == 512
+    write(folder, "config.json", max_position_embeddings=64)
+    assert open_text_setup(folder, spec_of()).encoder.limit_tokens == 64
+    encoder = open_text_setup(folder, spec_of(context_tokens=3)).encoder
+    with pytest.raises(
+        PromptTooLongError, match=r"input\[1\] has 4 tokens, the model reads at most 3"
+    ) as caught:
+        encoder.encode(["one two one", "one two one two"])
+    assert caught.value.param == "input[1]"
+
+
+def test_pooling_is_the_one_that_was_published_or_refused(folder):
+    write(folder, "1_Pooling/config.json", pooling_mode_cls_token=True, pooling_mode_mean_tokens=False)
+    assert open_text_setup(folder, spec_of()).pooling == "first"
+    write(folder, "1_Pooling/config.json", pooling_mode_max_tokens=True)
+    with pytest.raises(EngineFailedError, match="pooling"):
+        open_text_setup(folder, spec_of())
+
+
+def test_which_onnx_file():
+    assert onnx_path(spec_of("a/encoder.onnx", "tokenizer.json")).name == "encoder.onnx"
+    assert onnx_path(spec_of("onnx/model.onnx", "onnx/model_int8.onnx")).as_posix() == "/m/onnx/model.onnx"
+    for files in ((), ("a.onnx", "b.onnx")):
+        with pytest.raises(EngineFailedError, match=f"{len(files)} .onnx files"):
+            onnx_path(spec_of(*files))
