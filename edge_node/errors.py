@@ -98,3 +98,11 @@ class StreamBrokenError(EdgewardError):
     ) -> None:
         super().__init__(message, param=param, retry_after_s=retry_after_s)
         self.text = text
+
+
+class BodyTimeoutError(RequestInvalidError):
+    """The body does not arrive; the client may try again on a better connection."""
+
+    code = "request.timeout"
+    http_status = 408
+    retry = "later"

@@ -25,7 +25,10 @@ def configure_logging(*, service: str, level: str = "info", form: LogFormat = "a
     console = form == "console" or (form == "auto" and sys.stderr.isatty())
     threshold = logging.getLevelNamesMapping()[level.upper()]
     last: structlog.types.Processor = (
-        structlog.dev.ConsoleRenderer(pad_event_to=24) if console else structlog.processors.JSONRenderer()
+        # structlog's own choice shows the values of local variables, and those may be prompts.
+        structlog.dev.ConsoleRenderer(pad_event_to=24, exception_formatter=structlog.dev.plain_traceback)
+        if console
+        else structlog.processors.JSONRenderer()
     )
     structlog.configure(
         processors=[

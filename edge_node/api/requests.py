@@ -1,0 +1,125 @@
+"""What a client may ask: chat, completion and embedding requests as OpenAI defines them.
+
+Every field that OpenAI's own client can send is declared here, so that an unknown one is a mistake and is
+refused with its path. A field is supported (typed), ignored because it changes no answer (`Ignored`), or
+refused unless null or neutral (`Unsupported`; `refusals` says which values are neutral). Nothing is dropped
+silently.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct
+
+Ignored = Any
+Unsupported = Any
+
+Penalty = Annotated[float, Meta(ge=-2, le=2)]
+ModelName = Annotated[str, Meta(min_length=1, max_length=256)]
+TokenCount = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+TokenId = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+Seed = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+
+
+class StreamOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a stream is told; `include_usage` adds a last chunk with the token counts."""
+
+    include_usage: bool | None = None
+    include_obfuscation: Unsupported = None
+
+
+class ContentPart(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A piece of a message's content; only text is read."""
+
+    type: str
+    text: str | None = None
+    cache_control: Ignored = None
+    prompt_cache_breakpoint: Ignored = None
+    image_url: Unsupported = None
+    input_audio: Unsupported = None
+    file: Unsupported = None
+    refusal: Unsupported = None
+
+
+class Message(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One turn of a chat, as sent."""
+
+    role: str
+    content: str | list[ContentPart] | None = None
+    name: str | None = None
+    cache_control: Ignored = None
+    annotations: Ignored = None
+    refusal: Unsupported = None
+    audio: Unsupported = None
+    function_call: Unsupported = None
+    tool_calls: Unsupported = None
+    tool_call_id: Unsupported = None
+
+
+class GenerationRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What chat and completion requests share; `top_k` and `min_p` are extensions. None takes the default."""
+
+    model: ModelName
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    max_tokens: TokenCount | None = None
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Meta(gt=0, le=1)] | None = None
+    top_k: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
+    min_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    seed: Seed | None = None
+    frequency_penalty: Penalty | None = None
+    presence_penalty: Penalty | None = None
+    logit_bias: dict[str, Annotated[float, Meta(ge=-100, le=100)]] | None = None
+    stop: str | list[str] | None = None
+    user: Ignored = None
+    n: Unsupported = None
+    logprobs: Unsupported = None
+
+
+class ChatRequest(GenerationRequest, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`POST /v1/chat/completions`."""
+
+    messages: Annotated[list[Message], Meta(min_length=1)]
+    max_completion_tokens: TokenCount | None = None
+    metadata: Ignored = None
+    store: Ignored = None
+    service_tier: Ignored = None
+    safety_identifier: Ignored = None
+    prompt_cache_key: Ignored = None
+    prompt_cache_options: Ignored = None
+    prompt_cache_retention: Ignored = None
+    parallel_tool_calls: Ignored = None
+    tools: Unsupported = None
+    tool_choice: Unsupported = None
+    functions: Unsupported = None
+    function_call: Unsupported = None
+    response_format: Unsupported = None
+    top_logprobs: Unsupported = None
+    audio: Unsupported = None
+    modalities: Unsupported = None
+    moderation: Unsupported = None
+    prediction: Unsupported = None
+    reasoning_effort: Unsupported = None
+    verbosity: Unsupported = None
+    web_search_options: Unsupported = None
+
+
+class CompletionRequest(GenerationRequest, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`POST /v1/completions`; a prompt of token ids is in the model's own vocabulary."""
+
+    prompt: str | list[str | TokenId | list[TokenId]]
+    best_of: Unsupported = None
+    echo: Unsupported = None
+    suffix: Unsupported = None
+
+
+class EmbeddingsRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`POST /v1/embeddings`; token ids are told apart here only to be refused with advice."""
+
+    model: ModelName
+    input: str | list[str | int | list[int]]
+    encoding_format: Literal["float", "base64"] | None = None
+    dimensions: Annotated[int, Meta(ge=1)] | None = None
+    user: Ignored = None

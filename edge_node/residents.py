@@ -1,0 +1,83 @@
+"""The seam between the node's front and its engines: what is ready, and how a request borrows it.
+
+`edge_node.runner.Runner` implements `Residents`; `answer` and `web` know nothing else of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from contextlib import AbstractAsyncContextManager
+
+    from edge_node.engines import Delta, Embed, Embedded, Finished, Generate, Ready, Started
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadyModel:
+    """One release that answers now.
+
+    Attributes:
+        abilities: of `chat`, `completion`, `embedding`.
+        slots: requests that its engine works on at once.
+        created_unix_s: when the release was published.
+    """
+
+    name: str
+    version: str
+    abilities: tuple[str, ...]
+    slots: int
+    context_tokens: int
+    created_unix_s: int
+
+
+class Lease(Protocol):
+    """One request's hold on one resident release: it stays loaded until the lease is left."""
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+
+    @property
+    def version(self) -> str:
+        """The release's version."""
+
+    @property
+    def ready(self) -> Ready:
+        """What the engine said when it had loaded the release."""
+
+    def generate(self, command: Generate) -> AsyncIterator[Started | Delta | Finished]:
+        """Generate; closing the iterator early cancels the engine's work, also before `Started`.
+
+        Raises:
+            RequestInvalidError: the engine refuses this request.
+            PromptTooLongError: the prompt does not fit the context.
+            EngineFailedError: the engine's process died.
+        """
+
+    async def embed(self, command: Embed) -> Embedded:
+        """Embed each input; cancelling the call cancels the engine's work.
+
+        Raises:
+            RequestInvalidError: the engine refuses this request.
+            PromptTooLongError: an input does not fit the context.
+            EngineFailedError: the engine's process died.
+        """
+
+
+class Residents(Protocol):
+    """All releases that this node holds ready."""
+
+    def lease(self, model: str) -> AbstractAsyncContextManager[Lease]:
+        """Hold the release that `model` (`chat`, `chat:channel` or `chat@version`) means now.
+
+        Raises, on entering:
+            ModelNotHereError: this node does not serve it.
+            ModelNotReadyError: it is being fetched or loaded.
+            DrainingError: the node is stopping.
+        """
+
+    def ready_models(self) -> tuple[ReadyModel, ...]:
+        """The releases that answer now, newest version of each name last."""

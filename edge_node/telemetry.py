@@ -1,0 +1,131 @@
+"""Counters and histograms of one node, and their page in the Prometheus text format.
+
+Each node has a registry of its own, so that several nodes in one process do not mix. The `model` label takes
+only names of releases that were resident (anything else is `unknown`), so a client cannot make series.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+)
+
+UNKNOWN_MODEL = "unknown"
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+
+# gen_ai.server.time_to_first_token of the OpenTelemetry semantic conventions for generative AI.
+_FIRST_TOKEN_BUCKETS_S = (
+    *(0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08),
+    *(0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0),
+)
+# gen_ai.server.request.duration of the same.
+_DURATION_BUCKETS_S = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
+
+
+class Metrics:
+    """All that a node counts."""
+
+    def __init__(self, *, node_id: str, software: str) -> None:
+        self._registry = CollectorRegistry()
+        build = Gauge(
+            "edge_build_info", "The node and its software.", ["node", "software"], registry=self._registry
+        )
+        build.labels(node_id, software).set(1)
+        self._requests = Counter(
+            "edge_requests", "Requests answered.", ["route", "model", "code"], registry=self._registry
+        )
+        self._running = self._gauge("edge_requests_running", "Requests at work in an engine.", ["model"])
+        self._waiting = self._gauge(
+            "edge_requests_waiting", "Requests waiting for an engine's slot.", ["model"]
+        )
+        self._duration = self._histogram(
+            "edge_request_duration_seconds",
+            "From the request's arrival to its end.",
+            _DURATION_BUCKETS_S,
+            ["route"],
+        )
+        self._first_token = self._histogram(
+            "edge_time_to_first_token_seconds",
+            "From arrival to the first token.",
+            _FIRST_TOKEN_BUCKETS_S,
+            ["model"],
+        )
+        self._queue_wait = self._histogram(
+            "edge_queue_wait_seconds", "Waiting for an engine's slot.", _FIRST_TOKEN_BUCKETS_S, ["model"]
+        )
+        self._tokens = Counter(
+            "edge_tokens", "Tokens read and written.", ["direction"], registry=self._registry
+        )
+        self._payload = Counter(
+            "edge_payload_bytes", "Bodies that travelled in zstd: their size before and after.", ["stage"],
+            registry=self._registry,
+        )  # fmt: skip
+        self._pull = Counter(
+            "edge_artifact_pull_bytes", "Model bytes fetched.", ["source"], registry=self._registry
+        )
+        self._model_load = self._gauge("edge_model_load_seconds", "Time the newest load took.", ["model"])
+        self._origin_up = self._gauge("edge_origin_up", "1 while the origin answers.", [])
+        self._drain = self._gauge("edge_drain_state", "1 while the node takes no new requests.", [])
+
+    def request_answered(self, *, route: str, model: str, code: int, duration_s: float) -> None:
+        """Count a request that has ended."""
+        self._requests.labels(route, model, str(code)).inc()
+        self._duration.labels(route).observe(duration_s)
+
+    def prompt_started(self, *, model: str, queue_s: float) -> None:
+        """Note how long a request waited for a slot."""
+        self._queue_wait.labels(model).observe(queue_s)
+
+    def first_token(self, *, model: str, after_s: float) -> None:
+        """Note a time to first token."""
+        self._first_token.labels(model).observe(after_s)
+
+    def tokens(self, *, prompt_count: int, completion_count: int) -> None:
+        """Count tokens read and written."""
+        self._tokens.labels("prompt").inc(prompt_count)
+        self._tokens.labels("completion").inc(completion_count)
+
+    def payload_compressed(self, *, raw_bytes: int, zstd_bytes: int) -> None:
+        """Count a body that travelled in zstd, either way."""
+        self._payload.labels("raw").inc(raw_bytes)
+        self._payload.labels("zstd").inc(zstd_bytes)
+
+    def load(self, *, model: str, busy: int, queued: int) -> None:
+        """Set how busy a model is."""
+        self._running.labels(model).set(busy)
+        self._waiting.labels(model).set(queued)
+
+    def artifact_pulled(
+        self, *, source: Literal["origin", "peer", "delta", "local"], pulled_bytes: int
+    ) -> None:
+        """Count model bytes that a pull took from a source."""
+        self._pull.labels(source).inc(pulled_bytes)
+
+    def model_loaded(self, *, model: str, load_s: float) -> None:
+        """Note how long loading a release took."""
+        self._model_load.labels(model).set(load_s)
+
+    def origin_seen(self, *, up: bool) -> None:
+        """Note whether the origin answered last time."""
+        self._origin_up.set(up)
+
+    def draining(self, *, on: bool) -> None:
+        """Note whether the node takes new requests."""
+        self._drain.set(on)
+
+    def page(self) -> bytes:
+        """Everything in the Prometheus text format; its media type is `CONTENT_TYPE`."""
+        return generate_latest(self._registry)
+
+    def _gauge(self, name: str, text: str, labels: list[str]) -> Gauge:
+        return Gauge(name, text, labels, registry=self._registry)
+
+    def _histogram(self, name: str, text: str, buckets: tuple[float, ...], labels: list[str]) -> Histogram:
+        return Histogram(name, text, labels, buckets=buckets, registry=self._registry)

@@ -1,0 +1,40 @@
+"""`/healthz` (the process lives), `/readyz` (requests sent here are answered) and `/metrics`."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from edge_node.api.health import Readiness
+from edge_node.telemetry import CONTENT_TYPE
+from edge_node.web.parts import PARTS
+from edge_node.web.payload import respond
+
+
+async def healthz(request: web.Request) -> web.Response:
+    """Answer as long as the event loop runs."""
+    return respond(request, {"alive": True, "node_id": request.app[PARTS].node_id})
+
+
+async def readyz(request: web.Request) -> web.Response:
+    """200 when some wanted model is ready and the node is not draining; 503 otherwise, with the same body."""
+    parts = request.app[PARTS]
+    status = parts.status()
+    body = Readiness(
+        ready=status.ready,
+        node_id=parts.node_id,
+        draining=status.draining,
+        channel=status.channel,
+        origin_up=status.origin_up,
+        origin_age_s=status.origin_age_s,
+        models=status.models,
+    )
+    return respond(request, body, status=200 if status.ready else 503, headers={"Cache-Control": "no-store"})
+
+
+async def metrics(request: web.Request) -> web.Response:
+    """Everything counted, in the Prometheus text format."""
+    parts = request.app[PARTS]
+    for name in parts.scheduler.names():
+        load = parts.scheduler.load(name)
+        parts.metrics.load(model=name, busy=load.busy, queued=load.queued)
+    return web.Response(body=parts.metrics.page(), headers={"Content-Type": CONTENT_TYPE})

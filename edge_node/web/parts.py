@@ -1,0 +1,100 @@
+"""What the handlers of a node work with, and what belongs to one exchange of request and response."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from aiohttp import web
+
+from edge_node.answer import Account, Answering
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from edge_node.api.health import NodeStatus
+    from edge_node.api.replies import ErrorBody
+    from edge_node.residents import Residents
+    from edge_node.scheduler import Scheduler
+    from edge_node.telemetry import Metrics
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How much and how long.
+
+    Attributes:
+        body_limit_bytes: the largest request body as it travels.
+        unpacked_limit_bytes: the largest request body after decompression.
+        body_wait_s: how long a body may take to arrive.
+        stream_patience_s: how long a stream waits for the prompt to be read, so that an error until then
+            gets its proper status; after that it begins with comments.
+        keep_alive_s: the longest silence of a stream.
+    """
+
+    body_limit_bytes: int = 8 * 2**20
+    unpacked_limit_bytes: int = 32 * 2**20
+    body_wait_s: float = 60.0
+    stream_patience_s: float = 5.0
+    keep_alive_s: float = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeParts:
+    """All that the front of a node stands on.
+
+    Attributes:
+        status: the node's state now, for `/readyz`.
+        clock: monotonic time in seconds, for measuring.
+        wall_clock: Unix time in seconds, for `created`.
+    """
+
+    node_id: str
+    residents: Residents
+    scheduler: Scheduler
+    metrics: Metrics
+    status: Callable[[], NodeStatus]
+    limits: Limits = field(default_factory=Limits)
+    clock: Callable[[], float] = time.monotonic
+    wall_clock: Callable[[], float] = time.time
+
+
+PARTS = web.AppKey("parts", NodeParts)
+ANSWERING = web.AppKey("answering", Answering)
+
+
+class BegunStream(Protocol):
+    """A response whose head is sent: an error can only be its last event."""
+
+    response: web.StreamResponse
+
+    async def fail(self, error: ErrorBody) -> None:
+        """End it with this error."""
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One request and what came of it so far; `stream` is set once its response has begun as a stream."""
+
+    account: Account
+    stream: BegunStream | None = None
+
+
+_EXCHANGE = web.RequestKey("exchange", Exchange)
+
+
+def exchange_of(request: web.BaseRequest) -> Exchange:
+    """The exchange that the outermost middleware opened for this request."""
+    return request[_EXCHANGE]
+
+
+def open_exchange(request: web.Request, account: Account) -> Exchange:
+    """Attach a new exchange to a request."""
+    request[_EXCHANGE] = exchange = Exchange(account)
+    return exchange
+
+
+def has_exchange(request: web.BaseRequest) -> bool:
+    """Whether the request came as far as the middlewares (a malformed one does not)."""
+    return _EXCHANGE in request
