@@ -1,0 +1,237 @@
+"""LocalNetwork: object store, origin and edge nodes as processes on this machine, each in its place on earth."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deploy.local.child import Child, ChildFailedError, start_child, stop_children
+from deploy.local.objectstore import BUCKET, load_or_make_keys, start_object_store
+from origin.api import NodeView, Place
+from origin.client import OriginClient
+from registry.errors import EdgewardError, StoreError
+from registry.store.config import StoreConfig
+from registry.store.s3 import open_s3
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from deploy.local.ports import NetworkPorts
+    from registry.store import ObjectStore
+
+_POLL_S = 0.1
+_STORE_START_S = 60.0
+_ORIGIN_START_S = 30.0
+_STOP_S = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where a node of the local network says that it is."""
+
+    node_id: str
+    label: str
+    place: Place
+
+
+SITES = (
+    Site("frankfurt", "Frankfurt", Place(50.11, 8.68)),
+    Site("virginia", "Virginia", Place(39.04, -77.49)),
+    Site("singapore", "Singapore", Place(1.35, 103.82)),
+)
+
+
+class LocalNetwork:
+    """All processes of one network; everything that they write is below `directory`."""
+
+    def __init__(self, directory: Path, ports: NetworkPorts) -> None:
+        self.directory = directory
+        self.ports = ports
+        self.origin_url = f"http://127.0.0.1:{ports.origin}"
+        self.settings_file = directory / "edgeward.toml"
+        self._keys = load_or_make_keys(directory / "store.keys")
+        self._store: Child | None = None
+        self._origin: Child | None = None
+        self._nodes: dict[str, Child] = {}
+        self._sites: dict[str, tuple[Site, int]] = {}
+
+    @property
+    def store_config(self) -> StoreConfig:
+        """How to reach the object store."""
+        return StoreConfig(
+            endpoint=f"http://127.0.0.1:{self.ports.s3}",
+            bucket=BUCKET,
+            access_key=self._keys.access_key,
+            secret_key=self._keys.secret_key,
+        )
+
+    def write_settings(self) -> None:
+        """The settings that every process, and the `edgeward` command in this directory, reads."""
+        config = self.store_config
+        self.settings_file.unlink(missing_ok=True)
+        self.settings_file.touch(mode=0o600)  # it holds the store's secret key
+        self.settings_file.write_text(
+            "# Written by `edgeward up`; used by every edgeward command started beside this directory.\n"
+            f'[store]\nendpoint = "{config.endpoint}"\nbucket = "{config.bucket}"\n'
+            f'access_key = "{config.access_key}"\nsecret_key = "{config.secret_key}"\n\n'
+            f'[origin]\nport = {self.ports.origin}\n\n[client]\norigin = "{self.origin_url}"\n',
+            "utf-8",
+        )
+
+    async def start_store(self) -> ObjectStore:
+        """Start the object store and wait until its bucket answers.
+
+        Raises:
+            ChildFailedError: it ended, or did not answer in time.
+        """
+        self.write_settings()
+        self._store = self._start_store()
+        store = open_s3(self.store_config)
+        await self._until(self._store, lambda: asyncio.to_thread(_answers, store), _STORE_START_S)
+        return store
+
+    async def start_origin(self) -> None:
+        """Start the origin and wait until it is ready.
+
+        Raises:
+            ChildFailedError: it ended, or was not ready in time.
+        """
+        self._origin = self._start_origin()
+        await self._until(self._origin, self._origin_ready, _ORIGIN_START_S)
+
+    def start_node(self, site: Site, index: int) -> None:
+        """Start the edge node of a site; it joins by itself."""
+        self._sites[site.node_id] = (site, index)
+        self._nodes[site.node_id] = self._start(
+            f"node-{site.node_id}",
+            ["node", "serve"],
+            {
+                "EDGEWARD_NODE_NODE_ID": site.node_id,
+                "EDGEWARD_NODE_PORT": str(self.ports.node(index)),
+                "EDGEWARD_NODE_ORIGIN": self.origin_url,
+                "EDGEWARD_NODE_PLACE": f"{site.place.lat},{site.place.lon}",
+                "EDGEWARD_NODE_LABEL": site.label,
+                "EDGEWARD_NODE_DATA_DIR": str(self.directory / "nodes" / site.node_id),
+                # Engines of several nodes share these cores: more threads would only take turns.
+                "EDGEWARD_NODE_THREADS_COUNT": "1",
+            },
+        )
+
+    def kill_node(self, node_id: str) -> None:
+        """End a node as a power cut would; it stays away."""
+        self._nodes.pop(node_id).kill()
+
+    def restart_dead(self) -> list[str]:
+        """Start again whatever has ended; returns the names of those parts."""
+        dead = [child.name for child in self._children() if not child.running]
+        if self._store is not None and self._store.name in dead:
+            self._store = self._start_store()
+        if self._origin is not None and self._origin.name in dead:
+            self._origin = self._start_origin()
+        for node_id, child in list(self._nodes.items()):
+            if child.name in dead:
+                self.start_node(*self._sites[node_id])
+        return dead
+
+    def pids(self) -> dict[str, int]:
+        """The process id of each running part, by name."""
+        return {child.name: child.pid for child in self._children() if child.running}
+
+    def require_running(self) -> None:
+        """Raise ChildFailedError if any part has ended."""
+        for child in self._children():
+            child.require_running()
+
+    async def wait_until_serving(
+        self,
+        wanted: Sequence[tuple[str, str]],
+        *,
+        timeout_s: float,
+        watch: Callable[[Sequence[NodeView]], None] = lambda _nodes: None,
+    ) -> tuple[NodeView, ...]:
+        """Wait until every running node serves every wanted (name, version).
+
+        Raises:
+            ChildFailedError: a process ended, a node says that it cannot, or it took too long.
+        """
+        deadline_s = asyncio.get_running_loop().time() + timeout_s
+        async with OriginClient(self.origin_url) as origin:
+            while True:
+                self.require_running()
+                views = tuple(
+                    view for view in (await origin.nodes()).nodes if view.report.node_id in self._nodes
+                )
+                watch(views)
+                missing = [
+                    f"{view.report.node_id}: {name}@{version}"
+                    for view in views
+                    for name, version in wanted
+                    if not _serves(view, name, version)
+                ]
+                if len(views) == len(self._nodes) and not missing:
+                    return views
+                if asyncio.get_running_loop().time() > deadline_s:
+                    raise ChildFailedError(
+                        f"after {timeout_s:.0f} s these do not serve: {', '.join(missing) or 'some nodes'}; "
+                        f"their logs are in {self.directory / 'logs'}"
+                    )
+                await asyncio.sleep(_POLL_S)
+
+    def stop(self) -> None:
+        """Stop everything, nodes first, so that nobody misses a part that it still needs."""
+        stop_children(list(self._nodes.values()), _STOP_S)
+        for child in (self._origin, self._store):
+            if child is not None:
+                stop_children([child], _STOP_S)
+
+    def _children(self) -> list[Child]:
+        return [child for child in (self._store, self._origin, *self._nodes.values()) if child is not None]
+
+    def _start_store(self) -> Child:
+        data, log = self.directory / "store", self.directory / "logs" / "store.log"
+        return start_object_store(data, self.ports, self._keys, log)
+
+    def _start_origin(self) -> Child:
+        return self._start("origin", ["origin", "serve"], {})
+
+    def _start(self, name: str, verb: list[str], environ: dict[str, str]) -> Child:
+        command = [sys.executable, "-m", "deploy.cli", "--config", str(self.settings_file), *verb]
+        return start_child(name, command, log_file=self.directory / "logs" / f"{name}.log", environ=environ)
+
+    async def _origin_ready(self) -> bool:
+        try:
+            async with OriginClient(self.origin_url) as origin:
+                await origin.catalog()
+        except EdgewardError as error:
+            if error.retry != "later":  # not listening yet, or has not read the object store yet
+                raise
+            return False
+        return True
+
+    async def _until(self, child: Child, ready: Callable[[], Awaitable[bool]], timeout_s: float) -> None:
+        deadline_s = asyncio.get_running_loop().time() + timeout_s
+        while not await ready():
+            child.require_running()
+            if asyncio.get_running_loop().time() > deadline_s:
+                raise ChildFailedError(
+                    f"{child.name} is not ready after {timeout_s:.0f} s:\n{child.log_tail()}"
+                )
+            await asyncio.sleep(_POLL_S)
+
+
+def _serves(view: NodeView, name: str, version: str) -> bool:
+    return any(
+        model.name == name and model.version == version and model.state == "ready"
+        for model in view.report.models
+    )
+
+
+def _answers(store: ObjectStore) -> bool:
+    try:
+        store.head("channels/ready")
+    except StoreError:
+        return False
+    return True
