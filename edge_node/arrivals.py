@@ -37,10 +37,10 @@ class Arrival:
         )
 
     def sentence(self) -> str:
-        """The same for people."""
+        """The same for whoever asks for the model; why something failed is for operators, in `report`."""
         release = f"{self.name}@{self.version}"
         if self.state == "failed":
-            return f"{release} could not be brought to this node: {self.detail}"
+            return f"{release} could not be brought to this node yet; it is tried again"
         if self.state == "on_disk":
             return f"{release} is on this node's disk and about to be loaded"
         if not self.total_bytes:

@@ -36,8 +36,6 @@ def child_environment(parent: Mapping[str, str], spec: EngineSpec) -> dict[str, 
         "OMP_NUM_THREADS": threads,
         "OPENBLAS_NUM_THREADS": threads,
         "MKL_NUM_THREADS": threads,
-        # A llama.cpp built with OpenMP would spin between steps and starve its neighbours.
-        "OMP_WAIT_POLICY": "PASSIVE",
         # The tokenizer's own pool would come on top of the threads that the node was given.
         "RAYON_NUM_THREADS": threads,
         "TOKENIZERS_PARALLELISM": "false",

@@ -219,11 +219,15 @@ class VirtualClock:
     def now_s(self):
         return self.time_s
 
-    async def sleep(self, pause_s):
+    def sleep(self, pause_s):
         self.pauses_s.append(pause_s)
-        woken = asyncio.get_running_loop().create_future()
-        self._sleepers.append((self.time_s + pause_s, woken))
-        await woken
+        return self._until(self.time_s + pause_s)  # counted from the call, not from the first await
+
+    async def _until(self, due_s):
+        if due_s > self.time_s:
+            woken = asyncio.get_running_loop().create_future()
+            self._sleepers.append((due_s, woken))
+            await woken
 
     async def advance(self, pause_s):
         self.time_s += pause_s

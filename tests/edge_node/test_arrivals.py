@@ -26,11 +26,12 @@ def test_a_fetch_says_how_far_it_is_and_when_it_ends():
     [
         ({}, "is being fetched"),
         ({"state": "on_disk"}, "about to be loaded"),
-        ({"state": "failed", "detail": "the disk is full"}, "the disk is full"),
+        ({"state": "failed", "detail": "no room in /srv/node"}, "tried again"),
     ],
 )
 def test_every_state_has_words_and_a_bounded_wait(facts, words):
     assert words in arrival(**facts).sentence()
+    assert "/srv" not in arrival(**facts).sentence()
     assert 1 <= arrival(**facts).retry_after_s(100.0) <= 120
 
 

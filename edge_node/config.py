@@ -1,0 +1,151 @@
+"""NodeConfig: every setting of an edge node (section `node`), checked as a whole when it is made."""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import re
+from dataclasses import dataclass, field
+from pathlib import Path  # the settings loader reads the real types
+from urllib.parse import urlsplit
+
+from origin.api import Place
+from registry.errors import ConfigError, InputInvalidError
+from registry.reference import check_channel
+from registry.wire import convert
+
+_NODE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+
+_EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104  # compared with, never bound to
+
+
+def _default_data_dir() -> Path:
+    return Path("~/.local/share/edgeward/node").expanduser()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeConfig:
+    """How this machine serves.
+
+    Attributes:
+        node_id: the node's name in the fleet; empty makes one at the first start and keeps it in `data_dir`.
+        host: address to listen on; anything but loopback needs `insecure`, since requests carry no keys yet.
+        port: 0 takes any free one.
+        public_url: where clients reach the node; empty says `http://host:port`.
+        origin: URL of the origin.
+        place: where the node stands, `LAT,LON` in degrees; empty when unknown.
+        label: a name for people, such as `Frankfurt`.
+        data_dir: the node's own directory: releases, its id, and what it served last.
+        follows: patterns (`fnmatch`) of the model names to hold.
+        channel: the channel that releases are taken from.
+        threads_count: compute threads of each engine.
+        context_tokens: prompt plus answer; 0 takes each model's own limit, capped at 4096.
+        queue_limit_count: requests that may wait for each model; further ones get 429.
+        body_limit_bytes: the largest request body as it travels.
+        unpacked_limit_bytes: the largest request body after decompression.
+        drain_s: how long running answers may go on when the node is told to stop.
+        swap_grace_s: how long running answers may go on with a release that was replaced.
+        origin_timeout_s: patience with one call of the origin.
+        fetch_concurrency_count: ranges fetched at once.
+        unwanted_keep_s: how long a model that is no longer wanted stays on the disk.
+    """
+
+    node_id: str = ""
+    host: str = "127.0.0.1"
+    port: int = 7710
+    insecure: bool = False
+    public_url: str = ""
+    origin: str = "http://127.0.0.1:7700"
+    place: str = ""
+    label: str = ""
+    data_dir: Path = field(default_factory=_default_data_dir)
+    follows: tuple[str, ...] = ("*",)
+    channel: str = "stable"
+    threads_count: int = 1
+    context_tokens: int = 0
+    queue_limit_count: int = 64
+    body_limit_bytes: int = 8 * 2**20
+    unpacked_limit_bytes: int = 32 * 2**20
+    drain_s: float = 30.0
+    swap_grace_s: float = 300.0
+    origin_timeout_s: float = 10.0
+    fetch_concurrency_count: int = 4
+    unwanted_keep_s: float = 3600.0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work. Raises ConfigError."""
+        if self.node_id and not _NODE_ID.fullmatch(self.node_id):
+            raise ConfigError(
+                f"node.node_id = {self.node_id!r}: use letters, digits, '.', '_' and '-', at most 63, "
+                "beginning with a letter or digit"
+            )
+        if not 0 <= self.port <= 65535:
+            raise ConfigError(f"node.port = {self.port}: a port is between 0 (any free one) and 65535")
+        if not is_loopback(self.host) and not self.insecure:
+            raise ConfigError(
+                f"node.host = {self.host!r} can be reached from other machines, and requests are neither "
+                "encrypted nor authenticated: use 127.0.0.1, or say --insecure if the network is trusted"
+            )
+        _check_url("origin", self.origin)
+        if self.public_url:
+            _check_url("public_url", self.public_url)
+        elif self.host in _EVERYWHERE:
+            raise ConfigError(
+                f"node.host = {self.host!r} listens on every address: say in node.public_url where clients "
+                "reach this node (for example http://203.0.113.7:7710)"
+            )
+        try:
+            check_channel(self.channel)
+        except InputInvalidError as error:
+            raise ConfigError(f"node.channel: {error.message}") from error
+        parse_place(self.place)
+        self._check_numbers()
+
+    def _check_numbers(self) -> None:
+        for name, least in (
+            ("threads_count", 1), ("context_tokens", 0), ("queue_limit_count", 0), ("body_limit_bytes", 1024),
+            ("unpacked_limit_bytes", 1024), ("fetch_concurrency_count", 1), ("drain_s", 0), ("swap_grace_s", 0),
+            ("unwanted_keep_s", 0), ("origin_timeout_s", 0.1),
+        ):  # fmt: skip
+            value = getattr(self, name)
+            if not least <= value < math.inf:  # so written, NaN is refused too
+                raise ConfigError(f"node.{name} = {value}: it must be a number, at least {least}")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name may resolve to anything
+        return False
+
+
+def parse_place(text: str) -> Place | None:
+    """The point that `LAT,LON` means; None for an empty text.
+
+    Raises:
+        ConfigError: not two numbers, or not on the earth.
+    """
+    if not text.strip():
+        return None
+    try:
+        lat, lon = (float(part) for part in text.split(","))
+        return convert({"lat": lat, "lon": lon}, Place)
+    except (ValueError, InputInvalidError) as error:
+        raise ConfigError(
+            f"node.place = {text[:80]!r}: write latitude and longitude in degrees, LAT,LON "
+            "(for example 50.11,8.68); latitude is between -90 and 90, longitude between -180 and 180"
+        ) from error
+
+
+def _check_url(name: str, url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        known = parts.scheme in {"http", "https"} and parts.hostname is not None
+        _ = parts.port  # a port that is no number raises here
+    except ValueError:
+        known = False
+    if not known:
+        raise ConfigError(f"node.{name} = {url[:120]!r} is not a URL (for example http://127.0.0.1:7700)")

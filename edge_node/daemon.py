@@ -1,0 +1,295 @@
+"""A node's process: every part put together in one place, its port opened, its end in good order."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import importlib.metadata
+import os
+import random
+import re
+import secrets
+import signal
+import socket
+import time
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import TYPE_CHECKING
+
+import msgspec
+import structlog
+from aiohttp import web
+
+from edge_node.api.health import NodeStatus
+from edge_node.config import parse_place
+from edge_node.engines.process import EngineProcess
+from edge_node.heartbeat import Heartbeat
+from edge_node.identity import take_identity
+from edge_node.model_store import ModelStore
+from edge_node.runner import Runner, RunnerLimits
+from edge_node.scheduler import Scheduler
+from edge_node.server import Limits, NodeParts, build_app
+from edge_node.supervisor import Clock
+from edge_node.sync import Sync, SyncLimits
+from edge_node.telemetry import Metrics
+from origin.api import NodeReport
+from origin.client import OriginClient
+from registry.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from edge_node.config import NodeConfig
+    from edge_node.engines import EngineSpec
+    from edge_node.identity import Identity
+    from edge_node.supervisor import Engine
+    from origin.api import ModelReport
+
+log = structlog.get_logger()
+
+_FLUSH_S = 5.0
+"""How long connections may take to send the rest of their answers when the engines are closed."""
+_ENGINE_GRACE_S = 2.0
+_REVIVE_S = 1.0
+
+
+def run_node(config: NodeConfig) -> None:
+    """Serve until SIGTERM or SIGINT, then let running answers finish; a second signal cuts them off. Blocks.
+
+    An origin that is away is no reason not to start: what is on the disk is served.
+
+    Raises:
+        ConfigError: the port is taken, or the data directory is in use or cannot be written.
+    """
+    # Before anything imports onnxruntime here, and inherited by every engine's process.
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    asyncio.run(_serve_until_told(config))
+
+
+class Node:
+    """A node in this event loop; `running_node` makes and ends it."""
+
+    def __init__(
+        self, config: NodeConfig, identity: Identity, store: ModelStore, build: Callable[[EngineSpec], Engine]
+    ) -> None:
+        clock = Clock(now_s=time.monotonic, sleep=asyncio.sleep)
+        self.node_id = identity.node_id
+        self.url = ""
+        self._config = config
+        self._incarnation = identity.incarnation
+        self._place = parse_place(config.place)
+        self._software = f"edgeward {_version()}"
+        self._origin = OriginClient(config.origin, timeout_s=config.origin_timeout_s)
+        self._metrics = Metrics(node_id=self.node_id, software=self._software)
+        self._scheduler = Scheduler(queue_limit_count=config.queue_limit_count)
+        self._runner = Runner(
+            build=build,
+            clock=clock,
+            channel=config.channel,
+            limits=RunnerLimits(
+                threads_count=config.threads_count,
+                context_tokens=config.context_tokens,
+                swap_grace_s=config.swap_grace_s,
+            ),
+        )
+        self._sync = Sync(
+            source=self._origin,
+            store=store,
+            runner=self._runner,
+            metrics=self._metrics,
+            clock=clock,
+            limits=SyncLimits(
+                fetch_concurrency_count=config.fetch_concurrency_count, unwanted_keep_s=config.unwanted_keep_s
+            ),
+        )
+        self._heartbeat = Heartbeat(
+            origin=self._origin,
+            compose=self.report,
+            heard=self._sync.heard,
+            clock=clock,
+            jitter=random.SystemRandom().random,
+        )
+        self._engine_grace_s = _ENGINE_GRACE_S
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self, ends: AsyncExitStack) -> None:
+        """Open the port, serve what is on the disk, and begin to report; `ends` gets the way back."""
+        ends.push_async_callback(self._origin.close)
+        listening_at = await self._open_front(ends)
+        self.url = self._config.public_url or listening_at
+        ends.push_async_callback(self._close_engines)
+        await self._sync.restore()
+        ends.push_async_callback(self._end_tasks)
+        for name, work in (("sync", self._sync.run), ("heartbeat", self._heartbeat.run)):
+            self._tasks.append(asyncio.create_task(_for_ever(name, work), name=name))
+
+    async def drain(self, hurry: asyncio.Event) -> None:
+        """Refuse new requests and wait for running ones: until done, at most `drain_s`, or until `hurry`."""
+        self._runner.drain()
+        log.info("node.draining", drain_s=self._config.drain_s)
+        # Not awaited: an origin that is away must not delay the end.
+        self._tasks.append(asyncio.create_task(_once(self._heartbeat.beat), name="last words"))
+        waits = [asyncio.ensure_future(self._runner.idle()), asyncio.ensure_future(hurry.wait())]
+        try:
+            await asyncio.wait(waits, timeout=self._config.drain_s, return_when=asyncio.FIRST_COMPLETED)
+            if not waits[0].done():
+                log.warning("answers.cut_off", hurried=hurry.is_set())
+                self._engine_grace_s = 0.0
+        finally:
+            for wait in waits:
+                wait.cancel()
+
+    def report(self) -> NodeReport:
+        """The heartbeat as of now."""
+        return NodeReport(
+            node_id=self.node_id,
+            incarnation=self._incarnation,
+            url=self.url,
+            place=self._place,
+            label=self._config.label,
+            draining=self._runner.draining,
+            channel=self._config.channel,
+            follows=self._config.follows,
+            models=self._model_reports(),
+            software=self._software,
+        )
+
+    def status(self) -> NodeStatus:
+        """The node's state for `/readyz`; the gauges of `/metrics` follow it."""
+        return NodeStatus(
+            draining=self._runner.draining,
+            models=self._model_reports(),
+            origin_up=self._heartbeat.origin_up,
+            origin_age_s=self._heartbeat.age_s(),
+            channel=self._config.channel,
+        )
+
+    def _model_reports(self) -> tuple[ModelReport, ...]:
+        reports = tuple(self._with_load(report) for report in self._sync.model_reports())
+        for report in reports:
+            if report.state == "ready" and report.load_s is not None:
+                self._metrics.model_loaded(model=report.name, load_s=report.load_s)
+        self._metrics.origin_seen(up=self._heartbeat.origin_up)
+        self._metrics.draining(on=self._runner.draining)
+        return reports
+
+    def _with_load(self, report: ModelReport) -> ModelReport:
+        load = self._scheduler.load(report.name, report.version)
+        rate = load.prefill_tokens_per_s
+        return msgspec.structs.replace(
+            report,
+            busy=load.busy,
+            queued=load.queued,
+            service_s=load.service_s,
+            prefill_tokens_per_s=report.prefill_tokens_per_s if rate is None else rate,
+        )
+
+    async def _open_front(self, ends: AsyncExitStack) -> str:
+        parts = NodeParts(
+            node_id=self.node_id,
+            residents=self._runner,
+            scheduler=self._scheduler,
+            metrics=self._metrics,
+            status=self.status,
+            limits=Limits(
+                body_limit_bytes=self._config.body_limit_bytes,
+                unpacked_limit_bytes=self._config.unpacked_limit_bytes,
+            ),
+        )
+        front = web.AppRunner(build_app(parts), shutdown_timeout=_FLUSH_S)
+        await front.setup()
+        ends.push_async_callback(front.cleanup)
+        return await _listen(front, self._config)
+
+    async def _close_engines(self) -> None:
+        await self._runner.close(self._engine_grace_s)
+
+    async def _end_tasks(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+@asynccontextmanager
+async def running_node(
+    config: NodeConfig, *, build: Callable[[EngineSpec], Engine] = EngineProcess
+) -> AsyncIterator[Node]:
+    """A node that serves until the context is left; leaving cuts off what `Node.drain` did not wait for.
+
+    Raises:
+        ConfigError: the port is taken, or the data directory is in use or cannot be written.
+    """
+    async with AsyncExitStack() as ends:
+        store = ModelStore(config.data_dir)
+        await asyncio.to_thread(store.open)
+        ends.callback(store.close)
+        identity = take_identity(
+            config.data_dir, node_id=config.node_id, fresh_id=_fresh_id(), now_unix_s=int(time.time())
+        )
+        node = Node(config, identity, store, build)
+        await node.start(ends)
+        yield node
+
+
+async def _serve_until_told(config: NodeConfig) -> None:
+    told, hurry = asyncio.Event(), asyncio.Event()
+
+    def signalled() -> None:
+        (hurry if told.is_set() else told).set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, signalled)
+    async with running_node(config) as node:
+        structlog.contextvars.bind_contextvars(node_id=node.node_id)
+        log.info("node.started", url=node.url, node_id=node.node_id, data_dir=str(config.data_dir))
+        await told.wait()
+        await node.drain(hurry)
+    log.info("node.stopped")
+
+
+async def _for_ever(name: str, work: Callable[[], Awaitable[None]]) -> None:
+    """A task supervisor: a part that breaks is started again, since all that it does begins from what is."""
+    while True:
+        try:
+            await work()
+        except Exception:
+            log.exception("task.broke", task=name)
+        await asyncio.sleep(_REVIVE_S)
+
+
+async def _once(work: Callable[[], Awaitable[object]]) -> None:
+    await work()
+
+
+async def _listen(front: web.AppRunner, config: NodeConfig) -> str:
+    site = web.TCPSite(front, config.host, config.port)
+    try:
+        await site.start()
+    except OSError as error:
+        raise _why_not_listening(error, config) from error
+    port = next(address[1] for address in front.addresses if isinstance(address, tuple))
+    host = f"[{config.host}]" if ":" in config.host else config.host
+    return f"http://{host}:{port}"
+
+
+def _why_not_listening(error: OSError, config: NodeConfig) -> ConfigError:
+    where = f"port {config.port} on {config.host}"
+    if error.errno == errno.EADDRINUSE:
+        return ConfigError(f"{where} is in use by another program; choose another with --port")
+    if error.errno == errno.EACCES:
+        return ConfigError(
+            f"{where} needs rights that this process does not have; choose one above 1023 with --port"
+        )
+    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+        return ConfigError(f"{config.host!r} is not an address of this machine; choose another with --host")
+    return ConfigError(f"cannot listen on {where}: {error.strerror or error}")
+
+
+def _fresh_id() -> str:
+    host = re.sub(r"[^A-Za-z0-9-]+", "-", socket.gethostname().split(".")[0]).strip("-")[:40]
+    return f"{host or 'node'}-{secrets.token_hex(3)}"
+
+
+def _version() -> str:
+    with suppress(importlib.metadata.PackageNotFoundError):
+        return importlib.metadata.version("edgeward")
+    return "from source"

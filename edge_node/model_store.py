@@ -1,0 +1,252 @@
+"""ModelStore: the releases on this node's disk, the lock on them, and what must be remembered over a restart.
+
+    data_dir/
+      node.lock                          held (flock) while the node runs; its pid is inside
+      active.json                        what the origin wanted last, and what served last
+      models/<name, / as ~>/<version>/   a whole release: manifest.eaf, files/...
+      models/<name, / as ~>/.partial-*   a fetch under way, or one that was broken off
+      trash/                             on its way out; emptied at every start
+
+A release's directory appears by one rename (`registry.fetch`) and goes by one rename (into `trash`), so a
+crash at any time leaves whole releases, resumable fetches and trash, and nothing else. All calls block.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import stat
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import structlog
+from msgspec import Struct
+
+from edge_node.durable import sync_directory, write_durably
+from origin.api import WantedRelease
+from registry.digest import digest_of
+from registry.errors import ArtifactError, ConfigError, EdgewardError, InputInvalidError
+from registry.fetch import FILES_NAME, MANIFEST_NAME, remove_stale_partials
+from registry.manifest import content_digest, decode_manifest
+from registry.reference import check_name, check_version
+from registry.wire import from_json, to_json
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+    from typing import Self
+
+    from registry.digest import Digest
+    from registry.manifest import Manifest, Variant
+
+log = structlog.get_logger()
+
+SERVABLE_KINDS = ("gguf", "onnx")
+
+
+class Remembered(Struct, frozen=True, kw_only=True):
+    """What a node knows from before its restart.
+
+    Attributes:
+        wanted: the origin's last word; None when it has never said.
+        served: for each model the versions that served, the latest first.
+    """
+
+    wanted: tuple[WantedRelease, ...] | None = None
+    served: dict[str, tuple[str, ...]] = {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstalledRelease:
+    """A whole release on the disk; `files` are the paths below `files_dir` of the variant to serve."""
+
+    name: str
+    version: str
+    directory: Path
+    kind: str
+    files: tuple[str, ...]
+    total_bytes: int
+    created_unix_s: int
+    manifest_sha256: Digest
+    content_sha256: Digest
+
+    @property
+    def files_dir(self) -> Path:
+        """Where the release's files lie."""
+        return self.directory / FILES_NAME
+
+
+class ModelStore:
+    """The releases below one data directory, which belongs to one running node."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.data_dir = data_dir
+        self._models = data_dir / "models"
+        self._trash = data_dir / "trash"
+        self._lock_file = data_dir / "node.lock"
+        self._lock: int | None = None
+
+    def open(self) -> Self:
+        """Take the directory for this process, and finish removals that a crash broke off.
+
+        Raises:
+            ConfigError: another node uses it, or it cannot be written.
+        """
+        try:
+            self._models.mkdir(parents=True, exist_ok=True)
+            self._trash.mkdir(exist_ok=True)
+            self._lock = os.open(self._lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            pid = self._lock_file.read_text("ascii", "replace").strip()[:20] or "unknown"
+            self.close()
+            raise ConfigError(
+                f"{self.data_dir} is in use by another node (process {pid}): "
+                "stop that one, or give this node a data_dir of its own"
+            ) from error
+        except OSError as error:
+            self.close()
+            raise ConfigError(f"cannot use {self.data_dir} as node.data_dir: {error}") from error
+        os.ftruncate(self._lock, 0)
+        os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
+        self.empty_trash()
+        return self
+
+    def close(self) -> None:
+        """Let another process have the directory."""
+        if self._lock is not None:
+            os.close(self._lock)  # the lock goes with the descriptor, after a crash too
+            self._lock = None
+
+    def path(self, name: str, version: str) -> Path:
+        """Where a release lies or would lie.
+
+        Raises:
+            InputInvalidError: not a name and a version.
+        """
+        # A version cannot begin with a dot, so no release's directory looks like a fetch under way.
+        return self._models / check_name(name).replace("/", "~") / check_version(version)
+
+    def installed(self) -> tuple[InstalledRelease, ...]:
+        """Every whole release, by name and version; what is not whole is thrown away.
+
+        The check is cheap: the manifest decodes, and each file is there with its size.
+        """
+        found = []
+        for directory in self._release_directories():
+            try:
+                found.append(self._inspect(directory))
+            except (EdgewardError, OSError) as error:
+                log.warning("release.discarded", directory=str(directory), reason=str(error))
+                self._discard(directory)
+        return tuple(sorted(found, key=lambda release: (release.name, release.version)))
+
+    def inspect(self, name: str, version: str) -> InstalledRelease:
+        """One release that should be whole.
+
+        Raises:
+            ArtifactError: it is not there or not whole.
+        """
+        try:
+            return self._inspect(self.path(name, version))
+        except OSError as error:
+            raise ArtifactError(f"{name}@{version} on this node's disk is not whole: {error}") from error
+
+    def replace_manifest(self, name: str, version: str, manifest_bytes: bytes) -> None:
+        """Give an installed release a manifest of the same content, such as one of a later publish."""
+        write_durably(self.path(name, version) / MANIFEST_NAME, manifest_bytes)
+
+    def remove(self, name: str, version: str) -> None:
+        """Delete a release that no engine uses; no error when it is gone already."""
+        self._discard(self.path(name, version))
+
+    def discard_partial(self, keep: Collection[tuple[str, str]]) -> None:
+        """Delete what broken-off fetches left, but for these releases (names and versions)."""
+        kept = [self.path(name, version) for name, version in keep]
+        for model in sorted(self._models.iterdir()):
+            if model.is_dir():
+                remove_stale_partials(model, [target for target in kept if target.parent == model])
+
+    def empty_trash(self) -> None:
+        """Delete what was moved aside."""
+        for entry in sorted(self._trash.iterdir()):
+            shutil.rmtree(entry, ignore_errors=True)
+
+    def used_bytes(self) -> int:
+        """What all releases and fetches take on the disk."""
+        return sum(_allocated_bytes(directory) for directory in (self._models, self._trash))
+
+    def free_bytes(self) -> int:
+        """What is free on the disk for this process."""
+        return shutil.disk_usage(self.data_dir).free
+
+    def remember(self, remembered: Remembered) -> None:
+        """Keep over restarts."""
+        write_durably(self.data_dir / "active.json", to_json(remembered))
+
+    def recall(self) -> Remembered:
+        """What was kept; nothing when this is the first start or the file is damaged."""
+        try:
+            return from_json((self.data_dir / "active.json").read_bytes(), Remembered)
+        except FileNotFoundError:
+            return Remembered()
+        except InputInvalidError as error:
+            log.warning("memory.discarded", reason=error.message)
+            return Remembered()
+
+    def _release_directories(self) -> Iterator[Path]:
+        for model in sorted(self._models.iterdir()):
+            if model.is_dir():
+                yield from (entry for entry in sorted(model.iterdir()) if not entry.name.startswith("."))
+
+    def _inspect(self, directory: Path) -> InstalledRelease:
+        data = (directory / MANIFEST_NAME).read_bytes()
+        manifest = decode_manifest(data)
+        if self.path(manifest.name, manifest.version) != directory:
+            raise ArtifactError(f"{directory} holds {manifest.name}@{manifest.version}")
+        for file in manifest.files:
+            status = (directory / FILES_NAME / file.path).lstat()
+            if not stat.S_ISREG(status.st_mode) or status.st_size != file.size_bytes:
+                raise ArtifactError(
+                    f"{file.path} of {manifest.name}@{manifest.version} has {status.st_size} bytes, "
+                    f"not {file.size_bytes}"
+                )
+        variant = served_variant(manifest)
+        return InstalledRelease(
+            name=manifest.name,
+            version=manifest.version,
+            directory=directory,
+            kind=variant.kind,
+            files=tuple(file.path for file in variant.files),
+            total_bytes=manifest.total_bytes,
+            created_unix_s=manifest.created_unix_s,
+            manifest_sha256=digest_of(data),
+            content_sha256=content_digest(manifest),
+        )
+
+    def _discard(self, path: Path) -> None:
+        # Renamed first: a removal that is broken off leaves trash, never half a release.
+        aside = Path(tempfile.mkdtemp(dir=self._trash))
+        with contextlib.suppress(FileNotFoundError):
+            path.rename(aside / "discarded")
+            sync_directory(path.parent)
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def served_variant(manifest: Manifest) -> Variant:
+    """The variant that a node serves: the first that some engine can run, else the first."""
+    return next(
+        (variant for variant in manifest.variants if variant.kind in SERVABLE_KINDS), manifest.variants[0]
+    )
+
+
+def _allocated_bytes(directory: Path) -> int:
+    total_bytes = 0
+    for folder, _, names in os.walk(directory):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):  # gone while we looked
+                total_bytes += Path(folder, name).lstat().st_blocks * 512
+    return total_bytes

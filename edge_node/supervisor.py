@@ -1,0 +1,240 @@
+"""Supervisor: keeps the engine of one release alive: loads and warms it, and starts it again when it dies."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import structlog
+
+from edge_node.blame import fingerprint
+from edge_node.engines import ChatMessage, Embed, Generate, Sampling, Started
+from edge_node.errors import EngineFailedError, ModelNotReadyError, RequestInvalidError
+from registry.errors import EdgewardError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+
+    from edge_node.blame import Blame
+    from edge_node.engines import Delta, Embedded, EngineSpec, Finished, Ready
+
+log = structlog.get_logger()
+
+EngineState = Literal["loading", "ready", "failed", "closed"]
+
+_CRASH_WAIT_S = (0.2, 30.0)
+"""The pause after a first crash, doubled with each further one up to the second figure."""
+_LOAD_WAIT_S = (5.0, 300.0)
+_STABLE_S = 60.0
+"""An engine that has run this long starts over with the short pause."""
+_WARM_TEXT = "The quick brown fox jumps over the lazy dog, and the dog sleeps on in the sun."
+_LOAD_GUESS_S = 5.0
+
+
+class Engine(Protocol):
+    """What an engine's process offers (`edge_node.engines.process.EngineProcess`)."""
+
+    @property
+    def exited(self) -> asyncio.Event:
+        """Set when the process has ended."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process runs; False as soon as its end has failed a request."""
+
+    async def start(self) -> Ready:
+        """Load the model. Raises EngineFailedError."""
+
+    def generate(self, command: Generate) -> AsyncGenerator[Started | Delta | Finished, None]:
+        """Generate; closing the generator cancels. Raises EngineFailedError, RequestInvalidError."""
+
+    async def embed(self, command: Embed) -> Embedded:
+        """Embed. Raises as `generate` does."""
+
+    async def close(self, grace_s: float) -> None:
+        """End the process, by force after `grace_s`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clock:
+    """Time as the supervisor and the runner see it: monotonic seconds, and a way to wait."""
+
+    now_s: Callable[[], float]
+    sleep: Callable[[float], Awaitable[None]]
+
+
+class Supervisor:
+    """One release's engine, restarted for as long as it is wanted.
+
+    Attributes:
+        state: `loading` also while a dead engine waits for its restart; `failed` when loading failed.
+        detail: why it is not ready, for people.
+        ready: what the engine said; None until it was ready once.
+        prefill_tokens_per_s: measured at the warm-up; None until then.
+        decided: set when the first attempt has ended, well or not, and when there will be none.
+    """
+
+    def __init__(
+        self,
+        spec: EngineSpec,
+        *,
+        build: Callable[[EngineSpec], Engine],
+        blame: Blame,
+        clock: Clock,
+        changed: Callable[[Supervisor], None],
+    ) -> None:
+        self.spec = spec
+        self.state: EngineState = "loading"
+        self.detail = ""
+        self.ready: Ready | None = None
+        self.prefill_tokens_per_s: float | None = None
+        self.decided = asyncio.Event()
+        self._build = build
+        self._blame = blame
+        self._clock = clock
+        self._changed = changed
+        self._engine: Engine | None = None
+        self._retry_at_s: float | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._closing = False
+
+    @property
+    def release(self) -> str:
+        """The release, as `name@version`."""
+        return f"{self.spec.name}@{self.spec.version}"
+
+    def start(self) -> None:
+        """Begin loading; `changed` is called at every change of state."""
+        self._task = asyncio.create_task(self._run(), name=f"engine {self.release}")
+
+    async def close(self, grace_s: float) -> None:
+        """Stop supervising and end the engine; requests still running get EngineFailedError."""
+        self._closing = True
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+            self._task = None
+        self.state = "closed"
+        self.decided.set()
+        await self._end_engine(grace_s)
+
+    async def generate(self, command: Generate) -> AsyncGenerator[Started | Delta | Finished, None]:
+        """Generate with the engine as it is now.
+
+        Raises:
+            RequestInvalidError: refused, by the engine or because it was at work in two deaths of engines.
+            EngineFailedError: the engine died.
+            ModelNotReadyError: the engine has died and is not back yet.
+        """
+        with self._work(command) as engine:
+            # Closed here and now: an abandoned answer is cancelled in the engine, not at garbage collection.
+            async with contextlib.aclosing(engine.generate(command)) as events:
+                async for event in events:
+                    yield event
+
+    async def embed(self, command: Embed) -> Embedded:
+        """Embed with the engine as it is now. Raises as `generate` does."""
+        with self._work(command) as engine:
+            return await engine.embed(command)
+
+    def retry_after_s(self) -> float:
+        """When asking again makes sense, if it is not ready now."""
+        load_s = self.ready.load_s if self.ready else _LOAD_GUESS_S
+        wait_s = max(0.0, self._retry_at_s - self._clock.now_s()) if self._retry_at_s is not None else 0.0
+        return max(1.0, wait_s + load_s)
+
+    @contextlib.contextmanager
+    def _work(self, command: Generate | Embed) -> Iterator[Engine]:
+        request = fingerprint(self.release, command)
+        if self._blame.refuses(request):
+            raise RequestInvalidError(
+                f"this request was at work both times when an engine of {self.release} died; "
+                "it is refused, since it may be the cause"
+            )
+        if self._engine is None or not self._engine.alive or self.state != "ready":
+            raise ModelNotReadyError(
+                f"{self.release} is not ready: its engine is being started",
+                retry_after_s=self.retry_after_s(),
+            )
+        engine = self._engine
+        try:
+            yield engine
+        except EngineFailedError:
+            if not engine.alive and not self._closing:
+                self._blame.died([request])
+            raise
+        else:
+            self._blame.answered(request)
+
+    async def _run(self) -> None:
+        failures_count = 0
+        while True:
+            started_s = self._clock.now_s()
+            engine = await self._load()
+            if engine is None:
+                first_s, most_s = _LOAD_WAIT_S
+            else:
+                await engine.exited.wait()
+                if self._clock.now_s() - started_s >= _STABLE_S:
+                    failures_count = 0
+                self._move("loading", "its engine died and is being started again")
+                first_s, most_s = _CRASH_WAIT_S
+            await self._end_engine(0)
+            pause_s = min(most_s, first_s * 2 ** min(failures_count, 32))
+            failures_count += 1
+            self._retry_at_s = self._clock.now_s() + pause_s
+            log.warning(
+                "restart.scheduled", release=self.release, pause_s=pause_s, failures_count=failures_count
+            )
+            await self._clock.sleep(pause_s)
+            self._retry_at_s = None
+
+    async def _load(self) -> Engine | None:
+        """A loaded and warmed engine; None, and the state `failed`, when that did not work."""
+        try:
+            self._engine = engine = self._build(self.spec)
+            ready = await engine.start()
+            await self._warm(engine, ready)
+        except EdgewardError as error:
+            detail = error.message
+        except Exception as error:  # a defect of ours must not end the supervision
+            log.exception("engine.load_broke", release=self.release)
+            detail = f"{type(error).__name__}: {error}"
+        else:
+            self.ready = ready
+            self._move("ready", "")
+            return engine
+        log.error("engine.load_failed", release=self.release, detail=detail)
+        self._move("failed", detail)
+        return None
+
+    async def _warm(self, engine: Engine, ready: Ready) -> None:
+        """One tiny request, so that the first real one finds pages read in, and a rate to route by."""
+        if "chat" in ready.abilities or "completion" in ready.abilities:
+            chat = "chat" in ready.abilities
+            command = Generate(
+                request_id="warm-up",
+                messages=(ChatMessage(role="user", content=_WARM_TEXT),) if chat else None,
+                text=None if chat else _WARM_TEXT,
+                sampling=Sampling(max_tokens=1, temperature=0.0),
+            )
+            async with contextlib.aclosing(engine.generate(command)) as events:
+                async for event in events:
+                    if isinstance(event, Started) and event.prefill_s > 0:
+                        self.prefill_tokens_per_s = event.prompt_tokens / event.prefill_s
+        elif "embedding" in ready.abilities:
+            await engine.embed(Embed(request_id="warm-up", inputs=(_WARM_TEXT,)))
+
+    def _move(self, state: EngineState, detail: str) -> None:
+        self.state = state
+        self.detail = detail
+        if state != "loading":
+            self.decided.set()
+        self._changed(self)
+
+    async def _end_engine(self, grace_s: float) -> None:
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            await engine.close(grace_s)

@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import errno
+import os
+
+import pytest
+
+from edge_node.install import install, verify_whole
+from edge_node.model_store import ModelStore
+from origin.api import WantedRelease
+from origin.errors import OriginUnreachableError
+from registry.errors import (
+    ArtifactError,
+    ChunkMismatchError,
+    DiskFullError,
+    FormatInvalidError,
+    ManifestInvalidError,
+)
+from registry.progress import ignore_progress
+
+A, B, C = (bytes([letter]) * 200_000 for letter in b"abc")
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = ModelStore(tmp_path).open()
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def bring(store, scripted_origin):
+    evicted = []
+
+    async def bring(wanted, local=(), progress=ignore_progress):
+        async def evict():
+            evicted.append(wanted.version)
+            store.remove(wanted.name, wanted.version)
+
+        return await install(
+            wanted,
+            source=scripted_origin,
+            store=store,
+            local=local,
+            evict=evict,
+            progress=progress,
+            concurrency_count=1,
+        )
+
+    bring.evicted = evicted
+    return bring
+
+
+async def test_a_release_is_fetched_whole(bring, store, scripted_origin):
+    seen = []
+    installed = await bring(scripted_origin.publish("chat", "1", [A, B]), progress=seen.append)
+    assert installed.release == store.inspect("chat", "1")
+    assert (installed.release.files_dir / "model.gguf").read_bytes() == A + B
+    assert installed.fetched_bytes > 0
+    assert seen[-1].done_bytes == seen[-1].total_bytes == 400_000
+
+
+async def test_chunks_of_other_releases_are_used_again(bring, scripted_origin):
+    first = await bring(scripted_origin.publish("chat", "1", [A, B]))
+    second = await bring(scripted_origin.publish("chat", "2", [A, C]), local=[first.release.directory])
+    assert second.reused_bytes == 200_000
+    assert (second.release.files_dir / "model.gguf").read_bytes() == A + C
+
+
+async def test_another_manifest_than_promised_is_refused(bring, scripted_origin, store):
+    scripted_origin.publish("chat", "1", [A])
+    with pytest.raises(ChunkMismatchError, match="manifest of chat@1"):
+        await bring(WantedRelease("chat", "1", "0" * 64))
+    assert store.installed() == ()
+
+
+async def test_the_manifest_of_another_release_is_refused(bring, scripted_origin):
+    other = scripted_origin.publish("chat", "1", [A])
+    scripted_origin.manifests["chat", "2"] = scripted_origin.manifests["chat", "1"]
+    with pytest.raises(ArtifactError, match="chat@1"):
+        await bring(WantedRelease("chat", "2", other.manifest_sha256))
+
+
+async def test_a_damaged_manifest_is_refused(bring, scripted_origin):
+    from registry.digest import digest_of
+
+    scripted_origin.manifests["chat", "1"] = b"not a manifest"
+    with pytest.raises(ManifestInvalidError):
+        await bring(WantedRelease("chat", "1", digest_of(b"not a manifest")))
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "file"])
+async def test_a_kind_without_an_engine_is_refused_before_any_byte_is_fetched(bring, scripted_origin, kind):
+    with pytest.raises(FormatInvalidError, match="GGUF or ONNX"):
+        await bring(scripted_origin.publish("chat", "1", [A], kind=kind))
+    assert scripted_origin.requests_count == 0
+
+
+async def test_a_broken_off_fetch_goes_on_where_it_was(bring, scripted_origin):
+    wanted = scripted_origin.publish("chat", "1", [bytes([number]) * 100_000 for number in range(6)])
+    read_range = scripted_origin.read_range
+
+    async def three_then_gone(key, offset_bytes, length_bytes):
+        if scripted_origin.requests_count == 3:
+            raise OriginUnreachableError("gone")
+        return await read_range(key, offset_bytes, length_bytes)
+
+    scripted_origin.read_range = three_then_gone
+    with pytest.raises(OriginUnreachableError):
+        await bring(wanted)
+    scripted_origin.read_range = read_range
+    installed = await bring(wanted)
+    assert installed.release.total_bytes == 600_000
+    assert scripted_origin.requests_count == 6
+
+
+async def test_the_same_content_published_anew_costs_no_bytes(bring, store, scripted_origin):
+    await bring(scripted_origin.publish("chat", "1", [A], created_unix_s=1_700_000_000))
+    requests_count = scripted_origin.requests_count
+    wanted = scripted_origin.publish("chat", "1", [A], created_unix_s=1_800_000_000)
+    installed = await bring(wanted)
+    assert installed.release.manifest_sha256 == wanted.manifest_sha256
+    assert scripted_origin.requests_count == requests_count
+    assert bring.evicted == []
+
+
+async def test_other_content_under_the_same_version_replaces_what_is_here(bring, scripted_origin):
+    await bring(scripted_origin.publish("chat", "1", [A]))
+    installed = await bring(scripted_origin.publish("chat", "1", [B]))
+    assert bring.evicted == ["1"]
+    assert (installed.release.files_dir / "model.gguf").read_bytes() == B
+
+
+async def test_a_full_disk_is_named(bring, scripted_origin, monkeypatch):
+    def no_room(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", no_room)
+    with pytest.raises(DiskFullError):
+        await bring(scripted_origin.publish("chat", "1", [A]))
+
+
+async def test_a_whole_release_verifies_and_a_damaged_one_goes(bring, store, scripted_origin):
+    installed = await bring(scripted_origin.publish("chat", "1", [A, B]))
+    await verify_whole(store, "chat", "1")
+    with (installed.release.files_dir / "model.gguf").open("r+b") as file:
+        file.write(b"X")
+    assert len(store.installed()) == 1  # the cheap check cannot see it
+    with pytest.raises(ChunkMismatchError, match=r"model\.gguf"):
+        await verify_whole(store, "chat", "1")
+    assert store.installed() == ()
