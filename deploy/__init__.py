@@ -1,1 +1,4 @@
-"""How Edgeward gets onto machines: the command, the local network behind `up` and `demo`, set-up. Nothing is imported here."""
+"""How Edgeward gets onto machines: the command, the local network, set-up.
+
+Nothing is imported here.
+"""

@@ -78,7 +78,7 @@ def set_up(venv: Path, *, force: bool) -> None:
     Raises:
         SetupError: something is missing or a step failed.
     """
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036  # this file is run by whatever Python there is
         raise SetupError(f"Python 3.11 or newer is needed, this is {platform.python_version()}; set PYTHON=…")
     stamp = venv / "edgeward-setup.json"
     wanted = {"inputs": _inputs_digest(), "python": platform.python_version()}

@@ -49,7 +49,12 @@ class ReleaseSource(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Installed:
-    """A release that is now whole on the disk, and what bringing it cost."""
+    """A release that is now whole on the disk, and what bringing it cost.
+
+    Attributes:
+        fetched_bytes: all that came over the network, the manifest included.
+        reused_bytes: model bytes that came from other releases on this disk.
+    """
 
     release: InstalledRelease
     fetched_bytes: int = 0
@@ -103,7 +108,7 @@ async def install(
             )
     return Installed(
         release=await asyncio.to_thread(store.inspect, wanted.name, wanted.version),
-        fetched_bytes=report.fetched_bytes if report else 0,
+        fetched_bytes=len(manifest_bytes) + (report.fetched_bytes if report else 0),
         reused_bytes=report.reused_bytes if report else 0,
     )
 

@@ -8,13 +8,13 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from registry.errors import EdgewardError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
 _LOG_TAIL_LINES = 12
@@ -97,7 +97,7 @@ def start_child(
                 env={**os.environ, **environ},
                 cwd=cwd,
                 start_new_session=True,
-                preexec_fn=_die_with_parent() if sys.platform == "linux" else None,
+                preexec_fn=_die_with_parent() if sys.platform == "linux" else None,  # noqa: PLW1509  # only system calls
             )
     except OSError as error:
         raise ChildFailedError(f"cannot start {name} ({command[0]}): {error}") from error

@@ -23,8 +23,8 @@ from registry.publish import PublishReport, publish
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edge_node.client.answers import Served
     from deploy.local.story import Step
+    from edge_node.client.answers import Served
     from registry.store import ObjectStore
 
 _FETCHED = re.compile(
@@ -146,7 +146,10 @@ class Demo:
         )
         for site in SITES:
             self.story.say(f"{site.label:<10} fetched {human_bytes(fetched[site.node_id])} and changed over")
-        step.summary = f"{human_bytes(report.uploaded_bytes)} uploaded; {human_bytes(most)} a node for a {human_bytes(whole)} file"
+        step.summary = (
+            f"{human_bytes(report.uploaded_bytes)} uploaded; {human_bytes(most)} a node, manifest included, "
+            f"for a {human_bytes(whole)} file"
+        )
         step.facts = {"uploaded_bytes": report.uploaded_bytes, "fetched_bytes": fetched, "file_bytes": whole}
 
     async def _fail_over(self, step: Step) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deploy.local.child import Child, ChildFailedError, start_child, stop_children
@@ -18,6 +17,7 @@ from registry.store.s3 import open_s3
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
+    from pathlib import Path
 
     from deploy.local.ports import NetworkPorts
     from registry.store import ObjectStore

@@ -1,4 +1,4 @@
-"""Story: named steps that run one after the other, each with its facts, shown as they happen and as a table at the end."""
+"""Story: named steps that run one after the other, each with its facts, shown as they happen and at the end."""
 
 from __future__ import annotations
 

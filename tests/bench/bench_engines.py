@@ -12,9 +12,11 @@ import sys
 import time
 
 import bench_report
+
 from deploy.local.samples import chat_model
 from edge_node.engines import Delta, EngineSpec, Generate, Sampling
 from edge_node.engines.process import EngineProcess
+from registry.log import configure_logging
 
 PROMPT = "Once upon a time"
 
@@ -71,6 +73,7 @@ async def run_all(quick):
 
 def main():
     options = bench_report.arguments(__doc__.splitlines()[0])
+    configure_logging(service="bench", level="warning")
     runs = asyncio.run(run_all(options.quick))
     alone = {t: statistics.median(run[0] for run in runs[f"alone_{t}"]) for t in (1, 2)}
     total = {t: statistics.median(sum(run) for run in runs[f"three_{t}"]) for t in (1, 2)}

@@ -16,6 +16,7 @@ from registry.errors import (
     FormatInvalidError,
     ManifestInvalidError,
 )
+from registry.packing import encode_chunk
 from registry.progress import ignore_progress
 
 A, B, C = (bytes([letter]) * 200_000 for letter in b"abc")
@@ -64,6 +65,8 @@ async def test_chunks_of_other_releases_are_used_again(bring, scripted_origin):
     first = await bring(scripted_origin.publish("chat", "1", [A, B]))
     second = await bring(scripted_origin.publish("chat", "2", [A, C]), local=[first.release.directory])
     assert second.reused_bytes == 200_000
+    sent = len(scripted_origin.manifests["chat", "2"]) + len(encode_chunk(C))
+    assert second.fetched_bytes == sent  # the manifest travels, too
     assert (second.release.files_dir / "model.gguf").read_bytes() == A + C
 
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -32,7 +33,8 @@ def test_a_program_that_does_not_exist_is_named(tmp_path):
 
 
 def test_all_stop_when_asked_and_a_deaf_one_is_killed(tmp_path):
-    deaf_code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)"
+    ignore = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN)"
+    deaf_code = f"{ignore}; print('deaf', flush=True); time.sleep(60)"
     deaf, good = (
         child_of(tmp_path, deaf_code, "deaf"),
         child_of(tmp_path, "import time; time.sleep(60)", "good"),
@@ -49,7 +51,8 @@ def test_a_child_does_not_outlive_its_killed_parent(tmp_path):
 import sys
 from pathlib import Path
 from deploy.local.child import start_child
-child = start_child("inner", [sys.executable, "-c", "import time; time.sleep(60)"], log_file=Path({str(tmp_path)!r}) / "log", environ={{}})
+command = [sys.executable, "-c", "import time; time.sleep(60)"]
+child = start_child("inner", command, log_file=Path({str(tmp_path)!r}) / "log", environ={{}})
 print(child.pid, flush=True)
 import time; time.sleep(60)
 """
@@ -65,8 +68,7 @@ def alive(pid):
     except ProcessLookupError:
         return False
     # A zombie that nobody has reaped yet has ended all the same.
-    with open(f"/proc/{pid}/stat") as stat:
-        return stat.read().rpartition(")")[2].split()[0] != "Z"
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
 
 
 def wait_for(condition, timeout_s=20.0):

@@ -11,8 +11,7 @@ from registry.errors import ConfigError
 
 
 def listen(port):
-    server = socket.create_server(("127.0.0.1", port))
-    return server
+    return socket.create_server(("127.0.0.1", port))
 
 
 def test_no_two_parts_share_a_port():
