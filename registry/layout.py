@@ -3,18 +3,23 @@
 packs/ab/<sha256>              immutable   chunks, concatenated
 manifests/<name>/<version>.eaf immutable   what a release contains
 channels/<name>.msgpack        by If-Match which version each channel of a model points at
+probes/<random>                removed     proof that the store does conditional writes
 """
 
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
-from registry.digest import Digest
 from registry.reference import check_name, check_version
+
+if TYPE_CHECKING:
+    from registry.digest import Digest
 
 PACKS = "packs/"
 MANIFESTS = "manifests/"
 CHANNELS = "channels/"
+PROBES = "probes/"
 
 _MANIFEST = re.compile(rf"{MANIFESTS}(?P<name>.+)/(?P<version>[^/]+)\.eaf")
 _PACK = re.compile(rf"{PACKS}(?P<fan>[0-9a-f]{{2}})/(?P<digest>(?P=fan)[0-9a-f]{{62}})")
@@ -33,6 +38,11 @@ def manifest_key(name: str, version: str) -> str:
 def channels_key(name: str) -> str:
     """Where the channels of a model lie."""
     return f"{CHANNELS}{check_name(name)}.msgpack"
+
+
+def probe_key(nonce: str) -> str:
+    """Where a proof of conditional writes is tried; `nonce` is new for each."""
+    return f"{PROBES}{nonce}"
 
 
 def parse_manifest_key(key: str) -> tuple[str, str] | None:

@@ -39,8 +39,8 @@ def from_msgpack(data: bytes, kind: type[T]) -> T:
         InputInvalidError: not msgpack, or not of this type; `param` is the path of the bad field.
     """
     try:
-        # Nothing inside a message may claim more than the message itself holds.
-        plain = msgpack.unpackb(data, max_buffer_size=len(data), strict_map_key=True)
+        # unpackb lets nothing inside a message claim more than the message itself holds.
+        plain = msgpack.unpackb(data, strict_map_key=True)
     except (msgpack.UnpackException, ValueError) as error:
         raise InputInvalidError(f"the body is not valid msgpack: {error or type(error).__name__}") from error
     return convert(plain, kind)

@@ -1,0 +1,318 @@
+"""Fetch: a manifest becomes verified files on disk, from what is there already and from a source of ranges.
+
+Every byte is hashed as it arrives, before it counts; there is no second pass. A fetch that ends early, in whatever
+way, leaves a partial release from which the next one goes on. The target appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import structlog
+
+from registry.digest import digest_of
+from registry.errors import ChunkMismatchError, ReleaseConflictError, UnpackLimitError
+from registry.fetch.local_chunks import LocalChunks
+from registry.fetch.partial import PartialRelease, remove_stale_partials, try_lock
+from registry.fetch.source import Source, StoreSource
+from registry.layout import pack_key
+from registry.manifest import decode_manifest
+from registry.packing import decode_chunk
+from registry.plan import Located, RangeRead, plan_reads
+from registry.progress import Progress, ProgressHook, ignore_progress
+from registry.release_directory import FILES_NAME, MANIFEST_NAME
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from pathlib import Path
+
+    from registry.manifest import Manifest
+
+__all__ = [
+    "FILES_NAME",
+    "MANIFEST_NAME",
+    "FetchReport",
+    "Source",
+    "StoreSource",
+    "fetch",
+    "remove_stale_partials",
+]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_TRIES_COUNT = 3
+_LOCK_POLL_S = 0.1
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchReport:
+    """Where the bytes of a release came from.
+
+    Attributes:
+        total_bytes: size of the release's files.
+        fetched_bytes: what the source sent, as stored: compressed, small gaps between chunks included.
+        reused_bytes: raw bytes copied from other releases on this disk.
+        resumed_bytes: raw bytes that were in place from before.
+        requests_count: ranges asked of the source.
+    """
+
+    total_bytes: int
+    fetched_bytes: int
+    reused_bytes: int
+    resumed_bytes: int
+    requests_count: int
+
+
+async def fetch(
+    manifest_bytes: bytes,
+    source: Source,
+    target: Path,
+    *,
+    local: Sequence[Path] = (),
+    progress: ProgressHook = ignore_progress,
+    concurrency_count: int = 4,
+) -> FetchReport:
+    """Make the release of a manifest appear at `target`, as `manifest.eaf` and `files/…`.
+
+    If another process fetches the same, wait for it. Cancelling is safe and keeps what has arrived.
+
+    Args:
+        manifest_bytes: of the release; trusted, everything else is checked against it.
+        source: gives ranges of packs.
+        target: a directory that does not exist yet, or holds this very release.
+        local: directories of other releases, whose chunks are used where they fit.
+        progress: hears how many bytes are in place, and from where.
+        concurrency_count: ranges in flight; memory is at most some 32 MiB for each.
+
+    Raises:
+        ManifestInvalidError: the manifest breaks a rule.
+        ReleaseConflictError: another release is at `target`.
+        DiskFullError: there is no room; nothing was fetched, or what has arrived is kept.
+        ChunkMismatchError: the source gave wrong bytes for a chunk, three times.
+        EdgewardError: what the source raises.
+    """
+    manifest = await asyncio.to_thread(decode_manifest, manifest_bytes)
+    whole = FetchReport(
+        total_bytes=manifest.total_bytes,
+        fetched_bytes=0,
+        reused_bytes=0,
+        resumed_bytes=manifest.total_bytes,
+        requests_count=0,
+    )
+    waited = False
+    while not _is_there(target, manifest_bytes):
+        partial = try_lock(target, manifest, digest_of(manifest_bytes))
+        if partial is None:
+            if not waited:
+                log.info(
+                    "fetch.delayed", release=f"{manifest.name}@{manifest.version}", reason="another is at it"
+                )
+                waited = True
+            await asyncio.sleep(_LOCK_POLL_S)
+            continue
+        job = _Job(manifest, partial, source, progress, concurrency_count)
+        try:
+            # Another process may have finished between our look and our lock.
+            if _is_there(target, manifest_bytes):
+                return whole
+            return await job.run(manifest_bytes, target, local)
+        finally:
+            job.close()
+            partial.close()
+    return whole
+
+
+def _is_there(target: Path, manifest_bytes: bytes) -> bool:
+    try:
+        found = (target / MANIFEST_NAME).read_bytes()
+    except FileNotFoundError:
+        if target.exists() and any(target.iterdir()):
+            raise ReleaseConflictError(
+                f"{target} holds something that is not a release; remove it first"
+            ) from None
+        return False
+    if found != manifest_bytes:
+        raise ReleaseConflictError(f"{target} holds another release; remove it or fetch to another directory")
+    return True
+
+
+class _Job:
+    """One fetch into a locked partial release. Counters are guarded by a lock: threads move them."""
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        partial: PartialRelease,
+        source: Source,
+        progress: ProgressHook,
+        concurrency_count: int,
+    ) -> None:
+        self._manifest = manifest
+        self._partial = partial
+        self._release = partial.release
+        self._source = source
+        self._progress = progress
+        self._concurrency_count = max(1, concurrency_count)
+        self._threads = ThreadPoolExecutor(self._concurrency_count, thread_name_prefix="fetch")
+        self._guard = threading.Lock()
+        self._done = bytearray(len(manifest.pieces))
+        self._done_bytes = 0
+        self._fetched_bytes = 0
+        self._requests_count = 0
+        # All pieces of each chunk: a chunk that occurs twice is fetched once.
+        self._pieces: list[list[int]] = [[] for _ in manifest.chunks]
+        for number, piece in enumerate(manifest.pieces):
+            self._pieces[piece.chunk].append(number)
+
+    def close(self) -> None:
+        """Wait for the threads: none may write after the partial release is unlocked. At most one range each."""
+        self._threads.shutdown(wait=True, cancel_futures=True)
+
+    async def run(self, manifest_bytes: bytes, target: Path, local: Sequence[Path]) -> FetchReport:
+        """Resume, reuse, fetch, finish."""
+        written = await self._in_thread(self._partial.prepare)
+        self._report("")
+        await self._spread(sorted(written), lambda piece: self._in_thread(self._resume, piece))
+        resumed_bytes = self._done_bytes
+        missing = {self._manifest.chunks[chunk].digest: chunk for chunk in self._missing()}
+        if missing and local:
+            chunks = await self._in_thread(LocalChunks, local, missing)
+            found = [chunk for digest, chunk in missing.items() if digest in chunks]
+            await self._spread(found, lambda chunk: self._in_thread(self._reuse, chunks, chunk))
+        reused_bytes = self._done_bytes - resumed_bytes
+        await self._spread(plan_reads(map(self._located, self._missing())), self._fetch)
+        await self._in_thread(self._partial.finish, manifest_bytes, target)
+        report = FetchReport(
+            total_bytes=self._manifest.total_bytes,
+            fetched_bytes=self._fetched_bytes,
+            reused_bytes=reused_bytes,
+            resumed_bytes=resumed_bytes,
+            requests_count=self._requests_count,
+        )
+        log.info(
+            "release.fetched",
+            release=f"{self._manifest.name}@{self._manifest.version}",
+            source=self._source.name,
+            total_bytes=report.total_bytes,
+            fetched_bytes=report.fetched_bytes,
+            reused_bytes=report.reused_bytes,
+            resumed_bytes=report.resumed_bytes,
+            requests_count=report.requests_count,
+        )
+        return report
+
+    def _missing(self) -> list[int]:
+        return [
+            chunk
+            for chunk, pieces in enumerate(self._pieces)
+            if not all(self._done[piece] for piece in pieces)
+        ]
+
+    def _located(self, chunk: int) -> Located:
+        place = self._manifest.chunks[chunk]
+        return Located(place.pack, place.offset_bytes, place.stored_bytes, chunk)
+
+    def _resume(self, number: int) -> None:
+        """Count a piece that the journal names, if its bytes are really there."""
+        if number >= len(self._manifest.pieces):
+            return
+        piece = self._manifest.pieces[number]
+        raw = self._release.read_piece(piece)
+        if digest_of(raw) == self._manifest.chunks[piece.chunk].digest:
+            self._count([number], len(raw), "partial")
+
+    def _reuse(self, chunks: LocalChunks, chunk: int) -> None:
+        raw = chunks.read(self._manifest.chunks[chunk].digest)
+        if raw is not None:
+            self._place(chunk, raw, "local")
+
+    async def _fetch(self, read: RangeRead) -> None:
+        """Read one range; chunks of it that are wrong are read again, each by itself."""
+        refused = await self._read(read)
+        tries_count = 1
+        while refused:
+            log.warning(
+                "chunks.refused",
+                source=self._source.name,
+                chunks_count=len(refused),
+                error=refused[0][1].message,
+            )
+            if tries_count == _TRIES_COUNT:
+                raise ChunkMismatchError(
+                    f"{self._source.name} gave wrong bytes {_TRIES_COUNT} times: {refused[0][1].message}; "
+                    "fetch again, or from another source"
+                ) from refused[0][1]
+            again = [await self._read(_alone(chunk)) for chunk, _ in refused]
+            refused = [item for items in again for item in items]
+            tries_count += 1
+
+    async def _read(self, read: RangeRead) -> list[tuple[Located, ChunkMismatchError | UnpackLimitError]]:
+        key = pack_key(self._manifest.packs[read.pack].digest)
+        data = await self._source.read_range(key, read.offset_bytes, read.length_bytes)
+        self._requests_count += 1
+        self._fetched_bytes += len(data)
+        return await self._in_thread(self._unpack, read, data)
+
+    def _unpack(
+        self, read: RangeRead, data: bytes
+    ) -> list[tuple[Located, ChunkMismatchError | UnpackLimitError]]:
+        """Put the chunks of a range into their files; those that are wrong, with the reason."""
+        refused: list[tuple[Located, ChunkMismatchError | UnpackLimitError]] = []
+        view = memoryview(data)
+        for place in read.chunks:
+            begin = place.offset_bytes - read.offset_bytes
+            chunk = self._manifest.chunks[place.chunk]
+            try:
+                raw = decode_chunk(view[begin : begin + place.length_bytes], chunk.digest, chunk.raw_bytes)
+            except (ChunkMismatchError, UnpackLimitError) as error:
+                refused.append((place, error))
+                continue
+            self._place(place.chunk, raw, self._source.name)
+        return refused
+
+    def _place(self, chunk: int, raw: bytes, source: str) -> None:
+        numbers = [number for number in self._pieces[chunk] if not self._done[number]]
+        for number in numbers:
+            self._release.write_piece(self._manifest.pieces[number], raw)
+        self._partial.note(numbers)
+        self._count(numbers, len(raw) * len(numbers), source)
+
+    def _count(self, pieces: list[int], length_bytes: int, source: str) -> None:
+        with self._guard:
+            for number in pieces:
+                self._done[number] = 1
+            self._done_bytes += length_bytes
+        self._report(source)
+
+    def _report(self, source: str) -> None:
+        self._progress(Progress("fetch", self._done_bytes, self._manifest.total_bytes, source))
+
+    async def _in_thread(self, work: Callable[..., R], *inputs: object) -> R:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work, *inputs)
+
+    async def _spread(self, items: Iterable[T], work: Callable[[T], Awaitable[None]]) -> None:
+        """Work on all items, a few at once; the first error stops the others."""
+        rest = iter(items)
+
+        async def worker() -> None:
+            for item in rest:
+                await work(item)
+
+        tasks = [asyncio.create_task(worker()) for _ in range(self._concurrency_count)]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _alone(place: Located) -> RangeRead:
+    return RangeRead(place.pack, place.offset_bytes, place.length_bytes, (place,))

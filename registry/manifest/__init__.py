@@ -1,0 +1,34 @@
+"""Manifest: what a release contains, which chunks that is, and in which packs they lie; to bytes and back.
+
+Whoever holds a decoded Manifest may write its files and read its ranges without checking anything again.
+"""
+
+from __future__ import annotations
+
+from registry.manifest.checks import check_paths
+from registry.manifest.codec import MANIFEST_LIMIT_BYTES, decode_manifest, encode_manifest
+from registry.manifest.contents import (
+    Chunk,
+    Manifest,
+    Pack,
+    Piece,
+    ReleaseFile,
+    Variant,
+    content_digest,
+    files_digest,
+)
+
+__all__ = [
+    "MANIFEST_LIMIT_BYTES",
+    "Chunk",
+    "Manifest",
+    "Pack",
+    "Piece",
+    "ReleaseFile",
+    "Variant",
+    "check_paths",
+    "content_digest",
+    "decode_manifest",
+    "encode_manifest",
+    "files_digest",
+]

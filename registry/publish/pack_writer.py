@@ -1,0 +1,101 @@
+"""PackWriter: new chunks gathered into packs, each uploaded while the next one fills."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from registry.layout import pack_key
+from registry.manifest import Chunk, Pack
+from registry.packing import PackBuilder
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+    from registry.digest import Digest
+    from registry.publish.known_chunks import Stored
+    from registry.store import ObjectStore
+
+
+class PackWriter:
+    """Keeps the chunks of one release and writes those that are new; a context manager.
+
+    Memory: the pack being filled and at most one being uploaded.
+
+    Attributes:
+        chunks: every chunk so far, each once, in the order of first use.
+        new_chunks_count: how many of them were not stored before.
+        uploaded_bytes: bytes of packs that the store did not have.
+    """
+
+    def __init__(self, store: ObjectStore, known: dict[Digest, Stored]) -> None:
+        self.new_chunks_count = 0
+        self.uploaded_bytes = 0
+        self._store = store
+        self._known = known
+        self._numbers: dict[Digest, int] = {}
+        self._chunks: list[Chunk] = []
+        self._packs: list[Pack | None] = []  # None: the one being filled
+        self._reused: dict[Pack, int] = {}
+        self._builder = PackBuilder()
+        self._filling: int | None = None
+        self._upload: Future[int] | None = None
+        self._threads = ThreadPoolExecutor(1, thread_name_prefix="pack-upload")
+
+    def __enter__(self) -> Self:
+        """The writer itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Wait for the upload that is going on; what was not finished is not uploaded."""
+        self._threads.shutdown(wait=True, cancel_futures=True)
+
+    def add(self, digest: Digest, raw_bytes: int, stored: bytes | None) -> int:
+        """The number of a chunk; `stored` is None for one that was known from the start."""
+        number = self._numbers.get(digest)
+        if number is not None:
+            return number
+        number = self._numbers[digest] = len(self._chunks)
+        if stored is None:
+            place = self._known[digest]
+            pack = self._reused.setdefault(place.pack, len(self._packs))
+            if pack == len(self._packs):
+                self._packs.append(place.pack)
+            self._chunks.append(Chunk(digest, raw_bytes, pack, place.offset_bytes, place.stored_bytes))
+            return number
+        if not self._builder.fits(stored):
+            self._flush()
+        if self._filling is None:
+            self._filling = len(self._packs)
+            self._packs.append(None)
+        offset = self._builder.add(stored)
+        self._chunks.append(Chunk(digest, raw_bytes, self._filling, offset, len(stored)))
+        self.new_chunks_count += 1
+        return number
+
+    def finish(self) -> tuple[tuple[Chunk, ...], tuple[Pack, ...]]:
+        """Write what is left and wait until all is stored; the chunks, and the packs that they name by number."""
+        self._flush()
+        self._wait()
+        return tuple(self._chunks), tuple(pack for pack in self._packs if pack is not None)
+
+    def _flush(self) -> None:
+        if self._filling is None:
+            return
+        digest, data = self._builder.build()
+        self._packs[self._filling] = Pack(digest, len(data))
+        self._builder, self._filling = PackBuilder(), None
+        self._wait()
+        self._upload = self._threads.submit(self._write, pack_key(digest), data)
+
+    def _wait(self) -> None:
+        if self._upload is not None:
+            self.uploaded_bytes += self._upload.result()
+            self._upload = None
+
+    def _write(self, key: str, data: bytes) -> int:
+        # False: a publish that was cut off, or another publisher, has stored the very same bytes.
+        return len(data) if self._store.put_if_absent(key, data) else 0

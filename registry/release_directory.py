@@ -1,0 +1,146 @@
+"""A release on disk: `manifest.eaf` and `files/…`; written in place, made durable, read piece by piece."""
+
+from __future__ import annotations
+
+import errno
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from registry.errors import DiskFullError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from registry.manifest import Manifest, Piece
+
+MANIFEST_NAME = "manifest.eaf"
+FILES_NAME = "files"
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_BLOCK_BYTES = 512  # of st_blocks, whatever the file system
+
+
+class ReleaseDirectory:
+    """The files of one release below a directory."""
+
+    def __init__(self, directory: Path, manifest: Manifest) -> None:
+        self.directory = directory
+        self.manifest = manifest
+
+    def file(self, number: int) -> Path:
+        """Where a file of the manifest lies."""
+        return self.directory / FILES_NAME / self.manifest.files[number].path
+
+    def read_piece(self, piece: Piece) -> bytes:
+        """The bytes of a piece; shorter when the file is. Raises OSError."""
+        descriptor = os.open(self.file(piece.file), os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return b"".join(
+                os.pread(descriptor, extent.length_bytes, extent.offset_bytes) for extent in piece.extents
+            )
+        finally:
+            os.close(descriptor)
+
+    def write_piece(self, piece: Piece, raw: bytes) -> None:
+        """Put the bytes of a piece into its file.
+
+        Raises:
+            DiskFullError: the disk has no room.
+        """
+        view = memoryview(raw)
+        with full_disk_named(self.directory):
+            descriptor = os.open(self.file(piece.file), os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            try:
+                for offset, length in piece.extents:
+                    _write_all(descriptor, view[:length], offset)
+                    view = view[length:]
+            finally:
+                os.close(descriptor)
+
+    def allocate(self) -> None:
+        """Make every file, at its full size, with its blocks taken.
+
+        Raises:
+            DiskFullError: the disk has no room for all of them; the message says how much is missing.
+        """
+        places = [self.file(number) for number in range(len(self.manifest.files))]
+        for folder in {place.parent for place in places}:
+            folder.mkdir(parents=True, exist_ok=True)
+        missing_bytes = 0
+        for place, file in zip(places, self.manifest.files, strict=True):
+            taken_bytes = place.stat().st_blocks * _BLOCK_BYTES if place.exists() else 0
+            missing_bytes += max(0, file.size_bytes - taken_bytes)
+        room = os.statvfs(self.directory)
+        free_bytes = room.f_bavail * room.f_frsize
+        if missing_bytes > free_bytes:
+            raise DiskFullError(
+                f"{self.manifest.name}@{self.manifest.version} needs {missing_bytes} more bytes in "
+                f"{self.directory.parent}, and {free_bytes} are free; make room or choose another disk"
+            )
+        for place, file in zip(places, self.manifest.files, strict=True):
+            with full_disk_named(self.directory):
+                _allocate(place, file.size_bytes)
+
+    def seal(self, manifest_bytes: bytes) -> None:
+        """Write the manifest and make all of it durable."""
+        with full_disk_named(self.directory):
+            descriptor = os.open(
+                self.directory / MANIFEST_NAME, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644
+            )
+            try:
+                _write_all(descriptor, memoryview(manifest_bytes), 0)
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            for number in range(len(self.manifest.files)):
+                sync(self.file(number))
+        for folder, _, _ in os.walk(self.directory, topdown=False):
+            sync(self.directory / folder)
+
+
+@contextmanager
+def full_disk_named(directory: Path) -> Iterator[None]:
+    """Turn the system's "no space" into our error."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        room = os.statvfs(directory)
+        raise DiskFullError(
+            f"no room left in {directory.parent}: {room.f_bavail * room.f_frsize} bytes are free; make room and "
+            "fetch again, what has arrived is kept"
+        ) from error
+
+
+def sync(path: Path) -> None:
+    """Make a file's bytes, or a directory's names, durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _allocate(place: Path, size_bytes: int) -> None:
+    descriptor = os.open(place, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    try:
+        if os.fstat(descriptor).st_size > size_bytes:
+            os.ftruncate(descriptor, size_bytes)
+        if size_bytes:
+            try:
+                os.posix_fallocate(descriptor, 0, size_bytes)
+            except OSError as error:
+                if error.errno not in {errno.EOPNOTSUPP, errno.EINVAL}:
+                    raise
+                os.ftruncate(descriptor, size_bytes)  # a file system that cannot reserve blocks
+    finally:
+        os.close(descriptor)
+
+
+def _write_all(descriptor: int, view: memoryview, offset_bytes: int) -> None:
+    while view:
+        written = os.pwrite(descriptor, view, offset_bytes)
+        view = view[written:]
+        offset_bytes += written

@@ -1,0 +1,309 @@
+import os
+import random
+import tracemalloc
+
+import pytest
+
+from registry.catalog import Catalog
+from registry.digest import digest_of
+from registry.errors import (
+    ArtifactError,
+    FormatInvalidError,
+    InputInvalidError,
+    ReleaseConflictError,
+    StoreUnavailableError,
+)
+from registry.layout import PACKS, manifest_key
+from registry.manifest import decode_manifest, encode_manifest
+from registry.publish import publish
+from registry.store.memory import MemoryStore
+
+
+@pytest.fixture
+def model(tmp_path, gguf_bytes):
+    path = tmp_path / "model.gguf"
+    path.write_bytes(gguf_bytes())
+    return path
+
+
+def _publish(path, store, version="1", **settings):
+    return publish(
+        path, **{"name": "chat", "version": version, "store": store, "created_unix_s": 5, **settings}
+    )
+
+
+def _stored(store):
+    return {info.key: info.etag for info in store.list("")}
+
+
+def test_a_file_becomes_a_release(model, store):
+    report = _publish(model, store, license_name="MIT")
+    data, manifest = Catalog(store).manifest("chat", "1")
+    assert (report.outcome, report.channel, report.total_bytes) == (
+        "published",
+        "stable",
+        model.stat().st_size,
+    )
+    assert report.manifest_sha256 == digest_of(data)
+    assert report.chunks_count == report.new_chunks_count == len(manifest.chunks)
+    assert report.uploaded_bytes == len(data) + sum(pack.length_bytes for pack in manifest.packs)
+    assert (manifest.kind, manifest.variants[0].name, manifest.license_name) == ("gguf", "f16", "MIT")
+    assert [(file.path, file.sha256) for file in manifest.files] == [
+        ("model.gguf", digest_of(model.read_bytes()))
+    ]
+    assert Catalog(store).channels("chat") == {"stable": "1"}
+
+
+def test_the_same_again_changes_nothing(model, store):
+    first = _publish(model, store)
+    before = _stored(store)
+    again = _publish(model, store, created_unix_s=99)
+    assert (again.outcome, again.uploaded_bytes, again.channel) == ("unchanged", 0, "stable")
+    assert again.manifest_sha256 == first.manifest_sha256
+    assert _stored(store) == before
+
+
+def test_the_same_again_moves_no_channel_but_sets_a_new_one(model, store, tmp_path):
+    _publish(model, store, "1")
+    other = tmp_path / "other.bin"
+    other.write_bytes(b"other")
+    _publish(other, store, "2")
+    assert _publish(model, store, "1").channel is None
+    assert Catalog(store).channels("chat") == {"stable": "2"}
+    assert _publish(model, store, "1", channel="old").channel == "old"
+    assert Catalog(store).channels("chat") == {"old": "1", "stable": "2"}
+
+
+def test_without_a_channel_none_is_made(model, store):
+    assert _publish(model, store, channel=None).channel is None
+    assert Catalog(store).channels("chat") == {}
+
+
+def test_other_bytes_under_a_published_version_are_refused(model, store, gguf_bytes):
+    _publish(model, store)
+    before = _stored(store)
+    model.write_bytes(gguf_bytes(template="another"))
+    with pytest.raises(ReleaseConflictError, match="choose a new one"):
+        _publish(model, store)
+    assert _stored(store) == before
+
+
+def test_an_edited_field_uploads_almost_nothing(model, store, gguf_bytes):
+    whole = _publish(model, store)
+    model.write_bytes(gguf_bytes(template="{{ another template }}" * 40))
+    edited = _publish(model, store, "2")
+    assert edited.new_chunks_count <= 2
+    assert edited.uploaded_bytes < 3_000 < whole.uploaded_bytes
+
+
+def test_other_names_share_chunks_too(model, store):
+    _publish(model, store)
+    copy = _publish(model, store, name="copy")
+    assert copy.new_chunks_count == 0
+    assert len(list(store.list(PACKS))) == 1
+
+
+def test_what_someone_removed_from_the_store_is_stored_again(model, store):
+    _publish(model, store)
+    for info in list(store.list(PACKS)):
+        store.delete(info.key)
+    again = _publish(model, store, "2")
+    assert again.new_chunks_count == again.chunks_count
+    assert len(list(store.list(PACKS))) == 1
+
+
+def test_a_directory_with_folders_hidden_files_and_an_empty_file(tmp_path, store, onnx_bytes):
+    (tmp_path / "m/onnx").mkdir(parents=True)
+    (tmp_path / "m/.git").mkdir()
+    (tmp_path / "m/.git/config").write_text("hidden")
+    (tmp_path / "m/.DS_Store").write_text("hidden")
+    (tmp_path / "m/onnx/model.onnx").write_bytes(onnx_bytes())
+    (tmp_path / "m/tokenizer.json").write_text("{}")
+    (tmp_path / "m/empty.txt").touch()
+    (tmp_path / "m/link.json").symlink_to("tokenizer.json")
+    _publish(tmp_path / "m", store)
+    _, manifest = Catalog(store).manifest("chat", "1")
+    sizes = {file.path: file.size_bytes for file in manifest.files}
+    assert sizes == {
+        "empty.txt": 0,
+        "link.json": 2,
+        "onnx/model.onnx": len(onnx_bytes()),
+        "tokenizer.json": 2,
+    }
+    assert (manifest.kind, manifest.abilities) == ("onnx", ("embedding",))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda root: root / "nothing", "no file or directory"),
+        (lambda root: (root / "d").mkdir() or root / "d", "no files to publish"),
+        (lambda root: (root / "d").mkdir() or (root / "d/e.txt").touch() or root / "d", "no bytes"),
+        (
+            lambda root: (root / "d").mkdir() or (root / "d/l").symlink_to("/etc/hostname") or root / "d",
+            "leaves",
+        ),
+        (
+            lambda root: (root / "d").mkdir() or (root / "d/l").symlink_to("gone") or root / "d",
+            "link to nothing",
+        ),
+        (
+            lambda root: (root / "d/s").mkdir(parents=True) or (root / "d/l").symlink_to("s") or root / "d",
+            "directory",
+        ),
+        (lambda root: (root / "d").mkdir() or os.mkfifo(root / "d/pipe") or root / "d", "not a regular file"),
+    ],
+)
+def test_what_cannot_be_published_is_refused(tmp_path, store, make, message):
+    with pytest.raises(InputInvalidError, match=message):
+        _publish(make(tmp_path), store)
+    assert _stored(store) == {}
+
+
+def test_damaged_models_are_refused_before_anything_is_stored(model, store):
+    model.write_bytes(model.read_bytes()[:-1])
+    with pytest.raises(FormatInvalidError, match=r"model\.gguf: truncated"):
+        _publish(model, store)
+    assert _stored(store) == {}
+
+
+def test_an_onnx_file_without_its_weights_is_refused(tmp_path, store, onnx_bytes, protobuf_field):
+    entry = protobuf_field(1, b"location") + protobuf_field(2, b"weights.bin")
+    path = tmp_path / "model.onnx"
+    path.write_bytes(onnx_bytes(extra=protobuf_field(5, protobuf_field(1, 8) + protobuf_field(13, entry))))
+    with pytest.raises(InputInvalidError, match=r"keeps weights in weights\.bin.*publish the directory"):
+        _publish(path, store)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"name": "../up"}, {"version": "a b"}, {"channel": "Stable!"}, {"variant": "x" * 300}]
+)
+def test_wrong_names_are_refused(model, store, wrong):
+    with pytest.raises(InputInvalidError):
+        _publish(model, store, **wrong)
+    assert _stored(store) == {}
+
+
+def test_a_file_that_changes_while_it_is_read_is_refused(model, store):
+    def meddle(progress):
+        os.utime(model, ns=(1, 1))
+
+    with pytest.raises(ArtifactError, match="was changed while it was published"):
+        _publish(model, store, progress=meddle)
+    assert Catalog(store).releases() == ()
+
+
+def test_the_manifest_is_written_after_the_packs_and_the_channel_last(model):
+    class Recording(MemoryStore):
+        def __init__(self):
+            super().__init__()
+            self.writes = []
+
+        def put_if_absent(self, key, data):
+            self.writes.append(key)
+            return super().put_if_absent(key, data)
+
+        def put_if_match(self, key, data, etag):
+            self.writes.append(key)
+            return super().put_if_match(key, data, etag)
+
+    store = Recording()
+    _publish(model, store)
+    assert [key.split("/")[0] for key in store.writes] == ["packs", "manifests", "channels"]
+
+
+def test_a_publish_that_was_cut_off_is_finished_by_the_next(model):
+    class Breaking(MemoryStore):
+        broken = True
+
+        def put_if_absent(self, key, data):
+            if self.broken and key.startswith("manifests/"):
+                raise StoreUnavailableError("gone")
+            return super().put_if_absent(key, data)
+
+    store = Breaking()
+    with pytest.raises(StoreUnavailableError):
+        _publish(model, store)
+    assert Catalog(store).releases() == ()
+    store.broken = False
+    report = _publish(model, store)
+    assert (report.outcome, report.channel) == ("published", "stable")
+    assert len(list(store.list(PACKS))) == 1
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_a_race_for_a_version_has_one_winner(model, store, same, tmp_path, gguf_bytes):
+    other = tmp_path / "other" / "model.gguf"
+    other.parent.mkdir()
+    other.write_bytes(gguf_bytes(template="mine" if not same else "{{ messages }}"))
+
+    class Racing(MemoryStore):
+        raced = False
+
+        def put_if_absent(self, key, data):
+            if key == manifest_key("chat", "1") and not self.raced:
+                self.raced = True
+                _publish(other, self, created_unix_s=4)
+            return super().put_if_absent(key, data)
+
+    racing = Racing()
+    if same:
+        assert _publish(model, racing).outcome == "unchanged"
+    else:
+        with pytest.raises(ReleaseConflictError):
+            _publish(model, racing)
+    assert Catalog(racing).manifest("chat", "1")[1].created_unix_s == 4
+
+
+def test_our_own_write_whose_answer_was_lost_counts_as_ours(model):
+    class Forgetful(MemoryStore):
+        def put_if_absent(self, key, data):
+            return super().put_if_absent(key, data) and not key.startswith("manifests/")
+
+    assert _publish(model, Forgetful()).outcome == "published"
+
+
+def test_the_same_input_gives_the_same_bytes(model):
+    stores = MemoryStore(), MemoryStore()
+    for store in stores:
+        _publish(model, store)
+    assert _stored(stores[0]) == _stored(stores[1])
+    data = stores[0].get(manifest_key("chat", "1")).data
+    assert encode_manifest(decode_manifest(data)) == data
+
+
+def test_repeated_chunks_are_stored_once_and_packs_are_bounded(tmp_path, store, monkeypatch):
+    monkeypatch.setattr("registry.packing.PACK_LIMIT_BYTES", 9_000_000)
+    block = random.Random(1).randbytes(4 << 20)
+    path = tmp_path / "f.bin"
+    path.write_bytes(block * 3 + random.Random(2).randbytes(12 << 20))
+    report = _publish(path, store)
+    assert (report.chunks_count, report.new_chunks_count) == (4, 4)
+    assert [info.length_bytes for info in store.list(PACKS)] == [2 * ((4 << 20) + 1)] * 2
+
+
+def test_memory_is_bounded_by_packs_not_by_the_model(tmp_path, monkeypatch):
+    monkeypatch.setattr("registry.packing.PACK_LIMIT_BYTES", 8 << 20)
+
+    class Sink(MemoryStore):
+        def put_if_absent(self, key, data):
+            return super().put_if_absent(key, data if key.startswith("manifests/") else b"")
+
+    path = tmp_path / "f.bin"
+    with path.open("wb") as file:
+        for seed in range(24):
+            file.write(random.Random(seed).randbytes(4 << 20))
+    tracemalloc.start()
+    try:
+        _publish(path, Sink())
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 72 << 20  # a file of 96 MiB
+
+
+def test_progress_reaches_the_total(model, store):
+    seen = []
+    _publish(model, store, progress=seen.append)
+    assert (seen[-1].done_bytes, seen[-1].total_bytes) == (model.stat().st_size, model.stat().st_size)
+    assert [step.done_bytes for step in seen] == sorted(step.done_bytes for step in seen)
