@@ -13,6 +13,7 @@ _PART = r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?"
 _NAME = re.compile(rf"{_PART}(?:/{_PART})?")
 _VERSION = re.compile(r"[0-9A-Za-z](?:[0-9A-Za-z.+-]{0,62}[0-9A-Za-z])?")
 _CHANNEL = re.compile(_PART)
+_KEY_ENDINGS = (".eaf", ".msgpack")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +51,13 @@ def check_name(name: str) -> str:
     Raises:
         InputInvalidError: anything else, `../` in any form included.
     """
-    if not _NAME.fullmatch(name) or ".." in name:
+    # Stores that keep keys as files could not hold `team/1.eaf` both as a manifest and as a folder.
+    kept_for_keys = any(part.endswith(_KEY_ENDINGS) for part in name.split("/"))
+    if not _NAME.fullmatch(name) or ".." in name or kept_for_keys:
         raise InputInvalidError(
             f"{name[:80]!r} is not a model name: use lower-case letters, digits, '.', '_' and '-', "
-            "at most 64 characters, with at most one '/' (for example chat or team/chat)",
+            "at most 64 characters, with at most one '/' (for example chat or team/chat); no part may end in "
+            "'.eaf' or '.msgpack'",
             param="name",
         )
     return name

@@ -5,13 +5,13 @@ from __future__ import annotations
 import errno
 import os
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from registry.errors import DiskFullError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from registry.manifest import Manifest, Piece
 
@@ -96,7 +96,7 @@ class ReleaseDirectory:
             for number in range(len(self.manifest.files)):
                 sync(self.file(number))
         for folder, _, _ in os.walk(self.directory, topdown=False):
-            sync(self.directory / folder)
+            sync(Path(folder))
 
 
 @contextmanager

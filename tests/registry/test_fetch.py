@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -91,6 +92,14 @@ async def test_a_release_appears_whole(tmp_path, model, store, release):
     assert report.requests_count > 2
     assert (steps[-1].done_bytes, steps[-1].source) == (report.total_bytes, "store")
     assert _partials(tmp_path / "r") == []
+
+
+async def test_a_target_may_be_a_relative_path(tmp_path, monkeypatch, model, store, release):
+    monkeypatch.chdir(tmp_path)
+    await fetch(release, StoreSource(store), Path("here"))
+    assert (tmp_path / "here" / "files" / "model.gguf").read_bytes() == model.read_bytes()
+    again = await fetch(release, StoreSource(store), Path("here"))
+    assert again.requests_count == 0
 
 
 async def test_what_is_there_is_not_fetched_again(tmp_path, store, release):
