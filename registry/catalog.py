@@ -22,10 +22,13 @@ from registry.manifest import Manifest, decode_manifest
 from registry.reference import Reference, check_channel, check_name, check_version, parse_reference
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from registry.store import ObjectStore
 
 _SCHEMA = 1
 _MOVE_LIMIT_COUNT = 16
+_HISTORY_LIMIT_COUNT = 32
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -41,8 +44,10 @@ class ReleaseId:
 
 
 class _Channels(Struct, frozen=True):
+    """Each channel's versions, each once: the one that it points at, then where it pointed before, latest first."""
+
     schema: Annotated[int, Meta(ge=_SCHEMA, le=_SCHEMA)]
-    channels: dict[str, str]
+    channels: dict[str, Annotated[list[str], Meta(min_length=1, max_length=_HISTORY_LIMIT_COUNT)]]
 
 
 class Catalog:
@@ -115,10 +120,13 @@ class Catalog:
 
     def channels(self, name: str) -> dict[str, str]:
         """Which version each channel of a model points at; empty when it has none."""
-        return self._channels(name)[0]
+        return {channel: versions[0] for channel, versions in self._channels(name)[0].items()}
 
     def move_channel(self, name: str, channel: str, version: str, *, only_new: bool = False) -> bool:
-        """Make a channel point at a version; False when nothing had to be, or (`only_new`) may be, moved.
+        """Make a channel point at a version; False when nothing had to be, or may be, moved.
+
+        `only_new` leaves the channel alone if it has pointed at this version before: what was replaced or rolled
+        back must not come back because somebody publishes it again.
 
         Raises:
             ReleaseUnknownError: there is no such version.
@@ -127,30 +135,66 @@ class Catalog:
         check_channel(channel)
         if self._store.head(manifest_key(name, version)) is None:
             raise self._unknown_version(name, version)
+
+        def move(before: list[str]) -> str | None:
+            here = before[:1] == [version]
+            return None if here or (only_new and version in before) else version
+
+        return self._change(name, channel, move) is not None
+
+    def roll_back(self, name: str, channel: str) -> str:
+        """Make a channel point at what it pointed at before; twice brings it back. Returns the version.
+
+        Raises:
+            ReleaseUnknownError: the channel has never pointed at another version.
+            StoreError: others kept changing the channels of this model.
+        """
+        check_channel(channel)
+
+        def move(before: list[str]) -> str:
+            if len(before) < 2:
+                raise ReleaseUnknownError(
+                    f"{name}:{channel} has no earlier version to go back to; "
+                    f"`edgeward promote {name}@VERSION --channel {channel}` points it at any version"
+                )
+            return before[1]
+
+        moved = self._change(name, channel, move)
+        assert moved is not None  # this `move` always names a version
+        return moved
+
+    def _change(self, name: str, channel: str, move: Callable[[list[str]], str | None]) -> str | None:
+        """Let `move` say from a channel's versions where it should point; None leaves it where it is."""
         for _ in range(_MOVE_LIMIT_COUNT):
             channels, etag = self._channels(name)
-            if channels.get(channel) == version or (only_new and channel in channels):
-                return False
-            moved = dict(sorted({**channels, channel: version}.items()))
+            before = channels.get(channel, [])
+            version = move(before)
+            if version is None:
+                return None
+            after = [version, *(other for other in before if other != version)][:_HISTORY_LIMIT_COUNT]
+            changed = dict(sorted({**channels, channel: after}.items()))
             try:
-                self._store.put_if_match(channels_key(name), wire.to_msgpack(_Channels(_SCHEMA, moved)), etag)
+                self._store.put_if_match(
+                    channels_key(name), wire.to_msgpack(_Channels(_SCHEMA, changed)), etag
+                )
             except PreconditionFailedError:
                 continue
-            return True
+            return version
         raise StoreError(
             f"the channels of {name} were changed by others {_MOVE_LIMIT_COUNT} times; try again"
         )
 
-    def _channels(self, name: str) -> tuple[dict[str, str], str | None]:
+    def _channels(self, name: str) -> tuple[dict[str, list[str]], str | None]:
         try:
             stored = self._store.get(channels_key(name))
         except ObjectMissingError:
             return {}, None
         try:
             channels = wire.from_msgpack(stored.data, _Channels).channels
-            for channel, version in channels.items():
+            for channel, versions in channels.items():
                 check_channel(channel)
-                check_version(version)
+                for version in versions:
+                    check_version(version)
         except InputInvalidError as error:
             raise StoreError(f"the stored channels of {name} cannot be read: {error.message}") from error
         return channels, stored.etag

@@ -80,7 +80,7 @@ def publish(
         name: of the model.
         version: of this release.
         store: where to.
-        channel: made to point at a new release; at an unchanged one only if it pointed nowhere.
+        channel: made to point at the release, unless that is unchanged and the channel was there before.
         variant: the label of this form of the model; its quantization by default.
         license_name: such as `Apache-2.0`.
         created_unix_s: now.

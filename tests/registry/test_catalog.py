@@ -77,9 +77,28 @@ def test_channels_move_and_unknown_versions_are_refused(catalog):
     assert not catalog.move_channel("chat", "stable", "1.0")
     assert catalog.move_channel("chat", "canary", "1.1")
     assert catalog.channels("chat") == {"canary": "1.1", "stable": "1.0"}
-    assert not catalog.move_channel("chat", "canary", "1.0", only_new=True)
     with pytest.raises(ReleaseUnknownError, match=r"no version 3"):
         catalog.move_channel("chat", "stable", "3")
+
+
+def test_what_was_replaced_does_not_come_back_as_new(catalog):
+    catalog.move_channel("chat", "canary", "1.1")
+    assert catalog.move_channel("chat", "canary", "1.0", only_new=True)
+    assert not catalog.move_channel("chat", "canary", "1.1", only_new=True)
+    assert catalog.channels("chat")["canary"] == "1.0"
+
+
+def test_rolling_back_goes_to_what_was_before_and_twice_comes_back(catalog):
+    catalog.move_channel("chat", "canary", "1.0")
+    with pytest.raises(ReleaseUnknownError, match="no earlier version"):
+        catalog.roll_back("chat", "canary")
+    with pytest.raises(ReleaseUnknownError, match="no earlier version"):
+        catalog.roll_back("chat", "nowhere")
+    catalog.move_channel("chat", "canary", "1.1")
+    assert catalog.roll_back("chat", "canary") == "1.0"
+    assert catalog.channels("chat")["canary"] == "1.0"
+    assert not catalog.move_channel("chat", "canary", "1.1", only_new=True)
+    assert catalog.roll_back("chat", "canary") == "1.1"
 
 
 def test_a_move_that_lost_a_race_is_redone_on_what_won(catalog, store):
@@ -104,9 +123,9 @@ def test_a_move_that_always_loses_ends(store, catalog):
         def get(self, key):
             found = super().get(key)
             if key == channels_key("chat"):
-                count = wire.from_msgpack(found.data, dict)["channels"]["stable"]
+                version, *_ = wire.from_msgpack(found.data, dict)["channels"]["stable"]
                 super().put_if_match(
-                    key, wire.to_msgpack({"schema": 1, "channels": {"stable": count + "0"}}), found.etag
+                    key, wire.to_msgpack({"schema": 1, "channels": {"stable": [version + "0"]}}), found.etag
                 )
             return found
 

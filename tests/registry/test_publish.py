@@ -74,6 +74,16 @@ def test_the_same_again_moves_no_channel_but_sets_a_new_one(model, store, tmp_pa
     assert Catalog(store).channels("chat") == {"old": "1", "stable": "2"}
 
 
+def test_a_publish_that_died_before_its_channel_is_mended_by_publishing_again(model, store, tmp_path):
+    other = tmp_path / "other.bin"
+    other.write_bytes(b"other")
+    _publish(other, store, "1")
+    _publish(model, store, "2", channel=None)  # all that was written before the end
+    again = _publish(model, store, "2")
+    assert (again.outcome, again.channel) == ("unchanged", "stable")
+    assert Catalog(store).channels("chat") == {"stable": "2"}
+
+
 def test_without_a_channel_none_is_made(model, store):
     assert _publish(model, store, channel=None).channel is None
     assert Catalog(store).channels("chat") == {}

@@ -216,3 +216,17 @@ def test_the_same_version_again_is_nothing_and_other_bytes_are_refused(network, 
                      "--version", "1.0.0")  # fmt: skip
     assert other.returncode == 1
     assert "embed@1.0.0" in other.stderr
+
+
+def test_a_channel_goes_back_and_the_nodes_with_it(network, sample_models, tmp_path):
+    edited = tmp_path / "edited"
+    edited.mkdir()
+    for name in ("model.onnx", "tokenizer.json"):
+        (edited / name).write_bytes((sample_models / "minilm" / name).read_bytes())
+    (edited / "NOTES.md").write_text("another release")
+    assert edgeward(network, "publish", str(edited), "--name", "embed", "--version", "1.1.0").returncode == 0
+    asyncio.run(network.wait_until_serving([("embed", "1.1.0")], timeout_s=120))
+    back = edgeward(network, "rollback", "embed", "--json")
+    assert back.returncode == 0
+    assert '"1.0.0"' in back.stdout
+    asyncio.run(network.wait_until_serving([("embed", "1.0.0")], timeout_s=120))

@@ -1,0 +1,99 @@
+"""`edgeward ask`: an answer streams to standard output; which node gave it, and how quickly, to standard error."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from deploy.cli.connect import add_client_arguments
+from deploy.cli.terminal import add_json_argument, dim, show_json
+
+if TYPE_CHECKING:
+    import argparse
+
+    from edge_node.client import TextStream
+
+DESCRIPTION = """\
+Ask a chat model. The origin ranks the nodes for the place you ask from; the best one answers, directly. The
+answer streams to standard output; then one line on standard error says which node it was, how far away, and
+the time to the first token as you waited it."""
+
+EXAMPLES = """\
+  edgeward ask "Name three rivers of France."
+  edgeward ask "Name three rivers of France." --from tokyo
+  edgeward ask "Write a haiku." --model chat:canary --max-tokens 60 --temperature 0 --from 48.86,2.35
+  echo "Summarise: …" | edgeward ask -"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of the verb."""
+    parser.add_argument("prompt", metavar="TEXT", help="what to ask; - reads standard input")
+    parser.add_argument(
+        "--model", metavar="REF", help="chat, chat:canary or chat@1.2.0 (default: the only chat model)"
+    )
+    parser.add_argument("--max-tokens", type=int, metavar="N", help="stop after so many tokens")
+    parser.add_argument("--temperature", type=float, metavar="T", help="0 always takes the likeliest token")
+    parser.add_argument("--system", metavar="TEXT", help="instructions to put before the prompt")
+    add_client_arguments(parser)
+    add_json_argument(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Ask; returns the exit code."""
+    import asyncio
+
+    prompt = sys.stdin.read() if args.prompt == "-" else args.prompt
+    return asyncio.run(_ask(args, prompt))
+
+
+async def _ask(args: argparse.Namespace, prompt: str) -> int:
+    from deploy.cli.connect import open_client
+
+    system = [{"role": "system", "content": args.system}] if args.system else []
+    messages = [*system, {"role": "user", "content": prompt}]
+    wanted = {"max_tokens": args.max_tokens, "temperature": args.temperature}
+    sampling = {name: value for name, value in wanted.items() if value is not None}
+    async with (
+        open_client(args) as client,
+        client.stream_chat(messages, model=args.model, **sampling) as stream,
+    ):
+        begun = False
+        try:
+            async for piece in stream:
+                if not args.json:
+                    print(piece.text, end="", flush=True)
+                    begun = begun or bool(piece.text)
+        finally:
+            if begun:
+                print(flush=True)
+    if args.json:
+        show_json(
+            {
+                "text": stream.text,
+                "finish_reason": stream.finish_reason,
+                "model": stream.model,
+                "usage": stream.usage,
+                "served": stream.served,
+            }
+        )
+    else:
+        dim(_in_words(stream))
+    return 0
+
+
+def _in_words(stream: TextStream) -> str:
+    served = stream.served
+    named = f"{served.label} ({served.node_id})" if served.label else served.node_id
+    parts = [named, served.release]
+    if served.distance_km is not None:
+        parts.append(f"{served.distance_km:,.0f} km")
+    parts += [f"RTT ~{served.rtt_ms:.0f} ms", f"first token after {served.ttft_ms:.0f} ms"]
+    tokens_count = stream.usage.completion_tokens if stream.usage else 0
+    if tokens_count:
+        parts.append(f"{tokens_count} tokens")
+        writing_s = (served.total_ms - served.ttft_ms) / 1000
+        if tokens_count > 1 and writing_s > 0:
+            parts.append(f"{(tokens_count - 1) / writing_s:.1f} tokens/s")
+    if served.attempts > 1:
+        parts.append(f"{served.attempts} attempts ({'; '.join(served.refusals)})")
+    return " · ".join(part for part in parts if part)

@@ -1,0 +1,72 @@
+"""`edgeward node serve`: an edge node's process."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
+
+DESCRIPTION = """\
+Run an edge node: it reports to the origin, fetches and checks the releases of its channel, and answers OpenAI
+requests. Settings: [node]. Logs go to standard error; SIGTERM and Ctrl-C let running answers finish and stop it."""
+
+EXAMPLES = """\
+  edgeward node serve
+  edgeward node serve --origin http://origin.example:7700 --place frankfurt --label Frankfurt
+  edgeward node serve --port 7711 --data-dir ./node-b --follows 'chat,team/*' --channel canary"""
+
+_FLAGS = (
+    "node_id",
+    "host",
+    "port",
+    "public_url",
+    "insecure",
+    "origin",
+    "label",
+    "follows",
+    "channel",
+    "threads_count",
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of the verb."""
+    parser.add_argument("action", choices=("serve",), help="run in the foreground")
+    parser.add_argument(
+        "--node-id", metavar="ID", help="the node's name in the fleet (default: made once and kept)"
+    )
+    parser.add_argument("--host", help="address to listen on (127.0.0.1)")
+    parser.add_argument("--port", type=int, help="port to listen on (7710); 0 takes any free one")
+    parser.add_argument("--public-url", metavar="URL", help="where clients reach the node")
+    parser.add_argument(
+        "--insecure", action="store_true", default=None, help="allow an address that other machines can reach"
+    )
+    parser.add_argument("--origin", metavar="URL", help="the origin (http://127.0.0.1:7700)")
+    parser.add_argument(
+        "--place", metavar="PLACE", help="where the node stands: LAT,LON in degrees, or a city"
+    )
+    parser.add_argument("--label", help="a name for people, such as Frankfurt")
+    parser.add_argument("--data-dir", metavar="DIR", help="the node's own directory")
+    parser.add_argument("--follows", metavar="PATTERNS", help="models to hold, comma-separated patterns (*)")
+    parser.add_argument("--channel", help="the channel to take releases from (stable)")
+    parser.add_argument("--threads-count", type=int, metavar="N", help="compute threads of each engine (1)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until told to stop; returns the exit code."""
+    from deploy.cli.connect import config_file
+    from deploy.cli.places import find_place
+    from edge_node.config import NodeConfig
+    from edge_node.daemon import run_node
+    from registry.log import configure_logging
+    from registry.settings import load_settings
+
+    configure_logging(service="node", level=args.log_level or "info")
+    place = find_place(args.place) if args.place else None
+    flags = {name: getattr(args, name) for name in _FLAGS} | {
+        "data_dir": args.data_dir,
+        "place": f"{place.lat},{place.lon}" if place else None,
+    }
+    run_node(load_settings(NodeConfig, "node", file=config_file(args), flags=flags))
+    return 0

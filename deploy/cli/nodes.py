@@ -1,0 +1,114 @@
+"""`edgeward nodes`: the fleet as the origin sees it, once or live."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from deploy.cli.connect import add_client_arguments
+from deploy.cli.terminal import add_json_argument, human_bytes, show_json, table_text
+
+if TYPE_CHECKING:
+    import argparse
+
+    from rich.text import Text
+
+    from origin.api import ModelReport, NodeView
+
+DESCRIPTION = """\
+Show every edge node that the origin knows: whether it is up, how long ago it reported, and what it serves."""
+
+EXAMPLES = """\
+  edgeward nodes
+  edgeward nodes --watch
+  edgeward nodes --json"""
+
+_WATCH_S = 1.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of the verb."""
+    parser.add_argument("--watch", action="store_true", help="refresh every second until Ctrl-C")
+    add_client_arguments(parser, place=False)
+    add_json_argument(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Show; returns the exit code."""
+    import asyncio
+
+    from registry.errors import InputInvalidError
+
+    if args.watch and args.json:
+        raise InputInvalidError("--watch shows a live table and --json prints one object: say one of the two")
+    return asyncio.run(_watch(args) if args.watch else _once(args))
+
+
+async def _once(args: argparse.Namespace) -> int:
+    from deploy.cli.connect import open_client
+
+    async with open_client(args) as client:
+        nodes = await client.nodes()
+    if args.json:
+        show_json({"nodes": nodes})
+    else:
+        print(_table(nodes))
+    return 0
+
+
+async def _watch(args: argparse.Namespace) -> int:
+    import asyncio
+
+    from rich.live import Live
+
+    from deploy.cli.connect import open_client
+    from origin.errors import OriginUnreachableError
+
+    async with open_client(args) as client:
+        shown = _table(await client.nodes())
+        with Live(_still(shown), auto_refresh=False) as live:
+            while True:
+                await asyncio.sleep(_WATCH_S)
+                try:
+                    shown = _table(await client.nodes())
+                    live.update(_still(shown), refresh=True)
+                except OriginUnreachableError as error:
+                    # An origin that restarts comes back; what was last seen stays in view.
+                    live.update(_still(f"{shown}\n\n{error.message}"), refresh=True)
+
+
+def _still(text: str) -> Text:
+    """The text cut at the terminal's edge: wrapped rows would jump about."""
+    from rich.text import Text
+
+    return Text(text, no_wrap=True, overflow="ellipsis")
+
+
+def _table(nodes: tuple[NodeView, ...]) -> str:
+    if not nodes:
+        return "no node has reported yet; `edgeward node serve` runs one"
+    rows = [
+        [
+            view.report.node_id,
+            view.report.label,
+            view.state,
+            f"{view.age_s:.1f} s",
+            f"{view.report.place.lat:.2f},{view.report.place.lon:.2f}" if view.report.place else "?",
+            view.report.url,
+            ", ".join(map(_model, view.report.models)) or "-",
+        ]
+        for view in nodes
+    ]
+    return table_text(["NODE", "LABEL", "STATE", "SEEN", "PLACE", "URL", "MODELS"], rows, numbers=(3,))
+
+
+def _model(model: ModelReport) -> str:
+    named = f"{model.name}@{model.version}"
+    if model.state == "ready":
+        return f"{named} {model.busy}/{model.slots} busy" + (
+            f" +{model.queued} waiting" if model.queued else ""
+        )
+    if model.state == "fetching" and model.fetch_total_bytes:
+        return (
+            f"{named} fetching {human_bytes(model.fetched_bytes)} of {human_bytes(model.fetch_total_bytes)}"
+        )
+    return f"{named} {model.state}" + (f" ({model.detail})" if model.detail else "")

@@ -1,0 +1,45 @@
+"""`edgeward origin serve`: the origin's process."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from deploy.cli.connect import add_store_arguments
+
+if TYPE_CHECKING:
+    import argparse
+
+DESCRIPTION = """\
+Run an origin: it serves metadata and chunks from the object store, keeps the fleet from the nodes' heartbeats,
+and ranks nodes for clients. Settings: [origin] and [store]. Logs go to standard error; SIGTERM and Ctrl-C stop it."""
+
+EXAMPLES = """\
+  edgeward origin serve
+  edgeward origin serve --port 7800 --endpoint http://127.0.0.1:8333 --bucket edgeward
+  EDGEWARD_STORE_ACCESS_KEY=… EDGEWARD_STORE_SECRET_KEY=… edgeward origin serve --config edgeward.toml"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of the verb."""
+    parser.add_argument("action", choices=("serve",), help="run in the foreground")
+    parser.add_argument("--host", help="address to listen on (127.0.0.1)")
+    parser.add_argument("--port", type=int, help="port to listen on (7700); 0 takes any free one")
+    parser.add_argument(
+        "--insecure", action="store_true", default=None, help="allow an address that other machines can reach"
+    )
+    add_store_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until told to stop; returns the exit code."""
+    from deploy.cli.connect import config_file, store_settings
+    from origin.config import OriginConfig
+    from origin.daemon import run_origin
+    from registry.log import configure_logging
+    from registry.settings import load_settings
+
+    configure_logging(service="origin", level=args.log_level or "info")
+    flags = {"host": args.host, "port": args.port, "insecure": args.insecure}
+    config = load_settings(OriginConfig, "origin", file=config_file(args), flags=flags)
+    run_origin(config, store_settings(args))
+    return 0

@@ -1,0 +1,50 @@
+"""The table of verbs: which file owns each, and what it does in one line."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Verb(NamedTuple):
+    """One verb; its module has DESCRIPTION, EXAMPLES, `add_arguments(parser)` and `run(args) -> int`."""
+
+    module: str
+    line: str
+
+
+GROUPS: dict[str, dict[str, Verb]] = {
+    "see it work on this machine": {
+        "demo": Verb(
+            "deploy.cli.demo", "publish, serve at three places, ask, update, lose a node: all checked"
+        ),
+        "up": Verb("deploy.cli.up", "start the whole network here and stay until Ctrl-C"),
+    },
+    "ask": {
+        "ask": Verb("deploy.cli.ask", "stream an answer from the node that answers first"),
+        "embed": Verb("deploy.cli.embed", "turn texts into vectors"),
+        "route": Verb("deploy.cli.route", "show which nodes would answer, and why"),
+        "nodes": Verb("deploy.cli.nodes", "show every edge node and what it serves"),
+    },
+    "publish": {
+        "publish": Verb("deploy.cli.publish", "publish a model file or directory as a new version"),
+        "promote": Verb("deploy.cli.promote", "point a channel at a published version"),
+        "rollback": Verb("deploy.cli.rollback", "point a channel at what it pointed at before"),
+        "models": Verb("deploy.cli.models", "list releases and channels"),
+        "pull": Verb("deploy.cli.pull", "fetch a release into a directory"),
+        "verify": Verb("deploy.cli.verify", "check every byte of a fetched release"),
+    },
+    "run a part": {
+        "origin": Verb("deploy.cli.origin", "run the origin: `edgeward origin serve`"),
+        "node": Verb("deploy.cli.node", "run an edge node: `edgeward node serve`"),
+    },
+}
+
+VERBS: dict[str, Verb] = {name: verb for group in GROUPS.values() for name, verb in group.items()}
+
+
+def summary() -> str:
+    """All verbs by group, for the help."""
+    lines: list[str] = []
+    for title, verbs in GROUPS.items():
+        lines += [f"{title}:", *(f"  {name:<9} {verb.line}" for name, verb in verbs.items()), ""]
+    return "\n".join(lines)

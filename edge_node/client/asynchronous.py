@@ -1,0 +1,319 @@
+"""AsyncClient: answers from the nearest node, for programs that run an event loop."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
+
+import aiohttp
+from msgspec import Struct
+
+from edge_node.client.answers import ChatAnswer, Completion, Embeddings, Served, Usage
+from edge_node.client.config import check_place, load_client_config, parse_place
+from edge_node.client.payload import FRAMES_TYPE, MSGPACK_TYPE, SSE_TYPE, vector_of
+from edge_node.client.session import Session
+from edge_node.client.stream import OpenStream, TextStream, read_chunks
+from edge_node.errors import AnswerInvalidError
+from origin.api import Place
+from origin.client import OriginClient
+from origin.errors import ModelUnknownError
+from registry.errors import InputInvalidError
+from registry.wire import convert
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+
+    from edge_node.client.config import ClientConfig
+    from edge_node.client.session import Call
+    from origin.api import CatalogAnswer, NodeView, RankedNode, RouteAnswer
+
+Messages = str | list[dict[str, Any]]
+Ability = Literal["chat", "embedding"]
+
+_CHAT = "/v1/chat/completions"
+_COMPLETIONS = "/v1/completions"
+_EMBEDDINGS = "/v1/embeddings"
+_KINDS: dict[Ability, tuple[str, ...]] = {"chat": ("gguf",), "embedding": ("onnx",)}
+T = TypeVar("T")
+
+
+class _Message(Struct, frozen=True):
+    content: str | None = None
+
+
+class _Choice(Struct, frozen=True):
+    message: _Message = _Message()
+    text: str | None = None
+    finish_reason: str | None = None
+
+
+class _Reply(Struct, frozen=True):
+    choices: tuple[_Choice, ...]
+    usage: Usage = Usage()
+    model: str = ""
+
+
+class _Vector(Struct, frozen=True):
+    embedding: Any
+    index: int = 0
+
+
+class _Vectors(Struct, frozen=True):
+    data: tuple[_Vector, ...]
+    usage: Usage = Usage()
+    model: str = ""
+
+
+class AsyncClient:
+    """A client of the network; use it as an `async with` block or call `aclose`.
+
+    Args:
+        origin: the origin's URL; None takes it from the settings, at last `http://127.0.0.1:7700`.
+        place: where this client is, as `(lat, lon)` or a `Place`; None lets the settings or the origin say.
+        api_key: sent as a bearer token.
+        timeout_s: how long a node may say nothing.
+        config: all settings at once, instead of the settings files and the environment.
+
+    Raises:
+        ConfigError, InputInvalidError: a setting or the place does not fit.
+    """
+
+    def __init__(
+        self,
+        origin: str | None = None,
+        *,
+        place: Place | tuple[float, float] | None = None,
+        api_key: str | None = None,
+        timeout_s: float | None = None,
+        config: ClientConfig | None = None,
+    ) -> None:
+        if config is None:
+            config = load_client_config(flags={"origin": origin, "api_key": api_key, "timeout_s": timeout_s})
+        elif origin is not None or api_key is not None or timeout_s is not None:
+            raise InputInvalidError("give a client either its config or single settings, not both")
+        self.config = config
+        if place is None:
+            self.place = parse_place(config.place)
+        else:
+            self.place = check_place(*((place.lat, place.lon) if isinstance(place, Place) else place))
+        self._http: aiohttp.ClientSession | None = None
+        self._origin: OriginClient | None = None
+        self._session: Session | None = None
+        self._only: dict[Ability, str] = {}
+
+    async def __aenter__(self) -> Self:
+        self._connected()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close every connection; a later call opens new ones."""
+        session, http = self._session, self._http
+        self._session = self._http = self._origin = None
+        if session is not None:
+            await session.close()
+        if http is not None:
+            await http.close()
+
+    @overload
+    async def chat(
+        self, messages: Messages, *, model: str | None = None, stream: Literal[False] = False, **sampling: Any
+    ) -> ChatAnswer: ...
+    @overload
+    async def chat(
+        self, messages: Messages, *, model: str | None = None, stream: Literal[True], **sampling: Any
+    ) -> TextStream: ...
+    async def chat(
+        self, messages: Messages, *, model: str | None = None, stream: bool = False, **sampling: Any
+    ) -> ChatAnswer | TextStream:
+        """The next turn of a chat.
+
+        Args:
+            messages: a list of `{"role": …, "content": …}`, or the user's words alone.
+            model: `chat`, `chat:canary` or `chat@1.2.0`; None takes the only chat model that there is.
+            stream: give a `TextStream` once its first piece is there.
+            sampling: any other field of OpenAI's request, such as `max_tokens` or `temperature`.
+
+        Raises:
+            EdgewardError: the origin or the last node refused, or cannot be reached.
+        """
+        if stream:
+            streamed = self.stream_chat(messages, model=model, **sampling)
+            await streamed.open()
+            return streamed
+        fields = {**sampling, "messages": _turns(messages)}
+        reply, raw, served = await self._ask(_CHAT, "chat", model, fields, _Reply)
+        choice = _first_choice(reply)
+        return ChatAnswer(
+            text=choice.message.content or "",
+            finish_reason=choice.finish_reason,
+            usage=reply.usage,
+            model=reply.model,
+            served=served,
+            raw=raw,
+        )
+
+    def stream_chat(self, messages: Messages, *, model: str | None = None, **sampling: Any) -> TextStream:
+        """The next turn of a chat, piece by piece: `async for piece in client.stream_chat(…)`.
+
+        Breaking off early with `aclose` or `async with` stops the node, too.
+        """
+        return self._stream(_CHAT, model, {**sampling, "messages": _turns(messages)})
+
+    async def complete(self, prompt: str, *, model: str | None = None, **sampling: Any) -> Completion:
+        """The continuation of a text.
+
+        Raises:
+            EdgewardError: the origin or the last node refused, or cannot be reached.
+        """
+        reply, raw, served = await self._ask(
+            _COMPLETIONS, "chat", model, {**sampling, "prompt": prompt}, _Reply
+        )
+        choice = _first_choice(reply)
+        return Completion(
+            text=choice.text or "",
+            finish_reason=choice.finish_reason,
+            usage=reply.usage,
+            model=reply.model,
+            served=served,
+            raw=raw,
+        )
+
+    def stream_complete(self, prompt: str, *, model: str | None = None, **sampling: Any) -> TextStream:
+        """The continuation of a text, piece by piece."""
+        return self._stream(_COMPLETIONS, model, {**sampling, "prompt": prompt})
+
+    async def embed(self, inputs: str | Sequence[str], *, model: str | None = None) -> Embeddings:
+        """One vector for each input.
+
+        Raises:
+            EdgewardError: the origin or the last node refused, or cannot be reached.
+        """
+        texts = [inputs] if isinstance(inputs, str) else list(inputs)
+        fields = {"input": texts, "encoding_format": "base64"}
+        reply, _, served = await self._ask(_EMBEDDINGS, "embedding", model, fields, _Vectors)
+        in_order = sorted(reply.data, key=lambda vector: vector.index)
+        if len(in_order) != len(texts):
+            raise AnswerInvalidError(f"asked for {len(texts)} embeddings, the node gave {len(in_order)}")
+        vectors = [vector_of(vector.embedding) for vector in in_order]
+        return Embeddings(vectors, usage=reply.usage, model=reply.model, served=served)
+
+    async def route(self, model: str | None = None) -> RouteAnswer:
+        """The nodes that can answer for a model, best first, with the terms of each score."""
+        return await self._connected()[1].route(model or await self.only_model("chat"))
+
+    async def nodes(self) -> tuple[NodeView, ...]:
+        """Every node that the origin knows."""
+        return (await self._connected()[0].nodes()).nodes
+
+    async def models(self) -> CatalogAnswer:
+        """Every published release, and where each channel points."""
+        return await self._connected()[0].catalog()
+
+    async def only_model(self, ability: Ability) -> str:
+        """The one model that can do this; asked of the origin once.
+
+        Raises:
+            ModelUnknownError: there is none.
+            InputInvalidError: there are several; the message lists them.
+        """
+        if ability not in self._only:
+            catalog = await self.models()
+            fitting = {release.name for release in catalog.releases if release.kind in _KINDS[ability]}
+            names = sorted(name for name in fitting if catalog.channels.get(name))
+            if not names:
+                raise ModelUnknownError(
+                    f"no {ability} model is published; `edgeward publish` does it", param="model"
+                )
+            if len(names) > 1:
+                raise InputInvalidError(
+                    f"there are several {ability} models, say which: {', '.join(names)}", param="model"
+                )
+            self._only[ability] = names[0]
+        return self._only[ability]
+
+    def _connected(self) -> tuple[OriginClient, Session]:
+        if self._http is None or self._origin is None or self._session is None:
+            headers = {"authorization": f"Bearer {self.config.api_key}"} if self.config.api_key else {}
+            # The nodes limit what they take on; a limit here would only hide where requests wait.
+            self._http = aiohttp.ClientSession(headers=headers, connector=aiohttp.TCPConnector(limit=0))
+            self._origin = OriginClient(self.config.origin, session=self._http)
+            self._session = Session(self._http, self._origin, self.config, self.place)
+        return self._origin, self._session
+
+    async def _ask(
+        self, path: str, ability: Ability, model: str | None, fields: dict[str, Any], kind: type[T]
+    ) -> tuple[T, dict[str, Any], Served]:
+        session = self._connected()[1]
+        named = model or await self.only_model(ability)
+        message = {**fields, "model": named}
+
+        async def attempt(call: Call, node: RankedNode) -> tuple[T, dict[str, Any], Served]:
+            async with session.post(node, path, message, MSGPACK_TYPE) as response:
+                first_s = session.now_s()
+                raw = await session.body_of(response)
+                served = _served(call, node, response, first_s, total_s=session.now_s() - call.started_s)
+                try:
+                    return convert(raw, kind), raw, served
+                except InputInvalidError as error:
+                    raise AnswerInvalidError(f"the node's answer cannot be read: {error.message}") from error
+
+        return await session.call(named, attempt)
+
+    def _stream(self, path: str, model: str | None, fields: dict[str, Any]) -> TextStream:
+        session = self._connected()[1]
+        message = {"stream_options": {"include_usage": True}, **fields, "stream": True}
+
+        async def start() -> OpenStream:
+            named = model or await self.only_model("chat")
+            return await session.call(named, partial(_open, session, path, {**message, "model": named}))
+
+        return TextStream(start, session.now_s)
+
+
+async def _open(
+    session: Session, path: str, message: dict[str, Any], call: Call, node: RankedNode
+) -> OpenStream:
+    """One node's stream up to its first text: until then another node can still take over unseen."""
+    accept = f"{FRAMES_TYPE}, {SSE_TYPE};q=0.5"
+    async with session.post(node, path, message, accept) as response:
+        chunks = read_chunks(response, session.answer_limit_bytes)
+        async for chunk in chunks:
+            if any(choice.text or choice.delta.content or choice.finish_reason for choice in chunk.choices):
+                return OpenStream(response, chunks, chunk, _served(call, node, response, session.now_s()))
+        raise AnswerInvalidError("the stream ended before its first text")
+
+
+def _served(
+    call: Call, node: RankedNode, response: aiohttp.ClientResponse, first_s: float, *, total_s: float = 0.0
+) -> Served:
+    # A node may send a request on to another one, which then names itself.
+    node_id = response.headers.get("x-edgeward-node", node.node_id)
+    same = node_id == node.node_id
+    return Served(
+        node_id=node_id,
+        url=node.url if same else str(response.url.origin()),
+        label=node.label if same else "",
+        release=response.headers.get("x-edgeward-release", ""),
+        distance_km=node.distance_km if same else None,
+        rtt_ms=node.rtt_ms,
+        ttft_ms=(first_s - call.started_s) * 1000,
+        total_ms=total_s * 1000,
+        attempts=call.attempts_count,
+        refusals=tuple(call.refusals),
+    )
+
+
+def _turns(messages: Messages) -> list[dict[str, Any]]:
+    return [{"role": "user", "content": messages}] if isinstance(messages, str) else messages
+
+
+def _first_choice(reply: _Reply) -> _Choice:
+    if not reply.choices:
+        raise AnswerInvalidError("the node's answer has no choices")
+    return reply.choices[0]

@@ -1,0 +1,97 @@
+"""ClientConfig: what a client needs to know, from the section `client` of the settings."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from origin.api import Place
+from registry.errors import ConfigError, InputInvalidError
+from registry.settings import find_config_file, load_settings
+from registry.wire import convert
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class ClientConfig:
+    """Where the origin is, where the client is, and how patient it is.
+
+    Attributes:
+        origin: URL of the origin.
+        place: `LAT,LON` in degrees; empty lets the origin guess.
+        api_key: sent as a bearer token; empty sends none.
+        timeout_s: how long a node may say nothing before the client gives up on it.
+        answer_limit_bytes: the most that one answer may unpack to.
+    """
+
+    origin: str = "http://127.0.0.1:7700"
+    place: str = ""
+    api_key: str = ""
+    timeout_s: float = 120.0
+    answer_limit_bytes: int = 64 * 2**20
+
+
+def load_client_config(
+    *,
+    file: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+    flags: Mapping[str, Any] | None = None,
+) -> ClientConfig:
+    """The settings of a client; `$EDGEWARD_ORIGIN` is short for `$EDGEWARD_CLIENT_ORIGIN`.
+
+    Args:
+        file: a TOML file; None takes the one that `find_config_file` finds.
+        environ: the environment; None takes the process's own.
+        flags: set by the program or on the command line; None is one that was not given.
+
+    Raises:
+        ConfigError: an unknown key, a value that does not fit, or a file that cannot be read.
+    """
+    variables = dict(os.environ if environ is None else environ)
+    if "EDGEWARD_ORIGIN" in variables:
+        variables.setdefault("EDGEWARD_CLIENT_ORIGIN", variables["EDGEWARD_ORIGIN"])
+    config = load_settings(
+        ClientConfig, "client", file=file or find_config_file(variables), environ=variables, flags=flags
+    )
+    if not config.origin.startswith(("http://", "https://")):
+        raise ConfigError(
+            f"the origin's address must start with http:// or https://, and is {config.origin!r}"
+        )
+    if config.timeout_s <= 0:
+        raise ConfigError(f"client.timeout_s must be positive, and is {config.timeout_s}")
+    return config
+
+
+def parse_place(text: str) -> Place | None:
+    """A place from `LAT,LON` in degrees, such as `48.85,2.35`; None from an empty text.
+
+    Raises:
+        InputInvalidError: not two numbers, or not on the earth.
+    """
+    if not text.strip():
+        return None
+    try:
+        lat, lon = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise InputInvalidError(
+            f"{text[:80]!r} is not a place: write LAT,LON in degrees, such as 48.85,2.35"
+        ) from error
+    return check_place(lat, lon)
+
+
+def check_place(lat: float, lon: float) -> Place:
+    """The place at these degrees.
+
+    Raises:
+        InputInvalidError: not on the earth.
+    """
+    try:
+        return convert({"lat": lat, "lon": lon}, Place)
+    except InputInvalidError as error:
+        raise InputInvalidError(
+            f"{lat},{lon} is not a place: latitude is -90 to 90, longitude -180 to 180", param="place"
+        ) from error

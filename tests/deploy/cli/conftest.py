@@ -1,0 +1,64 @@
+"""The `edgeward` command in this process and as a process, cut off from the settings of whoever runs the tests."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from deploy.cli import main
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch, tmp_path):
+    """No settings but those that a test makes; no logging set up beyond the test."""
+    import logging
+
+    import structlog
+
+    for name in list(os.environ):
+        if name.startswith(("EDGEWARD_", "AWS_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.chdir(tmp_path)
+    before = logging.getLogger().handlers[:]
+    yield
+    structlog.reset_defaults()
+    structlog.contextvars.clear_contextvars()
+    logging.getLogger().handlers[:] = before
+
+
+@pytest.fixture
+def edgeward(capsys):
+    """Run the command; gives (exit code, standard output, standard error)."""
+
+    def run(*words):
+        code = main(list(words))
+        shown = capsys.readouterr()
+        return code, shown.out, shown.err
+
+    return run
+
+
+@pytest.fixture
+def program(tmp_path):
+    """The command as a process of its own."""
+
+    def start(*words, **more):
+        return subprocess.Popen(
+            [sys.executable, *more.pop("python", ()), "-m", "deploy.cli", *words],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
+            **more,
+        )  # fmt: skip
+
+    return start
+
+
+@pytest.fixture
+def nowhere(unused_tcp_port):
+    """A URL that nobody answers."""
+    return f"http://127.0.0.1:{unused_tcp_port}"

@@ -1,0 +1,144 @@
+"""Bodies: both forms, both encodings, limits, and errors as they were."""
+
+from __future__ import annotations
+
+import base64
+import json
+import struct
+
+import msgpack
+import pytest
+import zstandard
+
+from edge_node.client.payload import (
+    Inflater,
+    decode_body,
+    encode_body,
+    error_in,
+    error_of_status,
+    read_body,
+    retry_after_in,
+    vector_of,
+)
+from edge_node.errors import AnswerInvalidError, OverloadedError, PromptTooLongError, RequestInvalidError
+from origin.errors import NoNodeAvailableError
+from registry.errors import UnpackLimitError
+
+
+class Arriving:
+    def __init__(self, *pieces):
+        self.pieces = list(pieces)
+
+    async def readany(self):
+        return self.pieces.pop(0) if self.pieces else b""
+
+
+def test_a_small_request_stays_plain_and_a_large_one_is_compressed():
+    data, headers = encode_body({"a": 1})
+    assert msgpack.unpackb(data) == {"a": 1}
+    assert headers == {"content-type": "application/msgpack"}
+    data, headers = encode_body({"a": "x" * 2000})
+    assert headers["content-encoding"] == "zstd"
+    assert len(data) < 100
+    assert msgpack.unpackb(zstandard.decompress(data)) == {"a": "x" * 2000}
+
+
+@pytest.mark.parametrize("step", [1, 7, 100000])
+@pytest.mark.parametrize("encoding", ["", "identity", "zstd"])
+async def test_a_body_arrives_in_pieces(encoding, step):
+    body = bytes(range(256)) * 50
+    sent = zstandard.compress(body) if encoding == "zstd" else body
+    pieces = [sent[i : i + step] for i in range(0, len(sent), step)]
+    assert await read_body(Arriving(*pieces), encoding, len(body)) == body
+
+
+@pytest.mark.parametrize("encoding", ["identity", "zstd"])
+async def test_a_body_over_the_limit_is_refused(encoding):
+    body = b"x" * 10**6
+    sent = zstandard.compress(body) if encoding == "zstd" else body
+    with pytest.raises(UnpackLimitError, match="999999"):
+        await read_body(Arriving(sent), encoding, 999_999)
+
+
+def test_a_bomb_stops_early():
+    inflater = Inflater("zstd", 10**6)
+    bomb = zstandard.compress(bytes(10**8), 19)
+    with pytest.raises(UnpackLimitError):
+        inflater.feed(bomb)
+    assert len(inflater._out) <= 10**6
+
+
+def test_a_broken_or_unknown_encoding_is_refused():
+    with pytest.raises(AnswerInvalidError, match="zstd"):
+        Inflater("zstd", 100).feed(b"not zstd at all")
+    with pytest.raises(AnswerInvalidError, match="gzip"):
+        Inflater("gzip", 100)
+
+
+def test_bodies_in_both_forms():
+    assert decode_body(b'{"a": 1}', "application/json") == {"a": 1}
+    assert decode_body(msgpack.packb({"a": b"\x00"}), "application/msgpack") == {"a": b"\x00"}
+    for data, kind in [
+        (b"{", "application/json"),
+        (b"\xc1", "application/msgpack"),
+        (b"<html>", "text/html"),
+    ]:
+        with pytest.raises(AnswerInvalidError, match=kind):
+            decode_body(data, kind)
+    with pytest.raises(AnswerInvalidError):
+        decode_body(b"[" * 100_000, "application/json")
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "kind"),
+    [
+        ("context_length_exceeded", 400, PromptTooLongError),
+        ("node.overloaded", 429, OverloadedError),
+        ("node.none_available", 503, NoNodeAvailableError),
+        ("never heard of", 400, RequestInvalidError),
+        ("never heard of", 429, OverloadedError),
+        ("internal", 500, AnswerInvalidError),
+        (None, 503, AnswerInvalidError),
+    ],
+)
+def test_an_error_becomes_the_class_of_its_code(code, status, kind):
+    body = {"error": {"message": "too long", "type": "x", "param": "messages", "code": code}}
+    error = error_in(body, status, {"Retry-After": "2", "retry-after": "2"})
+    assert type(error) is kind
+    assert (error.message, error.param, error.retry_after_s) == ("too long", "messages", 2.0)
+
+
+@pytest.mark.parametrize("plain", [{}, [], None, "x", {"error": None}, {"error": 7}])
+def test_what_is_not_an_error_object(plain):
+    assert error_in(plain, 500, {}) is None
+    assert type(error_of_status(502, {})) is AnswerInvalidError
+    assert type(error_of_status(413, {})) is RequestInvalidError
+
+
+def test_an_error_as_a_bare_text():
+    assert error_in({"error": "no"}, 400, {}).message == "no"
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected_s"),
+    [
+        ({"retry-after-ms": "250", "retry-after": "1"}, 0.25),
+        ({"retry-after": "3"}, 3.0),
+        ({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, None),
+        ({"retry-after": "-1"}, None),
+        ({"retry-after": "²"}, None),
+        ({}, None),
+    ],
+)
+def test_when_to_come_back(headers, expected_s):
+    assert retry_after_in(headers) == expected_s
+
+
+def test_vectors_in_three_forms():
+    raw = struct.pack("<3f", 0.5, -1.0, 2.0)
+    for form in (raw, base64.b64encode(raw).decode(), [0.5, -1, 2.0]):
+        assert vector_of(form) == [0.5, -1.0, 2.0]
+    json.dumps(vector_of(raw))
+    for bad in (b"abc", "&&&", None, ["x"], {"a": 1}):
+        with pytest.raises(AnswerInvalidError, match="embedding"):
+            vector_of(bad)
