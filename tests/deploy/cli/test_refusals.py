@@ -40,7 +40,8 @@ def quick(monkeypatch):
 @pytest.mark.parametrize(
     "words",
     [
-        ["models"], ["pull", "chat", "--store"], ["pull", "chat@1", "--store"], ["promote", "chat@1"], ["rollback", "chat"],
+        ["models"], ["pull", "chat", "--store"], ["pull", "chat@1", "--store"],
+        ["promote", "chat@1"], ["rollback", "chat"],
         ["publish", "model.bin", "--name", "chat", "--version", "1"],
     ],
 )  # fmt: skip
