@@ -39,9 +39,8 @@ def test_every_error_code_is_explained(sources, root):
             page.read_text("utf-8") for page in sorted((root / package_of(source)).rglob("README.md"))
         )
         for definition in (node for node in ast.walk(source.tree) if isinstance(node, ast.ClassDef)):
-            for code in filter(None, map(declared_code, definition.body)):
-                if f"`{code}`" not in readme:
-                    missing.append(f"{source.name}: {code}")
+            codes = filter(None, map(declared_code, definition.body))
+            missing += [f"{source.name}: {code}" for code in codes if f"`{code}`" not in readme]
     assert missing == []
 
 
