@@ -42,8 +42,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         code = _run(words)
         sys.stdout.flush()
-    except SystemExit as stopped:  # argparse's way to end: help, version and wrong usage
-        return stopped.code if isinstance(stopped.code, int) else USAGE
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
@@ -57,6 +55,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(words: list[str]) -> int:
+    try:
+        return _parse_and_run(words)
+    except SystemExit as stopped:  # argparse's way to end: help, version and wrong usage
+        return stopped.code if isinstance(stopped.code, int) else USAGE
+
+
+def _parse_and_run(words: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="edgeward",
         usage="edgeward [options] VERB …",
