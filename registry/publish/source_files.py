@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from registry.errors import ArtifactError, InputInvalidError
@@ -13,7 +14,6 @@ from registry.manifest import ReleaseFile, Variant, check_paths
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
 # What a directory is a model of, when it has files of several kinds.
 _RANK: tuple[FileKind, ...] = ("gguf", "onnx", "safetensors", "file")
@@ -112,7 +112,7 @@ def _walk(directory: Path, root: Path) -> Iterator[tuple[str, Path]]:
 
     for folder, folders, names in os.walk(directory, onerror=refuse, followlinks=False):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        place = directory.joinpath(folder)
+        place = Path(folder)
         for name in folders:
             if place.joinpath(name).is_symlink():
                 raise InputInvalidError(

@@ -1,6 +1,7 @@
 import os
 import random
 import tracemalloc
+from pathlib import Path
 
 import pytest
 
@@ -120,6 +121,17 @@ def test_what_someone_removed_from_the_store_is_stored_again(model, store):
     again = _publish(model, store, "2")
     assert again.new_chunks_count == again.chunks_count
     assert len(list(store.list(PACKS))) == 1
+
+
+@pytest.mark.parametrize("named", ["here", "./here", "../beside/here", "."])
+def test_a_directory_may_be_named_from_where_one_stands(tmp_path, store, monkeypatch, named):
+    inner = tmp_path / "beside" / "here" / "inner"
+    inner.mkdir(parents=True)
+    (inner / "data.bin").write_bytes(b"some data")
+    monkeypatch.chdir(inner.parent if named == "." else tmp_path / "beside")
+    _publish(Path(named), store)
+    _, manifest = Catalog(store).manifest("chat", "1")
+    assert [file.path for file in manifest.files] == ["inner/data.bin"]
 
 
 def test_a_directory_with_folders_hidden_files_and_an_empty_file(tmp_path, store, onnx_bytes):
