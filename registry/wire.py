@@ -22,14 +22,28 @@ _UNKNOWN_FIELD = re.compile(r"Object contains unknown field `(?P<field>[^`]*)`")
 
 
 def to_msgpack(message: Any) -> bytes:
-    """The msgpack bytes of a message."""
-    packed: bytes = msgpack.packb(msgspec.to_builtins(message, builtin_types=(bytes,)))
+    """The msgpack bytes of a message.
+
+    Raises:
+        InputInvalidError: a text in it is not valid Unicode.
+    """
+    try:
+        packed: bytes = msgpack.packb(msgspec.to_builtins(message, builtin_types=(bytes,)))
+    except UnicodeEncodeError as error:
+        raise _not_unicode(error) from error
     return packed
 
 
 def to_json(message: Any) -> bytes:
-    """The JSON bytes of a message; bytes inside become base64."""
-    return msgspec.json.encode(message)
+    """The JSON bytes of a message; bytes inside become base64.
+
+    Raises:
+        InputInvalidError: a text in it is not valid Unicode.
+    """
+    try:
+        return msgspec.json.encode(message)
+    except UnicodeEncodeError as error:
+        raise _not_unicode(error) from error
 
 
 def from_msgpack(data: bytes, kind: type[T]) -> T:
@@ -70,6 +84,11 @@ def convert(plain: Any, kind: type[T]) -> T:
         return msgspec.convert(plain, type=kind)
     except msgspec.ValidationError as error:
         raise _refusal(error, kind) from error
+
+
+def _not_unicode(error: UnicodeEncodeError) -> InputInvalidError:
+    # Python makes such texts from bytes that are no UTF-8, of arguments and file names for example.
+    return InputInvalidError(f"a text is not valid Unicode at character {error.start}: send UTF-8")
 
 
 def _refusal(error: msgspec.ValidationError, kind: type[Any]) -> InputInvalidError:

@@ -81,3 +81,9 @@ def test_hostile_msgpack_is_refused(data):
 
 def test_plain_values_are_converted():
     assert convert({"turns": [{"role": "a"}]}, Strict) == Strict(turns=(Turn("a"),))
+
+
+@pytest.mark.parametrize("write", [to_json, to_msgpack])
+def test_a_text_that_is_not_unicode_is_refused(write):
+    with pytest.raises(InputInvalidError, match="not valid Unicode at character 2"):
+        write(Turn(role="ab\udcff"))
