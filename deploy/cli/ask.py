@@ -42,7 +42,11 @@ def run(args: argparse.Namespace) -> int:
     """Ask; returns the exit code."""
     import asyncio
 
+    from registry.errors import InputInvalidError
+
     prompt = sys.stdin.read() if args.prompt == "-" else args.prompt
+    if not prompt.strip():
+        raise InputInvalidError("the prompt is empty; say what to ask, or - and give it on standard input")
     return asyncio.run(_ask(args, prompt))
 
 
@@ -86,8 +90,8 @@ def _in_words(stream: TextStream) -> str:
     named = f"{served.label} ({served.node_id})" if served.label else served.node_id
     parts = [named, served.release]
     if served.distance_km is not None:
-        parts.append(f"{served.distance_km:,.0f} km")
-    parts += [f"RTT ~{served.rtt_ms:.0f} ms", f"first token after {served.ttft_ms:.0f} ms"]
+        parts += [f"{served.distance_km:,.0f} km", f"RTT ~{served.rtt_ms:.0f} ms"]
+    parts += [f"first token after {served.ttft_ms:.0f} ms"]
     tokens_count = stream.usage.completion_tokens if stream.usage else 0
     if tokens_count:
         parts.append(f"{tokens_count} tokens")

