@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import math
 import re
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from urllib.parse import urlsplit
 
 from origin.api import Place
 from registry.errors import ConfigError, InputInvalidError
+from registry.listening import check_listener
 from registry.reference import check_channel
 from registry.wire import convert
 
@@ -42,7 +42,7 @@ class NodeConfig:
         context_tokens: prompt plus answer; 0 takes each model's own limit, capped at 4096.
         queue_limit_count: requests that may wait for each model; further ones get 429.
         body_limit_bytes: the largest request body as it travels.
-        unpacked_limit_bytes: the largest request body after decompression.
+        unpacked_limit_bytes: the largest request body in zstd after decompression.
         drain_s: how long running answers may go on when the node is told to stop.
         swap_grace_s: how long running answers may go on with a release that was replaced.
         origin_timeout_s: patience with one call of the origin.
@@ -79,13 +79,7 @@ class NodeConfig:
                 f"node.node_id = {self.node_id!r}: use letters, digits, '.', '_' and '-', at most 63, "
                 "beginning with a letter or digit"
             )
-        if not 0 <= self.port <= 65535:
-            raise ConfigError(f"node.port = {self.port}: a port is between 0 (any free one) and 65535")
-        if not is_loopback(self.host) and not self.insecure:
-            raise ConfigError(
-                f"node.host = {self.host!r} can be reached from other machines, and requests are neither "
-                "encrypted nor authenticated: use 127.0.0.1, or say --insecure if the network is trusted"
-            )
+        check_listener("node", self)
         _check_url("origin", self.origin)
         if self.public_url:
             _check_url("public_url", self.public_url)
@@ -110,16 +104,6 @@ class NodeConfig:
             value = getattr(self, name)
             if not least <= value < math.inf:  # so written, NaN is refused too
                 raise ConfigError(f"node.{name} = {value}: it must be a number, at least {least}")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach an address."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:  # a name may resolve to anything
-        return False
 
 
 def parse_place(text: str) -> Place | None:

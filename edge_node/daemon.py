@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import importlib.metadata
 import os
 import random
@@ -33,7 +32,7 @@ from edge_node.sync import Sync, SyncLimits
 from edge_node.telemetry import Metrics
 from origin.api import NodeReport
 from origin.client import OriginClient
-from registry.errors import ConfigError
+from registry.listening import listen
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -198,7 +197,7 @@ class Node:
         front = web.AppRunner(build_app(parts), shutdown_timeout=_FLUSH_S)
         await front.setup()
         ends.push_async_callback(front.cleanup)
-        return await _listen(front, self._config)
+        return await listen(front, self._config)
 
     async def _close_engines(self) -> None:
         await self._runner.close(self._engine_grace_s)
@@ -258,30 +257,6 @@ async def _for_ever(name: str, work: Callable[[], Awaitable[None]]) -> None:
 
 async def _once(work: Callable[[], Awaitable[object]]) -> None:
     await work()
-
-
-async def _listen(front: web.AppRunner, config: NodeConfig) -> str:
-    site = web.TCPSite(front, config.host, config.port)
-    try:
-        await site.start()
-    except OSError as error:
-        raise _why_not_listening(error, config) from error
-    port = next(address[1] for address in front.addresses if isinstance(address, tuple))
-    host = f"[{config.host}]" if ":" in config.host else config.host
-    return f"http://{host}:{port}"
-
-
-def _why_not_listening(error: OSError, config: NodeConfig) -> ConfigError:
-    where = f"port {config.port} on {config.host}"
-    if error.errno == errno.EADDRINUSE:
-        return ConfigError(f"{where} is in use by another program; choose another with --port")
-    if error.errno == errno.EACCES:
-        return ConfigError(
-            f"{where} needs rights that this process does not have; choose one above 1023 with --port"
-        )
-    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
-        return ConfigError(f"{config.host!r} is not an address of this machine; choose another with --host")
-    return ConfigError(f"cannot listen on {where}: {error.strerror or error}")
 
 
 def _fresh_id() -> str:

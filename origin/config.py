@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from registry.errors import ConfigError
+from registry.listening import check_listener
 
 _MIB = 2**20
 
@@ -19,7 +20,7 @@ class OriginConfig:
         catalog_refresh_s: how often releases and channels are read from the object store.
         route_ttl_s: how long a client may use a ranked list before it asks again.
         forget_node_after_s: how long a silent node stays listed as down.
-        body_limit_bytes: the largest request body, before and after decompression.
+        body_limit_bytes: the largest body of a request that is sent on, before and after decompression.
         blob_read_bytes: the largest single read from the object store, and so the memory a download holds.
         stop_grace_s: how long running answers may take to finish when the origin is told to stop.
     """
@@ -36,8 +37,8 @@ class OriginConfig:
     stop_grace_s: float = 10.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.port <= 65_535:
-            raise ConfigError(f"origin.port = {self.port}: a port is a number from 0 (any free one) to 65535")
+        """Refuse what cannot work. Raises ConfigError."""
+        check_listener("origin", self)
         for key in ("heartbeat_s", "catalog_refresh_s", "route_ttl_s", "forget_node_after_s"):
             if not getattr(self, key) > 0:
                 raise ConfigError(f"origin.{key} = {getattr(self, key)}: must be more than 0")

@@ -25,6 +25,18 @@ def test_out_of_range(key, value):
         OriginConfig(**{key: value})
 
 
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "example.org", ""])
+def test_a_host_that_others_can_reach_must_be_said_to_be_insecure(host):
+    with pytest.raises(ConfigError, match=r"origin\.host.*--insecure"):
+        OriginConfig(host=host)
+    assert OriginConfig(host=host, insecure=True).host == host
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "localhost"])
+def test_this_machine_alone_is_fine(host):
+    assert OriginConfig(host=host).host == host
+
+
 def test_from_the_environment():
     environ = {
         "EDGEWARD_ORIGIN_PORT": "7701",

@@ -9,8 +9,8 @@ import structlog
 
 from origin.client import OriginClient
 from origin.config import OriginConfig
-from origin.daemon import _serve_until_told, check_exposure, running_origin
-from registry.errors import ConfigError, StoreUnavailableError
+from origin.daemon import _serve_until_told, running_origin
+from registry.errors import StoreUnavailableError
 
 
 async def test_it_serves_what_the_store_holds(store, publish):
@@ -29,34 +29,6 @@ async def test_it_starts_without_the_store_and_finds_it_later(store, publish):
             await client.catalog()
         store.away = False
         assert len((await _first_catalog(client)).releases) == 1
-
-
-async def test_a_port_in_use_is_named(store):
-    async with running_origin(OriginConfig(port=0), store) as url:
-        port = int(url.rpartition(":")[2])
-        with pytest.raises(
-            ConfigError, match=rf"port {port} on 127\.0\.0\.1 is in use by another program; .*--port"
-        ):
-            async with running_origin(OriginConfig(port=port), store):
-                pass
-
-
-async def test_an_address_of_another_machine_is_named(store):
-    with pytest.raises(ConfigError, match=r"'192\.0\.2\.1' is not an address of this machine"):
-        async with running_origin(OriginConfig(host="192.0.2.1", port=0, insecure=True), store):
-            pass
-
-
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "example.org", ""])
-def test_a_host_that_others_can_reach_must_be_said_to_be_insecure(host):
-    with pytest.raises(ConfigError, match="--insecure"):
-        check_exposure(OriginConfig(host=host))
-    check_exposure(OriginConfig(host=host, insecure=True))
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "localhost"])
-def test_this_machine_alone_is_fine(host):
-    check_exposure(OriginConfig(host=host))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
