@@ -57,20 +57,6 @@ class EngineFailedError(EdgewardError):
     retry = "elsewhere"
 
 
-class PayloadTooLargeError(RequestInvalidError):
-    """The body is larger than the node accepts, before or after decompression."""
-
-    code = "request.too_large"
-    http_status = 413
-
-
-class EncodingUnsupportedError(RequestInvalidError):
-    """The body's Content-Encoding or Content-Type is not one the node reads."""
-
-    code = "request.unsupported_encoding"
-    http_status = 415
-
-
 class NodeUnreachableError(EdgewardError):
     """A node accepts no connection, or says nothing for too long."""
 
@@ -98,11 +84,3 @@ class StreamBrokenError(EdgewardError):
     ) -> None:
         super().__init__(message, param=param, retry_after_s=retry_after_s)
         self.text = text
-
-
-class BodyTimeoutError(RequestInvalidError):
-    """The body does not arrive; the client may try again on a better connection."""
-
-    code = "request.timeout"
-    http_status = 408
-    retry = "later"

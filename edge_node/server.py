@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import re
 import uuid
 from typing import TYPE_CHECKING
@@ -29,6 +28,7 @@ from edge_node.web.parts import (
 )
 from edge_node.web.payload import respond
 from registry.errors import EdgewardError
+from registry.refusals import retry_headers
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -152,10 +152,7 @@ def _request_id(request: web.Request) -> str:
 
 
 def _retry_headers(error: EdgewardError) -> dict[str, str]:
-    headers = {}
-    if error.retry_after_s is not None:
-        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
-        headers["retry-after-ms"] = str(max(1, math.ceil(error.retry_after_s * 1000)))
+    headers = retry_headers(error.retry_after_s)
     if error.retry == "never":
         headers["x-should-retry"] = "false"
     return headers

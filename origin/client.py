@@ -11,7 +11,9 @@ import msgspec
 
 from origin.api import CatalogAnswer, Directive, NodeList, NodeReport, RouteAnswer, RouteQuery
 from origin.errors import OriginRefusedError, OriginUnreachableError
+from registry.bodies import MSGPACK_TYPE
 from registry.errors import ConfigError, EdgewardError, InputInvalidError
+from registry.refusals import kind_of_code, retry_after_in
 from registry.wire import from_json, from_msgpack, to_msgpack
 
 if TYPE_CHECKING:
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-MSGPACK = "application/msgpack"
 _CONNECT_S = 3.0
 _SILENCE_S = 30.0
 _PARTIAL_CONTENT = 206
@@ -147,7 +148,7 @@ class OriginClient:
             ) from error
 
     async def _call(self, method: str, path: str, body: bytes | None = None) -> bytes:
-        headers = {"Accept": MSGPACK} | ({"Content-Type": MSGPACK} if body is not None else {})
+        headers = {"Accept": MSGPACK_TYPE} | ({"Content-Type": MSGPACK_TYPE} if body is not None else {})
         async with self._answer(method, path, body, headers, self._call_timeout) as reply:
             return await reply.read()
 
@@ -192,8 +193,8 @@ def refusal(status: int, body: bytes, headers: Mapping[str, str], url: str) -> E
     except InputInvalidError:
         detail = _ErrorDetail()
     message = detail.message or f"{url} answered {status} with a body that is no error of an origin"
-    retry_after_s = _retry_after_s(headers)
-    kind = _kinds_by_code().get(detail.code or "")
+    retry_after_s = retry_after_in(headers)
+    kind = kind_of_code(detail.code or "")
     if kind is None:
         return OriginRefusedError(
             message,
@@ -203,23 +204,3 @@ def refusal(status: int, body: bytes, headers: Mapping[str, str], url: str) -> E
             remote_code=detail.code or "",
         )
     return kind(message, param=detail.param, retry_after_s=retry_after_s)
-
-
-def _retry_after_s(headers: Mapping[str, str]) -> float | None:
-    for name, unit_s in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        value = headers.get(name, "")
-        if value.isascii() and value.isdigit():
-            return int(value) * unit_s
-    return None
-
-
-def _kinds_by_code() -> dict[str, type[EdgewardError]]:
-    """Every imported class that states a code of its own; the root's `internal` is nobody's."""
-    kinds: dict[str, type[EdgewardError]] = {}
-    waiting = EdgewardError.__subclasses__()
-    while waiting:
-        kind = waiting.pop()
-        if "code" in vars(kind):
-            kinds[kind.code] = kind
-        waiting.extend(kind.__subclasses__())
-    return kinds

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from registry.errors import EdgewardError
+from registry.errors import BodyTooLargeError, BodyUnsupportedError, EdgewardError
 
 
 class NodeUnknownError(EdgewardError):
@@ -49,18 +49,16 @@ class FleetFullError(EdgewardError):
     http_status = 503
 
 
-class BodyTooLargeError(EdgewardError):
+class OriginBodyTooLargeError(BodyTooLargeError):
     """A request's body is larger than the origin reads, before or after decompression."""
 
     code = "origin.body_too_large"
-    http_status = 413
 
 
-class BodyUnsupportedError(EdgewardError):
+class OriginBodyUnsupportedError(BodyUnsupportedError):
     """A request's Content-Type or Content-Encoding is not one that the origin reads."""
 
     code = "origin.body_unsupported"
-    http_status = 415
 
 
 class RangeUnsatisfiableError(EdgewardError):

@@ -44,6 +44,28 @@ class InputInvalidError(EdgewardError):
     http_status = 400
 
 
+class BodyTooLargeError(InputInvalidError):
+    """A request's body is larger than is read here, before or after decompression."""
+
+    code = "request.too_large"
+    http_status = 413
+
+
+class BodyUnsupportedError(InputInvalidError):
+    """A request's Content-Type or Content-Encoding is not one that is read here."""
+
+    code = "request.unsupported_encoding"
+    http_status = 415
+
+
+class BodyTimeoutError(InputInvalidError):
+    """A request's body does not arrive; the client may try again on a better connection."""
+
+    code = "request.timeout"
+    http_status = 408
+    retry = "later"
+
+
 class DiskFullError(EdgewardError):
     """The disk has no room for what should be written."""
 

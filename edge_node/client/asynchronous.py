@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 import aiohttp
 from msgspec import Struct
 
+from edge_node.api.stream_forms import FRAMES_TYPE, SSE_TYPE
 from edge_node.client.answers import ChatAnswer, Completion, Embeddings, Served, Usage
 from edge_node.client.config import check_place, load_client_config, parse_place
-from edge_node.client.payload import FRAMES_TYPE, MSGPACK_TYPE, SSE_TYPE, vector_of
+from edge_node.client.payload import vector_of
 from edge_node.client.session import Session
 from edge_node.client.stream import OpenStream, TextStream, read_chunks
 from edge_node.errors import AnswerInvalidError
 from origin.api import Place
 from origin.client import OriginClient
 from origin.errors import ModelUnknownError
+from registry.bodies import MSGPACK_TYPE
 from registry.errors import InputInvalidError
 from registry.wire import convert
 

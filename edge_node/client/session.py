@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import aiohttp
 
+from edge_node.api.stream_forms import STREAM_ENCODING
 from edge_node.client.nearest import Nearest, RetryBudget, connect_timeout_s
 from edge_node.client.payload import (
-    STREAM_ENCODING,
     decode_body,
     encode_body,
     error_in,

@@ -9,8 +9,9 @@ import aiohttp
 import msgpack
 from msgspec import Struct, structs
 
+from edge_node.api.stream_forms import FRAMES_TYPE, SSE_TYPE
 from edge_node.client.answers import Piece, Served, Usage
-from edge_node.client.payload import FRAMES_TYPE, SSE_TYPE, Inflater, error_in, reason_of
+from edge_node.client.payload import error_in, inflater_for, reason_of
 from edge_node.client.sse import SseParser
 from edge_node.errors import AnswerInvalidError, NodeUnreachableError, StreamBrokenError
 from registry.errors import EdgewardError, InputInvalidError
@@ -19,6 +20,8 @@ from registry.wire import convert
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
     from types import TracebackType
+
+    from registry.bodies import Inflater
 
 FRAME_LIMIT_BYTES = 8 * 2**20
 
@@ -55,7 +58,7 @@ async def read_chunks(response: aiohttp.ClientResponse, limit_bytes: int) -> Asy
         raise AnswerInvalidError(
             f"the answer has the content type {response.content_type!r} and is not a stream"
         )
-    inflater = Inflater(response.headers.get("content-encoding", ""), limit_bytes)
+    inflater = inflater_for(response.headers.get("content-encoding", ""), limit_bytes)
     try:
         async for plain in messages(response.content, inflater):
             error = error_in(plain, 500, {})

@@ -13,17 +13,15 @@ from typing import TYPE_CHECKING, Any
 import zstandard
 from aiohttp import web
 
+from edge_node.api.stream_forms import FRAMES_TYPE, SSE_TYPE, STREAM_ENCODING
 from edge_node.web.parts import PARTS, exchange_of
-from edge_node.web.payload import ZSTD_LEVEL, names_type
+from registry.bodies import ZSTD_LEVEL, names_type
 from registry.wire import to_json, to_msgpack
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from edge_node.api.replies import ErrorBody
-
-FRAMES_TYPE = "application/x-edgeward-frames+msgpack"
-STREAM_ENCODING = "x-edgeward-stream-encoding"
 
 
 class ChunkStream:
@@ -43,7 +41,7 @@ class ChunkStream:
         """Send the head: status 200 and these headers."""
         response = self.response
         response.headers.update(headers)
-        response.content_type = FRAMES_TYPE if self._framed else "text/event-stream"
+        response.content_type = FRAMES_TYPE if self._framed else SSE_TYPE
         response.headers["Cache-Control"] = "no-store"
         response.headers["Vary"] = f"Accept, {STREAM_ENCODING}"
         # nginx would otherwise hold the events back.

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from origin.web.payload import JSON
+from registry.bodies import JSON_TYPE
+from registry.refusals import retry_headers
 from registry.wire import to_json
 
 if TYPE_CHECKING:
@@ -24,9 +24,7 @@ _CODES = {
 def error_answer(error: EdgewardError) -> web.Response:
     """The answer for a refusal that Edgeward describes itself."""
     answer = _answer(error.http_status, error.message, error.param, error.code)
-    if error.retry_after_s is not None:
-        answer.headers["Retry-After"] = str(math.ceil(error.retry_after_s))
-        answer.headers["retry-after-ms"] = str(math.ceil(error.retry_after_s * 1000))
+    answer.headers.update(retry_headers(error.retry_after_s))
     return answer
 
 
@@ -52,5 +50,5 @@ def _answer(status: int, message: str, param: str | None, code: str) -> web.Resp
     kind = "server_error" if status >= 500 else "invalid_request_error"
     body = {"error": {"message": message, "type": kind, "param": param, "code": code}}
     return web.Response(
-        status=status, body=to_json(body), content_type=JSON, headers={"Cache-Control": "no-store"}
+        status=status, body=to_json(body), content_type=JSON_TYPE, headers={"Cache-Control": "no-store"}
     )

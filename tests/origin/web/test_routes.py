@@ -162,6 +162,8 @@ class TestRedirect:
             (b'{"model": "nope"}', {}, 404, "no model nope"),
             (b"\xc1", {"Content-Type": "application/msgpack"}, 400, "msgpack"),
             (b'{"model": "chat"}', {"Content-Type": "text/plain"}, 415, "text/plain"),
+            # A web page could send this one without asking first.
+            (b'{"model": "chat"}', {"Content-Type": ""}, 415, "application/json"),
             (b'{"model": "chat"}', {"Content-Encoding": "gzip"}, 415, "gzip"),
             (b'{"model": "chat"}', {"Content-Encoding": "zstd"}, 400, "zstd"),
             (zstandard.compress(b'{"model": "chat"}')[:-9], {"Content-Encoding": "zstd"}, 400, ""),
