@@ -1,4 +1,4 @@
-"""Small files that survive a power cut: temporary file, fsync, rename, fsync of the directory."""
+"""What survives a power cut: files replaced as a whole, and names that last."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def write_durably(path: Path, data: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
-    sync_directory(path.parent)
+    sync(path.parent)
 
 
-def sync_directory(directory: Path) -> None:
-    """Make renames and removals in a directory last."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+def sync(path: Path) -> None:
+    """Make a file's bytes, or a directory's names, last."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
     finally:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from registry.durable import sync
 from registry.errors import DiskFullError
 
 if TYPE_CHECKING:
@@ -112,15 +113,6 @@ def full_disk_named(directory: Path) -> Iterator[None]:
             f"no room left in {directory.parent}: {room.f_bavail * room.f_frsize} bytes are free; make room and "
             "fetch again, what has arrived is kept"
         ) from error
-
-
-def sync(path: Path) -> None:
-    """Make a file's bytes, or a directory's names, durable."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _allocate(place: Path, size_bytes: int) -> None:

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from registry.durable import sync
 from registry.fetch.journal import Journal
-from registry.release_directory import ReleaseDirectory, full_disk_named, sync
+from registry.release_directory import ReleaseDirectory, full_disk_named
 
 if TYPE_CHECKING:
     from collections.abc import Collection
