@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from deploy.cli.connect import add_client_arguments
-from deploy.cli.terminal import add_json_argument, human_bytes, show_json, table_text
+from deploy.cli.terminal import add_json_argument, show_json, table_text
+from deploy.sizes import human_bytes
 
 if TYPE_CHECKING:
     import argparse

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from deploy.cli.connect import add_store_arguments
-from deploy.cli.terminal import add_json_argument, human_bytes, progress_bar, show_json
+from deploy.cli.terminal import add_json_argument, progress_bar, show_json
+from deploy.sizes import human_bytes
 
 if TYPE_CHECKING:
     import argparse

@@ -6,7 +6,8 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from deploy.cli.connect import add_client_arguments, add_store_arguments
-from deploy.cli.terminal import add_json_argument, human_bytes, progress_bar, show_json
+from deploy.cli.terminal import add_json_argument, progress_bar, show_json
+from deploy.sizes import human_bytes
 
 if TYPE_CHECKING:
     import argparse

@@ -1,4 +1,4 @@
-"""What commands show: tables and bytes for people, one JSON object for programs, progress on a terminal alone."""
+"""What commands show: tables and bytes for people, one JSON object for programs, bars on standard error."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator, Sequence
 
-    from registry.progress import Progress, ProgressHook
+    from registry.progress import ProgressHook
 
 
 def add_json_argument(parser: argparse.ArgumentParser) -> None:
@@ -56,47 +56,12 @@ def dim(text: str) -> None:
     print(f"\x1b[2m{text}\x1b[0m" if sys.stderr.isatty() else text, file=sys.stderr)
 
 
-def human_bytes(count: float) -> str:
-    """`98.1 MB`; decimal units, three digits."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.3g} TB"
-
-
 @contextmanager
 def progress_bar(what: str) -> Iterator[ProgressHook]:
-    """A bar with bytes, rate and time left on standard error; nothing where that is no terminal."""
-    from registry.progress import ignore_progress
-
-    if not sys.stderr.isatty():
-        yield ignore_progress
-        return
-
+    """A bar with bytes, rate and time left on standard error; where that is no terminal, a line every 10 s."""
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
-    from rich.progress import Progress as Bars
 
-    columns = (
-        TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn(),
-    )  # fmt: skip
-    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
-        task = bars.add_task(what, total=None)
+    from deploy.bars import BytesBar
 
-        def show(progress: Progress) -> None:
-            words = [what, progress.step, f"from {progress.source}" if progress.source else ""]
-            bars.update(
-                task,
-                description=" ".join(word for word in words if word),
-                completed=progress.done_bytes,
-                total=progress.total_bytes or None,
-            )
-
-        yield show
+    with BytesBar(Console(stderr=True), what) as bar:
+        yield bar.show

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 
+from deploy.bars import BytesBar, ServingBars
 from deploy.local.network import SITES, LocalNetwork
 from deploy.local.samples import chat_model, embedding_model
-from deploy.local.show import PublishBar, ServingWatch, human_bytes
 from deploy.local.story import StepFailedError, Story, expect
+from deploy.sizes import human_bytes
 from edge_node.client import AsyncClient
 from origin.api import Place
 from origin.build.retemplate import replace_chat_template
@@ -171,7 +172,7 @@ class Demo:
     async def _publish_one(self, path: Path, name: str, version: str) -> PublishReport:
         if self._store is None:
             raise StepFailedError("the object store was not started")
-        with PublishBar(self.story.console, f"{name}@{version}") as bar:
+        with BytesBar(self.story.console, f"{name}@{version}") as bar:
             report = await asyncio.to_thread(
                 publish, path, name=name, version=version, store=self._store,
                 created_unix_s=int(time.time()), progress=bar.show,
@@ -183,7 +184,7 @@ class Demo:
         return report
 
     async def _until_serving(self, wanted: list[tuple[str, str]]) -> None:
-        with ServingWatch(self.story.console, wanted) as watch:
+        with ServingBars(self.story.console, wanted) as watch:
             await self.network.wait_until_serving(wanted, timeout_s=_SERVE_TIMEOUT_S, watch=watch.show)
 
     async def _answer(self, asker: Asker) -> tuple[Served, str]:

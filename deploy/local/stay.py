@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from deploy.bars import BytesBar, ServingBars
 from deploy.local.network import SITES, LocalNetwork
 from deploy.local.samples import chat_model, embedding_model
-from deploy.local.show import PublishBar, ServingWatch
 from registry.catalog import Catalog
 from registry.errors import ConfigError, ReleaseUnknownError
 from registry.publish import publish
@@ -66,7 +66,7 @@ async def stay_up(network: LocalNetwork, console: Console, *, samples: bool) -> 
     wanted = await _publish_samples(store, console) if samples else []
     for index, site in enumerate(SITES):
         network.start_node(site, index)
-    with ServingWatch(console, wanted) as watch:
+    with ServingBars(console, wanted) as watch:
         await network.wait_until_serving(wanted, timeout_s=_SERVE_TIMEOUT_S, watch=watch.show)
     _welcome(network, console)
     while True:
@@ -84,7 +84,7 @@ async def _publish_samples(store: ObjectStore, console: Console) -> list[tuple[s
         try:
             await asyncio.to_thread(catalog.resolve, parse_reference(name))
         except ReleaseUnknownError:
-            with PublishBar(console, f"{name}@{_SAMPLE_VERSION}") as bar:
+            with BytesBar(console, f"{name}@{_SAMPLE_VERSION}") as bar:
                 await asyncio.to_thread(
                     publish, path, name=name, version=_SAMPLE_VERSION, store=store,
                     created_unix_s=int(time.time()), progress=bar.show,

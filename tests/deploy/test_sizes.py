@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from deploy.local.show import human_bytes
+from deploy.sizes import human_bytes
 
 
 @pytest.mark.parametrize(
