@@ -44,7 +44,7 @@ def test_a_class_that_is_made_later_is_found_too():
 @pytest.mark.parametrize(
     ("module", "codes"),
     [
-        ("origin.client", ["node.none_available", "model.unknown", "store.object_missing", "origin.body_too_large"]),
+        ("origin.client", ["node.none_available", "store.object_missing", "origin.body_too_large"]),
         ("edge_node.client.payload", ["node.none_available", "node.overloaded", "request.too_large", "model_not_found"]),
     ],
 )  # fmt: skip
