@@ -110,7 +110,8 @@ def _die_with_parent() -> Callable[[], None]:
     parent = os.getpid()
 
     def set_death_signal() -> None:
-        prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        # Not SIGTERM: who is asked finishes its work first, and holds the ports that the next start needs.
+        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:  # the parent died between the fork and the call
             os._exit(1)
 

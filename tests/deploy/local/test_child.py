@@ -47,14 +47,19 @@ def test_all_stop_when_asked_and_a_deaf_one_is_killed(tmp_path):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the death signal of the parent is a call of Linux")
 def test_a_child_does_not_outlive_its_killed_parent(tmp_path):
+    """Not even one that would finish its work first: whoever starts the network again needs its ports."""
     code = f"""
 import sys
 from pathlib import Path
 from deploy.local.child import start_child
-command = [sys.executable, "-c", "import time; time.sleep(60)"]
+deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)"
+command = [sys.executable, "-c", deaf]
 child = start_child("inner", command, log_file=Path({str(tmp_path)!r}) / "log", environ={{}})
+import time
+while not child.log_tail():
+    time.sleep(0.01)
 print(child.pid, flush=True)
-import time; time.sleep(60)
+time.sleep(60)
 """
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
         inner_pid = int(parent.stdout.readline())
