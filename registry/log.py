@@ -11,6 +11,8 @@ from typing import Literal
 
 import structlog
 
+log = structlog.get_logger()
+
 LogFormat = Literal["auto", "console", "json"]
 
 
@@ -49,3 +51,18 @@ def configure_logging(*, service: str, level: str = "info", form: LogFormat = "a
     logging.basicConfig(
         level=max(threshold, logging.WARNING), stream=sys.stderr, format="%(name)s: %(message)s"
     )
+    logging.getLogger("aiohttp.server").addFilter(_in_one_line)
+
+
+def _in_one_line(record: logging.LogRecord) -> bool:
+    """Whether the HTTP server's own words stay; it shows a traceback for whatever its clients do.
+
+    A client that sends something else than HTTP is worth a line, and one that hangs up none: the request's own
+    line says so.
+    """
+    error = record.exc_info[1] if record.exc_info else None
+    if type(error).__module__ == "aiohttp.http_exceptions":
+        client = str(record.args[0]) if isinstance(record.args, tuple) and record.args else ""
+        log.info("request.malformed", client=client, reason=type(error).__name__)
+        return False
+    return not isinstance(error, ConnectionError)
