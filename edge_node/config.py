@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path  # the settings loader reads the real types
 from urllib.parse import urlsplit
 
-from origin.api import Place
+from origin.api import Place, parse_place
 from registry.errors import ConfigError, InputInvalidError
 from registry.listening import check_listener
 from registry.reference import check_channel
-from registry.wire import convert
 
 _NODE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
@@ -92,7 +91,7 @@ class NodeConfig:
             check_channel(self.channel)
         except InputInvalidError as error:
             raise ConfigError(f"node.channel: {error.message}") from error
-        parse_place(self.place)
+        stated_place(self.place)
         self._check_numbers()
 
     def _check_numbers(self) -> None:
@@ -106,22 +105,16 @@ class NodeConfig:
                 raise ConfigError(f"node.{name} = {value}: it must be a number, at least {least}")
 
 
-def parse_place(text: str) -> Place | None:
+def stated_place(text: str) -> Place | None:
     """The point that `LAT,LON` means; None for an empty text.
 
     Raises:
         ConfigError: not two numbers, or not on the earth.
     """
-    if not text.strip():
-        return None
     try:
-        lat, lon = (float(part) for part in text.split(","))
-        return convert({"lat": lat, "lon": lon}, Place)
-    except (ValueError, InputInvalidError) as error:
-        raise ConfigError(
-            f"node.place = {text[:80]!r}: write latitude and longitude in degrees, LAT,LON "
-            "(for example 50.11,8.68); latitude is between -90 and 90, longitude between -180 and 180"
-        ) from error
+        return parse_place(text) if text.strip() else None
+    except InputInvalidError as error:
+        raise ConfigError(f"node.place: {error.message}") from error
 
 
 def _check_url(name: str, url: str) -> None:

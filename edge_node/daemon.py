@@ -19,7 +19,7 @@ import structlog
 from aiohttp import web
 
 from edge_node.api.health import NodeStatus
-from edge_node.config import parse_place
+from edge_node.config import stated_place
 from edge_node.engines.process import EngineProcess
 from edge_node.heartbeat import Heartbeat
 from edge_node.identity import take_identity
@@ -75,7 +75,7 @@ class Node:
         self.url = ""
         self._config = config
         self._incarnation = identity.incarnation
-        self._place = parse_place(config.place)
+        self._place = stated_place(config.place)
         self._software = f"edgeward {_version()}"
         self._origin = OriginClient(config.origin, timeout_s=config.origin_timeout_s)
         self._metrics = Metrics(node_id=self.node_id, software=self._software)

@@ -10,6 +10,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+from registry.errors import InputInvalidError
+
 ModelState = Literal["on_disk", "fetching", "loading", "ready", "failed"]
 NodeState = Literal["up", "suspect", "down", "draining"]
 PlaceSource = Literal["stated", "none"]
@@ -164,3 +166,33 @@ class CatalogAnswer(Struct, frozen=True, kw_only=True):
 
     releases: tuple[ReleaseSummary, ...]
     channels: dict[str, dict[str, str]]
+
+
+def place_at(lat: float, lon: float, param: str = "place") -> Place:
+    """The place at these degrees.
+
+    Raises:
+        InputInvalidError: not on the earth; `param` names what was read.
+    """
+    if not (-90 <= lat <= 90 and -180 <= lon <= 180):  # a NaN fails too
+        raise InputInvalidError(
+            f"{lat},{lon} is not a place: write LAT,LON in degrees, latitude -90 to 90, longitude -180 to 180 "
+            "(such as 48.86,2.35)",
+            param=param,
+        )
+    return Place(lat, lon)
+
+
+def parse_place(text: str, param: str = "place") -> Place:
+    """A place from `LAT,LON` in degrees, such as `48.86,2.35` or `-33.9,151.2`.
+
+    Raises:
+        InputInvalidError: not two numbers, or not on the earth; `param` names what was read.
+    """
+    try:
+        lat, lon = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise InputInvalidError(
+            f"{text[:40]!r} is not a place: write LAT,LON in degrees, such as 48.86,2.35", param=param
+        ) from error
+    return place_at(lat, lon, param)

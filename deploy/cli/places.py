@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 from typing import TYPE_CHECKING
 
-from edge_node.client.config import parse_place
+from edge_node.client.config import stated_place
+from origin.api import place_at
 from registry.errors import InputInvalidError
 
 if TYPE_CHECKING:
@@ -77,9 +78,9 @@ def find_place(text: str) -> Place | None:
     name = " ".join(text.lower().replace("-", " ").replace("_", " ").split())
     if name in CITIES:
         lat, lon = CITIES[name]
-        return parse_place(f"{lat},{lon}")
+        return place_at(lat, lon)
     if "," in text or not name:
-        return parse_place(text)
+        return stated_place(text)
     near = difflib.get_close_matches(name, CITIES, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else "write LAT,LON in degrees, such as 48.86,2.35"
     raise InputInvalidError(f"no city {text[:80]!r} is known here; {hint}", param="from")

@@ -10,12 +10,12 @@ from msgspec import Struct
 
 from edge_node.api.stream_forms import FRAMES_TYPE, SSE_TYPE
 from edge_node.client.answers import ChatAnswer, Completion, Embeddings, Served, Usage
-from edge_node.client.config import check_place, load_client_config, parse_place
+from edge_node.client.config import load_client_config, stated_place
 from edge_node.client.payload import vector_of
 from edge_node.client.session import Session
 from edge_node.client.stream import OpenStream, TextStream, read_chunks
 from edge_node.errors import AnswerInvalidError
-from origin.api import Place
+from origin.api import Place, place_at
 from origin.client import OriginClient
 from origin.errors import ModelUnknownError
 from registry.bodies import MSGPACK_TYPE
@@ -96,9 +96,9 @@ class AsyncClient:
             raise InputInvalidError("give a client either its config or single settings, not both")
         self.config = config
         if place is None:
-            self.place = parse_place(config.place)
+            self.place = stated_place(config.place)
         else:
-            self.place = check_place(*((place.lat, place.lon) if isinstance(place, Place) else place))
+            self.place = place_at(*((place.lat, place.lon) if isinstance(place, Place) else place))
         self._http: aiohttp.ClientSession | None = None
         self._origin: OriginClient | None = None
         self._session: Session | None = None

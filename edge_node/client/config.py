@@ -6,14 +6,15 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from origin.api import Place
-from registry.errors import ConfigError, InputInvalidError
+from origin.api import parse_place
+from registry.errors import ConfigError
 from registry.settings import find_config_file, load_settings
-from registry.wire import convert
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+    from origin.api import Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,32 +67,10 @@ def load_client_config(
     return config
 
 
-def parse_place(text: str) -> Place | None:
+def stated_place(text: str) -> Place | None:
     """A place from `LAT,LON` in degrees, such as `48.85,2.35`; None from an empty text.
 
     Raises:
         InputInvalidError: not two numbers, or not on the earth.
     """
-    if not text.strip():
-        return None
-    try:
-        lat, lon = (float(part) for part in text.split(","))
-    except ValueError as error:
-        raise InputInvalidError(
-            f"{text[:80]!r} is not a place: write LAT,LON in degrees, such as 48.85,2.35"
-        ) from error
-    return check_place(lat, lon)
-
-
-def check_place(lat: float, lon: float) -> Place:
-    """The place at these degrees.
-
-    Raises:
-        InputInvalidError: not on the earth.
-    """
-    try:
-        return convert({"lat": lat, "lon": lon}, Place)
-    except InputInvalidError as error:
-        raise InputInvalidError(
-            f"{lat},{lon} is not a place: latitude is -90 to 90, longitude -180 to 180", param="place"
-        ) from error
+    return parse_place(text) if text.strip() else None

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import threading
 import weakref
+from concurrent.futures import CancelledError, Future
+from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
 from edge_node.client.asynchronous import AsyncClient
@@ -32,15 +35,44 @@ class _Loop:
         self._thread = threading.Thread(target=self._loop.run_forever, name="edgeward-client", daemon=True)
         self._thread.start()
 
-    def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Do the work there and wait for it here; whatever interrupts the waiting cancels the work."""
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+    def run(self, start: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Do the work there and wait for it here; whatever interrupts the waiting cancels the work.
+
+        `start` is called in the thread: a Ctrl-C here then never falls between the making of a coroutine and
+        its start, which would leave it forgotten.
+        """
+        outcome: Future[T] = Future()
         try:
-            return future.result()
+            self._loop.call_soon_threadsafe(self._begin, start, outcome)
+            return outcome.result()
         except BaseException:
             # On Ctrl-C the request must stop, too, or the node would go on writing for nobody.
-            future.cancel()
+            outcome.cancel()
             raise
+
+    def _begin(self, start: Callable[[], Coroutine[Any, Any, T]], outcome: Future[T]) -> None:
+        if outcome.cancelled():
+            return
+        task = self._loop.create_task(start())
+
+        def tell(done: asyncio.Task[T]) -> None:
+            # Once running, it can no longer be cancelled from outside in the middle of being told.
+            if not outcome.set_running_or_notify_cancel():
+                return
+            if done.cancelled():
+                outcome.set_exception(CancelledError())
+            elif (error := done.exception()) is not None:
+                outcome.set_exception(error)
+            else:
+                outcome.set_result(done.result())
+
+        def stop(given_up: Future[T]) -> None:
+            if given_up.cancelled():
+                with suppress(RuntimeError):  # the loop has ended, and the task with it
+                    self._loop.call_soon_threadsafe(task.cancel)
+
+        task.add_done_callback(tell)
+        outcome.add_done_callback(stop)
 
     def stop(self, last: Coroutine[Any, Any, None]) -> None:
         """Do the last work, then end the thread. Never raises: it also runs at the interpreter's exit."""
@@ -93,13 +125,13 @@ class SyncTextStream:
 
     def open(self) -> None:
         """Connect and wait for the first piece; iterating does this by itself."""
-        self._loop.run(self._stream.open())
+        self._loop.run(self._stream.open)
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> Piece:
-        piece = self._loop.run(self._next())
+        piece = self._loop.run(self._next)
         if piece is None:
             raise StopIteration
         return piece
@@ -110,7 +142,7 @@ class SyncTextStream:
 
     def close(self) -> None:
         """Stop; the node stops writing, too."""
-        self._loop.run(self._stream.aclose())
+        self._loop.run(self._stream.aclose)
 
     def __enter__(self) -> Self:
         return self
@@ -169,42 +201,41 @@ class Client:
             streamed = self.stream_chat(messages, model=model, **sampling)
             streamed.open()
             return streamed
-        answer: ChatAnswer = self._run(self._client.chat(messages, model=model, **sampling))
+        answer: ChatAnswer = self._run(partial(self._client.chat, messages, model=model, **sampling))
         return answer
 
     def stream_chat(self, messages: Messages, *, model: str | None = None, **sampling: Any) -> SyncTextStream:
         """The next turn of a chat, piece by piece; see `AsyncClient.stream_chat`."""
-        return self._run(self._streamed(self._client.stream_chat, messages, model, sampling))
+        return self._run(partial(self._streamed, self._client.stream_chat, messages, model, sampling))
 
     def complete(self, prompt: str, *, model: str | None = None, **sampling: Any) -> Completion:
         """The continuation of a text; see `AsyncClient.complete`."""
-        return self._run(self._client.complete(prompt, model=model, **sampling))
+        return self._run(partial(self._client.complete, prompt, model=model, **sampling))
 
     def stream_complete(self, prompt: str, *, model: str | None = None, **sampling: Any) -> SyncTextStream:
         """The continuation of a text, piece by piece."""
-        return self._run(self._streamed(self._client.stream_complete, prompt, model, sampling))
+        return self._run(partial(self._streamed, self._client.stream_complete, prompt, model, sampling))
 
     def embed(self, inputs: str | Sequence[str], *, model: str | None = None) -> Embeddings:
         """One vector for each input."""
-        return self._run(self._client.embed(inputs, model=model))
+        return self._run(partial(self._client.embed, inputs, model=model))
 
     def route(self, model: str | None = None) -> RouteAnswer:
         """The nodes that can answer for a model, best first, with the terms of each score."""
-        return self._run(self._client.route(model))
+        return self._run(partial(self._client.route, model))
 
     def nodes(self) -> tuple[NodeView, ...]:
         """Every node that the origin knows."""
-        return self._run(self._client.nodes())
+        return self._run(self._client.nodes)
 
     def models(self) -> CatalogAnswer:
         """Every published release, and where each channel points."""
-        return self._run(self._client.models())
+        return self._run(self._client.models)
 
-    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+    def _run(self, start: Callable[[], Coroutine[Any, Any, T]]) -> T:
         if not self._close.alive:
-            work.close()
             raise InputInvalidError("this client is closed")
-        return self._loop.run(work)
+        return self._loop.run(start)
 
     async def _streamed(
         self, start: Callable[..., TextStream], first: Any, model: str | None, sampling: dict[str, Any]

@@ -29,8 +29,8 @@ def encode_frame(message: Command | Event) -> bytes:
     """
     try:
         frame = wire.to_msgpack(message)
-    except UnicodeEncodeError as error:
-        raise FrameInvalidError(f"text is not valid Unicode: {error.reason}") from error
+    except InputInvalidError as error:
+        raise FrameInvalidError(error.message) from error
     if len(frame) > MAX_FRAME_BYTES:
         raise FrameInvalidError(f"a message of {len(frame)} bytes is over the limit of {MAX_FRAME_BYTES}")
     return frame

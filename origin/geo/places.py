@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from origin.api import Place
-from registry.errors import InputInvalidError
+from origin.api import parse_place
 
 if TYPE_CHECKING:
-    from origin.api import PlaceSource
+    from origin.api import Place, PlaceSource
 
 PLACE_HEADER = "x-edgeward-place"
 PLACE_PARAMETER = "place"
@@ -29,23 +28,3 @@ def client_place(
     if header is not None:
         return parse_place(header, PLACE_HEADER), "stated"
     return None, "none"
-
-
-def parse_place(text: str, param: str = "place") -> Place:
-    """`LAT,LON` in degrees, such as `48.86,2.35` or `-33.9,151.2`.
-
-    Raises:
-        InputInvalidError: anything else; `param` names what was read.
-    """
-    parts = text.split(",")
-    try:
-        lat, lon = (float(part) for part in parts)
-    except ValueError:
-        lat = lon = float("nan")
-    if not (-90 <= lat <= 90 and -180 <= lon <= 180):  # a NaN fails too
-        raise InputInvalidError(
-            f"{text[:40]!r} is not a place: give LAT,LON in degrees, latitude from -90 to 90 and "
-            "longitude from -180 to 180 (for example 48.86,2.35)",
-            param=param,
-        )
-    return Place(lat, lon)

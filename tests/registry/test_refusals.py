@@ -45,7 +45,10 @@ def test_a_class_that_is_made_later_is_found_too():
     ("module", "codes"),
     [
         ("origin.client", ["node.none_available", "store.object_missing", "origin.body_too_large"]),
-        ("edge_node.client.payload", ["node.none_available", "node.overloaded", "request.too_large", "model_not_found"]),
+        (
+            "edge_node.client.payload",
+            ["node.none_available", "node.overloaded", "request.too_large", "model_not_found"],
+        ),
     ],
 )  # fmt: skip
 def test_who_rebuilds_errors_has_imported_their_classes(module, codes):

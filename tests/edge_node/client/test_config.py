@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 import edge_node.client
-from edge_node.client.config import check_place, load_client_config, parse_place
+from edge_node.client.config import load_client_config, stated_place
+from origin.api import place_at
 from registry.errors import ConfigError, InputInvalidError
 
 ROOT = Path(edge_node.client.__file__).parents[2]
@@ -42,11 +43,11 @@ def test_settings_that_do_not_fit(flags, says, tmp_path):
 
 
 def test_places():
-    assert parse_place(" ") is None
-    assert (parse_place("-33.87, 151.21").lat, check_place(1, 2).lon) == (-33.87, 2)
+    assert stated_place(" ") is None
+    assert (stated_place("-33.87, 151.21").lat, place_at(1, 2).lon) == (-33.87, 2)
     for bad in ("1", "1,2,3", "a,b", "91,0", "nan,0", "0,inf"):
         with pytest.raises(InputInvalidError, match="is not a place"):
-            parse_place(bad)
+            stated_place(bad)
 
 
 def test_every_export_is_there():

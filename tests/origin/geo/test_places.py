@@ -2,8 +2,8 @@
 
 import pytest
 
-from origin.api import Place
-from origin.geo.places import client_place, parse_place
+from origin.api import Place, parse_place
+from origin.geo.places import client_place
 from registry.errors import InputInvalidError
 
 
