@@ -6,11 +6,15 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import structlog
+
 from registry.durable import write_durably
 from registry.errors import ConfigError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+log = structlog.get_logger()
 
 _ID_FILE = "node.id"
 _INCARNATION_FILE = "node.incarnation"
@@ -41,7 +45,10 @@ def take_identity(data_dir: Path, *, node_id: str, fresh_id: str, now_unix_s: in
     if not node_id:
         node_id = _kept_id(data_dir / _ID_FILE, fresh_id)
     incarnation = max(now_unix_s, _last_incarnation(data_dir / _INCARNATION_FILE) + 1)
-    write_durably(data_dir / _INCARNATION_FILE, f"{incarnation}\n".encode())
+    try:
+        write_durably(data_dir / _INCARNATION_FILE, f"{incarnation}\n".encode())
+    except OSError as error:  # on a full disk a node still serves what it holds, and its clock still runs
+        log.warning("incarnation.not_kept", reason=str(error))
     return Identity(node_id, incarnation)
 
 

@@ -16,9 +16,9 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import secrets
 import shutil
 import stat
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -110,8 +110,11 @@ class ModelStore:
         except OSError as error:
             self.close()
             raise ConfigError(f"cannot use {self.data_dir} as node.data_dir: {error}") from error
-        os.ftruncate(self._lock, 0)
-        os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
+        with contextlib.suppress(
+            OSError
+        ):  # who holds the lock is for people; a full disk may have no room for it
+            os.ftruncate(self._lock, 0)
+            os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
         self.empty_trash()
         return self
 
@@ -173,7 +176,7 @@ class ModelStore:
     def empty_trash(self) -> None:
         """Delete what was moved aside."""
         for entry in sorted(self._trash.iterdir()):
-            shutil.rmtree(entry, ignore_errors=True)
+            _delete(entry)
 
     def used_bytes(self) -> int:
         """What all releases and fetches take on the disk."""
@@ -229,11 +232,12 @@ class ModelStore:
 
     def _discard(self, path: Path) -> None:
         # Renamed first: a removal that is broken off leaves trash, never half a release.
-        aside = Path(tempfile.mkdtemp(dir=self._trash))
+        # Not into a new directory: on a full disk there may be no room for one.
+        aside = self._trash / f"{path.parent.name}~{path.name}~{secrets.token_hex(4)}"
         with contextlib.suppress(FileNotFoundError):
-            path.rename(aside / "discarded")
+            path.rename(aside)
             sync(path.parent)
-        shutil.rmtree(aside, ignore_errors=True)
+            _delete(aside)
 
 
 def served_variant(manifest: Manifest) -> Variant:
@@ -241,6 +245,15 @@ def served_variant(manifest: Manifest) -> Variant:
     return next(
         (variant for variant in manifest.variants if variant.kind in SERVABLE_KINDS), manifest.variants[0]
     )
+
+
+def _delete(entry: Path) -> None:
+    """What cannot be deleted now stays for the next start."""
+    if entry.is_dir() and not entry.is_symlink():
+        shutil.rmtree(entry, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            entry.unlink()
 
 
 def _allocated_bytes(directory: Path) -> int:

@@ -171,7 +171,7 @@ def _message_of(error: Exception, *, debug: bool) -> str:
     if isinstance(error, EdgewardError):
         return error.message
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename or 'input or output'}: {error.strerror}"
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     hint = "" if debug else "; run with --debug for the traceback"
     return f"something unexpected happened: {type(error).__name__}: {str(error)[:300]}{hint}"
 

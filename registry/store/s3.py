@@ -257,7 +257,8 @@ class S3Store:
             )
         if code in _LATER:
             return StoreUnavailableError(
-                f"the object store at {self._place} cannot do this now ({code}); try again"
+                f"the object store at {self._place} cannot do this now ({code}); try again, and if it stays so, "
+                "see the store's own log (is its disk full?)"
             )
         if code in {"InvalidRange", "416"}:
             return StoreError(f"{key} is shorter than the range asked for")

@@ -31,6 +31,12 @@ def test_a_damaged_incarnation_starts_from_the_clock(tmp_path):
     assert take_identity(tmp_path, node_id="a", fresh_id="x", now_unix_s=500).incarnation == 500
 
 
+def test_on_a_full_disk_the_clock_alone_counts(tmp_path):
+    (tmp_path / ".node.incarnation.new").symlink_to("/dev/full")
+    for now_s in (500, 600):
+        assert take_identity(tmp_path, node_id="a", fresh_id="x", now_unix_s=now_s).incarnation == now_s
+
+
 def test_a_damaged_id_is_said_not_replaced(tmp_path):
     (tmp_path / "node.id").write_bytes(b"../evil\n")
     with pytest.raises(ConfigError, match=r"node\.id"):

@@ -152,6 +152,27 @@ def test_the_lock_of_a_killed_node_is_gone_by_itself(tmp_path):
     ModelStore(tmp_path).open().close()
 
 
+def test_a_lock_with_no_room_for_its_owners_name_is_a_lock(tmp_path):
+    (tmp_path / "node.lock").symlink_to("/dev/full")
+    ModelStore(tmp_path).open().close()
+
+
+async def test_a_removal_makes_no_new_directory(store, put, monkeypatch):
+    """A full disk may have no room for one, and a removal is what makes room."""
+    await put("chat", "1")
+    monkeypatch.setattr("os.mkdir", lambda *_: pytest.fail("a directory was made"))
+    store.remove("chat", "1")
+    assert store.used_bytes() == 0
+
+
+def test_a_file_among_the_releases_is_thrown_away(store):
+    stray = store.path("chat", "1")
+    stray.parent.mkdir()
+    stray.write_bytes(b"x")
+    assert store.installed() == ()
+    assert list((store.data_dir / "trash").iterdir()) == []
+
+
 def test_a_directory_that_cannot_be_written_is_said(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(ConfigError, match="data_dir"):

@@ -136,7 +136,7 @@ def test_what_the_system_refuses_is_one_line_that_names_the_file(monkeypatch, ed
     verb_that(monkeypatch, raising(PermissionError(13, "Permission denied", "/there")))
     assert edgeward("pretend") == (1, "", "edgeward: /there: Permission denied\n")
     verb_that(monkeypatch, raising(OSError(28, "No space left on device")))
-    assert edgeward("pretend")[2] == "edgeward: input or output: No space left on device\n"
+    assert edgeward("pretend")[2] == "edgeward: No space left on device\n"
 
 
 @pytest.mark.parametrize("closed", [0, 1, 2])
