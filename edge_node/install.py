@@ -16,10 +16,9 @@ import structlog
 
 from edge_node.model_store import served_variant
 from edge_node.runner import engine_kind
-from registry.digest import digest_of
 from registry.errors import ArtifactError, ChunkMismatchError, DiskFullError, InputInvalidError
 from registry.fetch import MANIFEST_NAME, fetch
-from registry.manifest import content_digest, decode_manifest
+from registry.manifest import content_digest, decode_manifest, manifest_digest
 from registry.progress import ignore_progress
 from registry.verify import verify
 
@@ -157,7 +156,7 @@ def _described_anew(store: ModelStore, manifest: Manifest, manifest_bytes: bytes
 
 def _checked_manifest(wanted: WantedRelease, manifest_bytes: bytes) -> Manifest:
     release = f"{wanted.name}@{wanted.version}"
-    if digest_of(manifest_bytes) != wanted.manifest_sha256:
+    if manifest_digest(manifest_bytes) != wanted.manifest_sha256:
         raise ChunkMismatchError(
             f"the manifest of {release} that the origin sent is not the one that it named"
         )

@@ -27,11 +27,10 @@ import structlog
 from msgspec import Struct
 
 from origin.api import WantedRelease
-from registry.digest import digest_of
 from registry.durable import sync, write_durably
 from registry.errors import ArtifactError, ConfigError, EdgewardError, InputInvalidError
 from registry.fetch import FILES_NAME, MANIFEST_NAME, remove_stale_partials
-from registry.manifest import content_digest, decode_manifest
+from registry.manifest import content_digest, decode_manifest, manifest_digest
 from registry.reference import check_name, check_version
 from registry.wire import from_json, to_json
 
@@ -226,7 +225,7 @@ class ModelStore:
             files=tuple(file.path for file in variant.files),
             total_bytes=manifest.total_bytes,
             created_unix_s=manifest.created_unix_s,
-            manifest_sha256=digest_of(data),
+            manifest_sha256=manifest_digest(data),
             content_sha256=content_digest(manifest),
         )
 

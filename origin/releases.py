@@ -27,6 +27,7 @@ from registry.errors import (
     StoreUnavailableError,
 )
 from registry.layout import is_pack_key
+from registry.manifest import manifest_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -202,7 +203,7 @@ class Releases:
             if isinstance(error, ArtifactError):  # its bytes never change; a missing one may yet appear
                 self._broken.add(key)
             return None
-        return _summarized(manifest, digest_of(data))
+        return _summarized(manifest, manifest_digest(data))
 
     def _keep(self, key: ReleaseKey, manifest: StoredManifest) -> None:
         self._manifests[key] = manifest

@@ -99,8 +99,8 @@ async def _found(
     from deploy.cli.connect import config_file
     from edge_node.client.config import load_client_config
     from origin.client import OriginClient
-    from registry.digest import digest_of
     from registry.errors import ManifestInvalidError
+    from registry.manifest import manifest_digest
 
     config = load_client_config(file=config_file(args), flags={"origin": args.origin})
     async with OriginClient(config.origin) as origin:
@@ -108,7 +108,7 @@ async def _found(
         name, version = _resolve(known, reference)
         manifest_bytes = await origin.manifest(name, version)
         expected = {(release.name, release.version): release.manifest_sha256 for release in known.releases}
-        if digest_of(manifest_bytes) != expected[name, version]:
+        if manifest_digest(manifest_bytes) != expected[name, version]:
             raise ManifestInvalidError(
                 f"the manifest of {name}@{version} that arrived is not the one that the origin's catalog names"
             )

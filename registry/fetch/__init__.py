@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, TypeVar
 import structlog
 
 from registry.digest import digest_of
-from registry.errors import ChunkMismatchError, ReleaseConflictError, UnpackLimitError
+from registry.errors import ChunkMismatchError, ManifestInvalidError, ReleaseConflictError, UnpackLimitError
 from registry.fetch.local_chunks import LocalChunks
 from registry.fetch.partial import PartialRelease, remove_stale_partials, try_lock
 from registry.fetch.source import Source, StoreSource
 from registry.layout import pack_key
-from registry.manifest import decode_manifest
+from registry.manifest import decode_manifest, manifest_digest
 from registry.packing import decode_chunk
 from registry.plan import Located, RangeRead, plan_reads
 from registry.progress import Progress, ProgressHook, ignore_progress
@@ -108,7 +108,7 @@ async def fetch(
     )
     waited = False
     while not _is_there(target, manifest_bytes):
-        partial = try_lock(target, manifest, digest_of(manifest_bytes))
+        partial = try_lock(target, manifest, manifest_digest(manifest_bytes))
         if partial is None:
             if not waited:
                 log.info(
@@ -138,9 +138,17 @@ def _is_there(target: Path, manifest_bytes: bytes) -> bool:
                 f"{target} holds something that is not a release; remove it first"
             ) from None
         return False
-    if found != manifest_bytes:
+    if found != manifest_bytes and not _is_same(found, manifest_bytes):
         raise ReleaseConflictError(f"{target} holds another release; remove it or fetch to another directory")
     return True
+
+
+def _is_same(found: bytes, manifest_bytes: bytes) -> bool:
+    """Whether two manifests are one, packed in two ways."""
+    try:
+        return manifest_digest(found) == manifest_digest(manifest_bytes)
+    except ManifestInvalidError:
+        return False
 
 
 class _Job:

@@ -38,7 +38,7 @@ class Journal:
         count = (size - len(self._header)) // _RECORD_BYTES
         os.ftruncate(self._descriptor, len(self._header) + count * _RECORD_BYTES)  # a torn last record
         records = os.pread(self._descriptor, count * _RECORD_BYTES, len(self._header))
-        return set(unpack_u32(records, len(records) // _RECORD_BYTES, "journal"))
+        return set(unpack_u32(records))
 
     def append(self, pieces: Iterable[int]) -> None:
         """Note that these pieces were written; safe from several threads."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
 FileKind = Literal["gguf", "onnx", "safetensors", "file"]
+
+_LAYER = re.compile(r"(?:^|[./_])(?:blk|blocks?|layers?|h)[./_](\d+)[./_]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +20,9 @@ class Span:
         end_bytes: offset just past the last byte.
         row_bytes: cuts inside the span should fall on multiples of this, counted from its start.
         element: the type of its numbers, such as `Q4_1`; empty for a header.
-        alone: never put into one piece with its neighbours, because it changes at other times than they do.
+        alone: never put into one piece with others, because it changes at other times than they do.
+        label: what it is called in the file, such as a tensor's name; empty when it has no name.
+        group: small spans of one group may share a piece; empty for the parts of a header.
     """
 
     start_bytes: int
@@ -25,6 +30,8 @@ class Span:
     row_bytes: int = 1
     element: str = ""
     alone: bool = False
+    label: str = ""
+    group: str = ""
 
     @property
     def length_bytes(self) -> int:
@@ -60,3 +67,9 @@ class FileFormat:
 def majority(weights_bytes: dict[str, int]) -> str:
     """The label with the most bytes; the first by name among equals, empty when there is none."""
     return min(weights_bytes, key=lambda label: (-weights_bytes[label], label), default="")
+
+
+def group_of(tensor: str) -> str:
+    """The group of a tensor with this name: its layer, or all tensors that are outside of layers."""
+    layer = _LAYER.search(tensor)
+    return f"layer {layer[1]}" if layer else "tensors"

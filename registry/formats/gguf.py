@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from registry.errors import FormatInvalidError
-from registry.formats.file_format import FileFormat, Span, majority
+from registry.formats.file_format import FileFormat, Span, group_of, majority
 from registry.formats.ggml_tables import FILE_TYPES, GGML_TYPES
 from registry.formats.reading import HeaderReader
 
@@ -321,15 +321,22 @@ def _check_places(tensors: list[GgufTensor], size: int) -> None:
 def _spans(header: GgufHeader, size: int) -> tuple[Span, ...]:
     first_field = header.kvs[0].field_start if header.kvs else header.tensor_infos.start_bytes
     spans = [Span(0, first_field)]
-    spans += [Span(field.field_start, field.end) for field in header.kvs]
+    spans += [Span(field.field_start, field.end, label=field.key) for field in header.kvs]
     infos = header.tensor_infos
-    spans.append(Span(infos.start_bytes, infos.end_bytes, alone=True))
-    # The padding changes length with every edit of the header; alone, it leaves its neighbours as they are.
+    spans.append(Span(infos.start_bytes, infos.end_bytes, alone=True, label="tensors"))
+    # The padding changes length with every edit of the header, and goes with its parts.
     data = header.tensors[0].start if header.tensors else header.data_start
-    spans.append(Span(infos.end_bytes, max(data, infos.end_bytes), alone=True))
+    spans.append(Span(infos.end_bytes, max(data, infos.end_bytes)))
     ends = [tensor.start for tensor in header.tensors[1:]] + [size]
     spans += [
-        Span(tensor.start, end, tensor.row_bytes, tensor.element)
+        Span(
+            tensor.start,
+            end,
+            tensor.row_bytes,
+            tensor.element,
+            label=tensor.name,
+            group=group_of(tensor.name),
+        )
         for tensor, end in zip(header.tensors, ends if header.tensors else [], strict=True)
     ]
     if not header.tensors:

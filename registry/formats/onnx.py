@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from registry.errors import FormatInvalidError
-from registry.formats.file_format import FileFormat, Span, majority
+from registry.formats.file_format import FileFormat, Span, group_of, majority
 from registry.formats.reading import HeaderReader
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ class _Field(NamedTuple):
 class _Tensor:
     dims: list[int] = field(default_factory=list)
     data_type: int = 0
+    name: str = ""
     data: Span | None = None
     location: str = ""
 
@@ -125,6 +126,8 @@ class _Walker:
                 self._dims(item, tensor.dims)
             elif item.number == 2 and item.wire_type == _VARINT:
                 tensor.data_type = item.value
+            elif item.number == 8 and item.wire_type == _LENGTH:
+                tensor.name = self._text(item)
             elif item.number == 9 and item.wire_type == _LENGTH:
                 raw = item
             elif item.number == 13 and item.wire_type == _LENGTH:
@@ -218,4 +221,4 @@ def _data_span(tensor: _Tensor, raw: _Field) -> Span:
             f"damaged ONNX file: a weight at byte {raw.start} has {length} bytes, its shape {tensor.dims} "
             f"needs {expected}; download it again"
         )
-    return Span(raw.start, raw.end, max(1, row_bytes), name)
+    return Span(raw.start, raw.end, max(1, row_bytes), name, label=tensor.name, group=group_of(tensor.name))

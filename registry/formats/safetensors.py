@@ -13,7 +13,7 @@ from msgspec import Meta, Struct
 
 from registry import wire
 from registry.errors import FormatInvalidError, InputInvalidError
-from registry.formats.file_format import FileFormat, Span, majority
+from registry.formats.file_format import FileFormat, Span, group_of, majority
 from registry.formats.reading import HeaderReader
 
 if TYPE_CHECKING:
@@ -57,14 +57,23 @@ def read_format(file: BinaryIO, size: int) -> FileFormat:
     tensors = _parse(header)
     _check(tensors, data_start, size)
     weights: dict[str, int] = {}
-    spans = [Span(0, data_start, alone=True)]
-    for _, tensor in tensors:
+    spans = [Span(0, data_start, alone=True, label="header")]
+    for name, tensor in tensors:
         begin, end = tensor.data_offsets
         weights[tensor.dtype] = weights.get(tensor.dtype, 0) + end - begin
         row_bytes = max(
             1, (tensor.shape[-1] if tensor.shape else 1) * _ELEMENT_BITS.get(tensor.dtype, 8) // 8
         )
-        spans.append(Span(data_start + begin, data_start + end, row_bytes, tensor.dtype))
+        spans.append(
+            Span(
+                data_start + begin,
+                data_start + end,
+                row_bytes,
+                tensor.dtype,
+                label=name,
+                group=group_of(name),
+            )
+        )
     return FileFormat(
         kind="safetensors",
         spans=tuple(span for span in spans if span.length_bytes),

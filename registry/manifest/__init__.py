@@ -6,7 +6,15 @@ Whoever holds a decoded Manifest may write its files and read its ranges without
 from __future__ import annotations
 
 from registry.manifest.checks import check_paths
-from registry.manifest.codec import MANIFEST_LIMIT_BYTES, decode_manifest, encode_manifest
+from registry.manifest.codec import (
+    MANIFEST_LIMIT_BYTES,
+    UNPACKED_LIMIT_BYTES,
+    decode_manifest,
+    encode_manifest,
+    manifest_digest,
+    pack_manifest,
+    unpack_manifest,
+)
 from registry.manifest.contents import (
     Chunk,
     Manifest,
@@ -20,6 +28,7 @@ from registry.manifest.contents import (
 
 __all__ = [
     "MANIFEST_LIMIT_BYTES",
+    "UNPACKED_LIMIT_BYTES",
     "Chunk",
     "Manifest",
     "Pack",
@@ -31,4 +40,7 @@ __all__ = [
     "decode_manifest",
     "encode_manifest",
     "files_digest",
+    "manifest_digest",
+    "pack_manifest",
+    "unpack_manifest",
 ]

@@ -1,30 +1,33 @@
-"""A manifest's bytes: `EAF1`, then one zstd frame around msgpack with columns. README.md has the table."""
+"""A manifest's bytes: `EAF1`, then one zstd frame around msgpack with columns. README.md has the table.
+
+A manifest is named by the digest of what is packed, so it may be packed anew, or made out of another one and a patch.
+"""
 
 from __future__ import annotations
 
-from itertools import accumulate
 from typing import TYPE_CHECKING, Annotated
 
 import zstandard
 from msgspec import Meta, Struct
 
 from registry import wire
-from registry.chunking import Extent
-from registry.columns import pack_i64, pack_u32, unpack_digests, unpack_i64, unpack_u32
-from registry.digest import DIGEST_BYTES, Digest
+from registry.columns import pack_numbers, unpack_digests, unpack_numbers
+from registry.digest import DIGEST_BYTES, Digest, digest_of
 from registry.errors import ChunkMismatchError, InputInvalidError, ManifestInvalidError, UnpackLimitError
 from registry.formats import FileKind
 from registry.manifest.checks import check_manifest
 from registry.manifest.contents import Chunk, Manifest, Pack, Piece, ReleaseFile, Variant
+from registry.manifest.placing import Frontiers, place_extents
 from registry.packing import unpack_zstd
+from registry.varint import unzigzag, zigzag
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable
 
 MAGIC = b"EAF1"
-SCHEMA = 1
+SCHEMA = 2
 MANIFEST_LIMIT_BYTES = 64 * 1024 * 1024
-_UNPACKED_LIMIT_BYTES = 512 * 1024 * 1024
+UNPACKED_LIMIT_BYTES = 128 * 1024 * 1024
 _LEVEL = 19
 
 _Label = Annotated[str, Meta(max_length=256)]
@@ -55,7 +58,6 @@ class _PackColumns(Struct, frozen=True, kw_only=True):
 
 class _ChunkColumns(Struct, frozen=True, kw_only=True):
     digest: bytes
-    raw: bytes
     pack: bytes
     gap: bytes
     stored: bytes
@@ -90,13 +92,14 @@ class _Record(Struct, frozen=True, kw_only=True):
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
-    """The bytes of a manifest: the same for the same manifest.
+    """The stored bytes of a manifest: the same for the same manifest.
 
     Raises:
         ManifestInvalidError: it breaks a rule that readers check.
     """
     check_manifest(manifest)
     chunks, pieces = manifest.chunks, manifest.pieces
+    frontiers = Frontiers(len(manifest.files))
     record = _Record(
         schema=SCHEMA,
         name=manifest.name,
@@ -106,33 +109,49 @@ def encode_manifest(manifest: Manifest) -> bytes:
         variants=tuple(map(_variant_record, manifest.variants)),
         packs=_PackColumns(
             digest=bytes.fromhex("".join(pack.digest for pack in manifest.packs)),
-            length=pack_u32(pack.length_bytes for pack in manifest.packs),
+            length=pack_numbers(pack.length_bytes for pack in manifest.packs),
         ),
         chunks=_ChunkColumns(
             digest=bytes.fromhex("".join(chunk.digest for chunk in chunks)),
-            raw=pack_u32(chunk.raw_bytes for chunk in chunks),
-            pack=pack_u32(chunk.pack for chunk in chunks),
-            gap=pack_i64(_gaps((chunk.offset_bytes, chunk.stored_bytes) for chunk in chunks)),
-            stored=pack_u32(chunk.stored_bytes for chunk in chunks),
+            pack=_pack_steps(chunk.pack for chunk in chunks),
+            gap=pack_numbers(_gaps(chunks)),
+            stored=pack_numbers(chunk.stored_bytes for chunk in chunks),
         ),
         pieces=_PieceColumns(
-            chunk=pack_u32(piece.chunk for piece in pieces),
-            file=pack_u32(piece.file for piece in pieces),
-            extents=pack_u32(len(piece.extents) for piece in pieces),
+            chunk=pack_numbers(
+                zigzag(piece.chunk - expected)
+                for piece, expected in zip(pieces, _fresh(piece.chunk for piece in pieces), strict=False)
+            ),
+            file=_pack_steps(piece.file for piece in pieces),
+            extents=pack_numbers(len(piece.extents) for piece in pieces),
         ),
         extents=_ExtentColumns(
-            gap=pack_i64(_gaps(extent for piece in pieces for extent in piece.extents)),
-            length=pack_u32(extent.length_bytes for piece in pieces for extent in piece.extents),
+            gap=pack_numbers(
+                zigzag(gap) for piece in pieces for gap in frontiers.gaps(piece.file, piece.extents)
+            ),
+            length=pack_numbers(extent.length_bytes for piece in pieces for extent in piece.extents),
         ),
     )
-    return MAGIC + zstandard.ZstdCompressor(level=_LEVEL).compress(wire.to_msgpack(record))
+    return pack_manifest(wire.to_msgpack(record), record.chunks.digest)
 
 
-def decode_manifest(data: bytes) -> Manifest:
-    """The manifest that these bytes hold, checked wholly.
+def pack_manifest(plain: bytes, digests: bytes = b"") -> bytes:
+    """The stored bytes of an unpacked manifest; `digests`, if it is in there, gets a block of its own."""
+    begin = max(0, plain.find(digests))
+    packer = zstandard.ZstdCompressor(level=_LEVEL).compressobj(size=len(plain))
+    packed = bytearray(MAGIC)
+    # Noise and small numbers would share one table of codes, and neither would gain from it.
+    for part in (plain[:begin], plain[begin : begin + len(digests)]):
+        if part:
+            packed += packer.compress(part) + packer.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
+    return bytes(packed + packer.compress(plain[begin + len(digests) :]) + packer.flush())
+
+
+def unpack_manifest(data: bytes) -> bytes:
+    """What the stored bytes of a manifest hold, before it is read.
 
     Raises:
-        ManifestInvalidError: not a manifest, of a schema that is not read here, or one that breaks a rule.
+        ManifestInvalidError: not a manifest, or one over the limits.
     """
     if data[: len(MAGIC)] != MAGIC:
         raise ManifestInvalidError(
@@ -143,14 +162,35 @@ def decode_manifest(data: bytes) -> Manifest:
             f"a manifest of {len(data)} bytes is over the limit of {MANIFEST_LIMIT_BYTES}"
         )
     try:
-        plain = unpack_zstd(memoryview(data)[len(MAGIC) :], _UNPACKED_LIMIT_BYTES, "the manifest")
+        return unpack_zstd(memoryview(data)[len(MAGIC) :], UNPACKED_LIMIT_BYTES, "the manifest")
+    except (ChunkMismatchError, UnpackLimitError) as error:
+        raise ManifestInvalidError(f"the manifest cannot be read: {error.message}") from error
+
+
+def manifest_digest(data: bytes) -> Digest:
+    """The digest that names a manifest: of its unpacked bytes.
+
+    Raises:
+        ManifestInvalidError: as `unpack_manifest`.
+    """
+    return digest_of(unpack_manifest(data))
+
+
+def decode_manifest(data: bytes) -> Manifest:
+    """The manifest that these stored bytes hold, checked wholly.
+
+    Raises:
+        ManifestInvalidError: not a manifest, of a schema that is not read here, or one that breaks a rule.
+    """
+    plain = unpack_manifest(data)
+    try:
         schema = wire.from_msgpack(plain, _Start).schema
         if schema != SCHEMA:
             raise ManifestInvalidError(
                 f"the manifest has schema {schema}, and this Edgeward reads {SCHEMA}; update Edgeward"
             )
         record = wire.from_msgpack(plain, _Record)
-    except (ChunkMismatchError, UnpackLimitError, InputInvalidError) as error:
+    except InputInvalidError as error:
         raise ManifestInvalidError(f"the manifest cannot be read: {error.message}") from error
     manifest = _manifest(record)
     check_manifest(manifest)
@@ -186,67 +226,102 @@ def _variant(record: _VariantRecord) -> Variant:
 
 
 def _manifest(record: _Record) -> Manifest:
+    variants = tuple(map(_variant, record.variants))
+    pieces = _pieces(record, sum(len(variant.files) for variant in variants))
     return Manifest(
         name=record.name,
         version=record.version,
         created_unix_s=record.created_unix_s,
         license_name=record.license,
-        variants=tuple(map(_variant, record.variants)),
+        variants=variants,
         packs=_packs(record.packs),
-        chunks=_chunks(record.chunks),
-        pieces=_pieces(record.pieces, record.extents),
+        chunks=_chunks(record.chunks, pieces),
+        pieces=pieces,
     )
 
 
 def _packs(columns: _PackColumns) -> tuple[Pack, ...]:
     digests = unpack_digests(columns.digest, DIGEST_BYTES, "packs.digest")
-    lengths = unpack_u32(columns.length, len(digests), "packs.length")
+    lengths = unpack_numbers(columns.length, len(digests), "packs.length")
     return tuple(Pack(Digest(digest), length) for digest, length in zip(digests, lengths, strict=True))
 
 
-def _chunks(columns: _ChunkColumns) -> tuple[Chunk, ...]:
+def _chunks(columns: _ChunkColumns, pieces: tuple[Piece, ...]) -> tuple[Chunk, ...]:
     digests = unpack_digests(columns.digest, DIGEST_BYTES, "chunks.digest")
     count = len(digests)
-    stored = unpack_u32(columns.stored, count, "chunks.stored")
-    rows = zip(
+    raw_bytes = [0] * count
+    for piece in pieces:
+        if 0 <= piece.chunk < count:
+            raw_bytes[piece.chunk] = sum(extent.length_bytes for extent in piece.extents)
+    chunks = []
+    ends: dict[int, int] = {}
+    for digest, raw, pack, gap, stored in zip(
         digests,
-        unpack_u32(columns.raw, count, "chunks.raw"),
-        unpack_u32(columns.pack, count, "chunks.pack"),
-        _offsets(unpack_i64(columns.gap, count, "chunks.gap"), stored),
-        stored,
+        raw_bytes,
+        _unpack_steps(columns.pack, count, "chunks.pack"),
+        unpack_numbers(columns.gap, count, "chunks.gap"),
+        unpack_numbers(columns.stored, count, "chunks.stored"),
         strict=True,
-    )
-    return tuple(Chunk(Digest(digest), *numbers) for digest, *numbers in rows)
+    ):
+        offset = ends.get(pack, 0) + unzigzag(gap)
+        ends[pack] = offset + stored
+        chunks.append(Chunk(Digest(digest), raw, pack, offset, stored))
+    return tuple(chunks)
 
 
-def _pieces(columns: _PieceColumns, extents: _ExtentColumns) -> tuple[Piece, ...]:
-    count = len(columns.chunk) // 4
-    counts = unpack_u32(columns.extents, count, "pieces.extents")
-    ends = list(accumulate(counts))
-    lengths = unpack_u32(extents.length, ends[-1] if ends else 0, "extents.length")
-    offsets = _offsets(unpack_i64(extents.gap, len(lengths), "extents.gap"), lengths)
-    stretches = [Extent(offset, length) for offset, length in zip(offsets, lengths, strict=True)]
-    rows = zip(
-        unpack_u32(columns.chunk, count, "pieces.chunk"),
-        unpack_u32(columns.file, count, "pieces.file"),
-        ends,
-        counts,
-        strict=True,
-    )
-    return tuple(
-        Piece(chunk, file, tuple(stretches[end - length : end])) for chunk, file, end, length in rows
-    )
+def _pieces(record: _Record, files_count: int) -> tuple[Piece, ...]:
+    columns, extents = record.pieces, record.extents
+    # A piece has an extent, and that has a length: counts cannot be larger than the columns that hold them.
+    files = _unpack_steps(columns.file, _numbers_count(columns.file), "pieces.file")
+    count = len(files)
+    counts = unpack_numbers(columns.extents, count, "pieces.extents")
+    lengths = unpack_numbers(extents.length, sum(counts), "extents.length")
+    gaps = unpack_numbers(extents.gap, len(lengths), "extents.gap")
+    places = place_extents(files, counts, map(unzigzag, gaps), lengths, files_count)
+    steps = unpack_numbers(columns.chunk, count, "pieces.chunk")
+    pieces = []
+    fresh = 0
+    for step, file, stretches in zip(steps, files, places, strict=True):
+        chunk = fresh + unzigzag(step)
+        fresh = max(fresh, chunk + 1)
+        pieces.append(Piece(chunk, file, stretches))
+    return tuple(pieces)
 
 
-def _gaps(stretches: Iterator[tuple[int, int]]) -> Iterator[int]:
-    """How far each stretch starts after the end of the one before: mostly 0, which compresses to nothing."""
-    end = 0
-    for offset, length in stretches:
-        yield offset - end
-        end = offset + length
+def _fresh(numbers: Iterable[int]) -> Iterable[int]:
+    """Before each number, the first that has not been seen: what comes next when nothing is repeated."""
+    fresh = 0
+    for number in numbers:
+        yield fresh
+        fresh = max(fresh, number + 1)
 
 
-def _offsets(gaps: Sequence[int], lengths: Sequence[int]) -> list[int]:
-    """The inverse of `_gaps`."""
-    ends = list(accumulate(gap + length for gap, length in zip(gaps, lengths, strict=True)))
-    return [end - length for end, length in zip(ends, lengths, strict=True)]
+def _gaps(chunks: Iterable[Chunk]) -> Iterable[int]:
+    """How far each chunk starts after the end of the one before it in its pack: almost always 0."""
+    ends: dict[int, int] = {}
+    for chunk in chunks:
+        yield zigzag(chunk.offset_bytes - ends.get(chunk.pack, 0))
+        ends[chunk.pack] = chunk.offset_bytes + chunk.stored_bytes
+
+
+def _pack_steps(numbers: Iterable[int]) -> bytes:
+    """A column of numbers that mostly stay the same."""
+    before = 0
+    steps = []
+    for number in numbers:
+        steps.append(zigzag(number - before))
+        before = number
+    return pack_numbers(steps)
+
+
+def _unpack_steps(column: bytes, count: int, what: str) -> list[int]:
+    numbers, number = [], 0
+    for step in unpack_numbers(column, count, what):
+        number += unzigzag(step)
+        numbers.append(number)
+    return numbers
+
+
+def _numbers_count(column: bytes) -> int:
+    """How many numbers a column has: each ends with a byte below 128."""
+    return sum(byte < 0x80 for byte in column)

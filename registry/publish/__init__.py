@@ -12,10 +12,17 @@ from typing import TYPE_CHECKING, Literal
 import structlog
 
 from registry.catalog import Catalog
-from registry.digest import Digest, digest_of
 from registry.errors import InputInvalidError, ReleaseConflictError, ReleaseUnknownError
 from registry.layout import manifest_key
-from registry.manifest import Manifest, Piece, ReleaseFile, content_digest, encode_manifest, files_digest
+from registry.manifest import (
+    Manifest,
+    Piece,
+    ReleaseFile,
+    content_digest,
+    encode_manifest,
+    files_digest,
+    manifest_digest,
+)
 from registry.progress import Progress, ProgressHook, ignore_progress
 from registry.publish.counting import CountingStore
 from registry.publish.intake import FileIntake, file_digest
@@ -27,6 +34,7 @@ from registry.reference import check_channel, check_name, check_version
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from registry.digest import Digest
     from registry.store import ObjectStore
 
 Outcome = Literal["published", "unchanged"]
@@ -221,7 +229,7 @@ class _Publish:
             chunks_count=len(manifest.chunks),
             uploaded_bytes=self.uploaded_bytes,
             requests_count=self._store.requests_count,
-            manifest_sha256=digest_of(data),
+            manifest_sha256=manifest_digest(data),
             channel=channel,
         )
         log.info(

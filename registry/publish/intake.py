@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
-from registry.chunking import PIECE_LIMIT_BYTES, Cut, cut
+from registry.chunking import Cut, Extent, cut
 from registry.digest import Digest, digest_of
 from registry.errors import ArtifactError, InputInvalidError
 from registry.packing import encode_chunk
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from registry.publish.source_files import SourceFile
 
 _THREADS_LIMIT_COUNT = 4
+_THOROUGH_LIMIT_BYTES = 8 * 1024 * 1024
+_HASHED_BYTES = 1024 * 1024
 _AHEAD_COUNT = 2  # pieces read ahead for each thread
 
 
@@ -28,7 +30,7 @@ class ReadPiece(NamedTuple):
 
     digest: Digest
     raw_bytes: int
-    extents: Cut
+    extents: tuple[Extent, ...]
     stored: bytes | None
 
 
@@ -54,27 +56,29 @@ def open_unchanged(file: SourceFile) -> Iterator[int]:
 
 def file_digest(file: SourceFile, advance: Callable[[int], None]) -> Digest:
     """The digest of a whole file; `advance` hears how many more bytes are done."""
-    whole = hashlib.sha256()
     with open_unchanged(file) as descriptor:
-        for offset in range(0, file.stamp.size_bytes, PIECE_LIMIT_BYTES):
-            data = _read(file, descriptor, offset, min(PIECE_LIMIT_BYTES, file.stamp.size_bytes - offset))
-            whole.update(data)
-            advance(len(data))
-    return Digest(whole.hexdigest())
+        return _digest_of_file(file, descriptor, advance)
 
 
 class FileIntake:
-    """The pieces of one file, in order; `digest` of the whole file is right once all were taken."""
+    """The pieces of one file, in order; `digest` of the whole file is there once all were taken.
+
+    A piece may have stretches from all over the file, so the whole is hashed beside, not out of the pieces.
+    """
 
     def __init__(self, file: SourceFile, known: Container[Digest]) -> None:
         self._file = file
         self._known = known
-        self._whole = hashlib.sha256()
+        self._digest: Digest | None = None
+        self._stopped = False
+        # Of a large file of an unknown format nobody knows that it is worth the time.
+        self._thorough = file.format.kind != "file" or file.stamp.size_bytes <= _THOROUGH_LIMIT_BYTES
 
     @property
     def digest(self) -> Digest:
-        """The digest of what was taken so far."""
-        return Digest(self._whole.hexdigest())
+        """The digest of the whole file, after its last piece."""
+        assert self._digest is not None
+        return self._digest
 
     def pieces(self) -> Iterator[ReadPiece]:
         """Read the file.
@@ -83,28 +87,41 @@ class FileIntake:
             ArtifactError: it was changed meanwhile.
         """
         threads_count = min(_THREADS_LIMIT_COUNT, os.cpu_count() or 1)
-        waiting: deque[Future[tuple[ReadPiece, bytes]]] = deque()
-        with open_unchanged(self._file) as descriptor, ThreadPoolExecutor(threads_count) as threads:
+        waiting: deque[Future[ReadPiece]] = deque()
+        with open_unchanged(self._file) as descriptor, ThreadPoolExecutor(threads_count + 1) as threads:
             try:
-                for extents in cut(self._file.format.spans):
-                    waiting.append(threads.submit(self._take, descriptor, extents))
+                whole = threads.submit(_digest_of_file, self._file, descriptor, self._go_on)
+                for piece in cut(self._file.format.spans):
+                    waiting.append(threads.submit(self._take, descriptor, piece))
                     if len(waiting) > threads_count * _AHEAD_COUNT:
-                        yield self._next(waiting)
+                        yield waiting.popleft().result()
                 while waiting:
-                    yield self._next(waiting)
+                    yield waiting.popleft().result()
+                self._digest = whole.result()
             finally:
+                self._stopped = True
                 threads.shutdown(cancel_futures=True)
 
-    def _next(self, waiting: deque[Future[tuple[ReadPiece, bytes]]]) -> ReadPiece:
-        piece, raw = waiting.popleft().result()
-        self._whole.update(raw)
-        return piece
+    def _go_on(self, _length_bytes: int) -> None:
+        if self._stopped:
+            raise CancelledError
 
-    def _take(self, descriptor: int, extents: Cut) -> tuple[ReadPiece, bytes]:
-        raw = b"".join(_read(self._file, descriptor, *extent) for extent in extents)
+    def _take(self, descriptor: int, piece: Cut) -> ReadPiece:
+        raw = b"".join(_read(self._file, descriptor, *extent) for extent in piece.extents)
         digest = digest_of(raw)
-        stored = None if digest in self._known else encode_chunk(raw)
-        return ReadPiece(digest, len(raw), extents, stored), raw
+        stored = (
+            None if digest in self._known else encode_chunk(raw, piece.segments if self._thorough else ())
+        )
+        return ReadPiece(digest, len(raw), piece.extents, stored)
+
+
+def _digest_of_file(file: SourceFile, descriptor: int, advance: Callable[[int], None]) -> Digest:
+    whole = hashlib.sha256()
+    for offset in range(0, file.stamp.size_bytes, _HASHED_BYTES):
+        data = _read(file, descriptor, offset, min(_HASHED_BYTES, file.stamp.size_bytes - offset))
+        whole.update(data)
+        advance(len(data))
+    return Digest(whole.hexdigest())
 
 
 def _read(file: SourceFile, descriptor: int, offset_bytes: int, length_bytes: int) -> bytes:

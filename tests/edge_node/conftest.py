@@ -22,7 +22,16 @@ from origin.api import Directive, ModelReport, WantedRelease
 from registry.chunking import Extent
 from registry.digest import digest_of
 from registry.layout import pack_key
-from registry.manifest import Chunk, Manifest, Pack, Piece, ReleaseFile, Variant, encode_manifest
+from registry.manifest import (
+    Chunk,
+    Manifest,
+    Pack,
+    Piece,
+    ReleaseFile,
+    Variant,
+    encode_manifest,
+    manifest_digest,
+)
 from registry.packing import encode_chunk
 from registry.reference import parse_reference
 
@@ -363,7 +372,7 @@ class ScriptedOrigin:
             packs=tuple(packs), chunks=tuple(rows), pieces=tuple(pieces),
         )  # fmt: skip
         self.manifests[name, version] = encoded = encode_manifest(manifest)
-        return WantedRelease(name, version, digest_of(encoded))
+        return WantedRelease(name, version, manifest_digest(encoded))
 
     def wants(self, *wanted):
         self.directive = Directive(wanted=wanted, heartbeat_s=1.0)

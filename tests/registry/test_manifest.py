@@ -21,6 +21,9 @@ from registry.manifest import (
     content_digest,
     decode_manifest,
     encode_manifest,
+    manifest_digest,
+    pack_manifest,
+    unpack_manifest,
 )
 
 SPARSE = digest_of(b"pack")
@@ -73,6 +76,8 @@ def test_round_trip(lengths):
     manifest = _manifest(lengths, [f"f{number}" for number in range(len(lengths))])
     data = encode_manifest(manifest)
     assert decode_manifest(data) == manifest
+    assert decode_manifest(pack_manifest(unpack_manifest(data))) == manifest
+    assert manifest_digest(data) == manifest_digest(pack_manifest(unpack_manifest(data)))
     assert encode_manifest(decode_manifest(data)) == data
 
 
@@ -134,8 +139,6 @@ def _with(manifest, column, index, **changes):
         (lambda m: _with(m, "packs", 0, length_bytes=11), "outside its pack"),
         (lambda m: _with(m, "chunks", 0, offset_bytes=-1), "outside its pack"),
         (lambda m: _with(m, "chunks", 1, digest=m.chunks[0].digest), "chunk is listed twice"),
-        (lambda m: _with(m, "chunks", 0, raw_bytes=1 << 25), "impossible length"),
-        (lambda m: _with(m, "chunks", 0, raw_bytes=4), "not as long as its chunk"),
         (lambda m: _with(m, "pieces", 0, chunk=9), "not listed"),
         (lambda m: _with(m, "pieces", 0, file=2), "not listed"),
         (lambda m: _with(m, "pieces", 0, extents=(Extent(1, 3),)), "gap or overlap"),
@@ -168,6 +171,14 @@ def test_contradictions_are_refused_when_written_and_when_read(spoil, message, m
     monkeypatch.undo()
     with pytest.raises(ManifestInvalidError):
         decode_manifest(data)
+
+
+@pytest.mark.parametrize(
+    ("length", "message"), [(1 << 25, "impossible length"), (4, "not as long as its chunk")]
+)
+def test_a_chunk_is_as_long_as_its_pieces(length, message):
+    with pytest.raises(ManifestInvalidError, match=message):
+        encode_manifest(_with(_manifest(), "chunks", 0, raw_bytes=length))
 
 
 @pytest.mark.parametrize(
@@ -206,8 +217,8 @@ def _packed(plain):
 
 def test_another_schema_says_to_update():
     plain = _plain(encode_manifest(_manifest()))
-    with pytest.raises(ManifestInvalidError, match=r"schema 2.*update Edgeward"):
-        decode_manifest(_packed({**plain, "schema": 2, "name": 7}))
+    with pytest.raises(ManifestInvalidError, match=r"schema 3.*update Edgeward"):
+        decode_manifest(_packed({**plain, "schema": 3, "name": 7}))
 
 
 def test_fields_from_the_future_are_passed_over():
@@ -216,7 +227,7 @@ def test_fields_from_the_future_are_passed_over():
 
 
 @pytest.mark.parametrize(
-    "column", [("packs", "length"), ("chunks", "raw"), ("pieces", "file"), ("extents", "gap")]
+    "column", [("packs", "length"), ("chunks", "stored"), ("pieces", "file"), ("extents", "gap")]
 )
 def test_columns_of_other_lengths_are_refused(column):
     plain = _plain(encode_manifest(_manifest()))
@@ -232,7 +243,7 @@ def test_columns_of_other_lengths_are_refused(column):
         (b"<html>", "not a manifest"),
         (b"EAF1", "cannot be read"),
         (b"EAF1" + zstandard.compress(b"\xc1"), "not valid msgpack"),
-        (b"EAF1" + zstandard.compress(msgpack.packb({"schema": 1})), "missing required field"),
+        (b"EAF1" + zstandard.compress(msgpack.packb({"schema": 2})), "missing required field"),
         (b"EAF1" + zstandard.compress(b"x") + b"more", "damaged"),
         (b"EAF1" + zstandard.ZstdCompressor(write_content_size=False).compress(b"abc"), "unknown number"),
         (b"EAF1" + zstandard.compress(b"\x91" * 100_000), "cannot be read"),

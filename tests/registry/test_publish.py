@@ -15,7 +15,7 @@ from registry.errors import (
     StoreUnavailableError,
 )
 from registry.layout import PACKS, manifest_key
-from registry.manifest import decode_manifest, encode_manifest
+from registry.manifest import decode_manifest, encode_manifest, manifest_digest
 from registry.publish import publish
 from registry.store.memory import MemoryStore
 
@@ -45,7 +45,7 @@ def test_a_file_becomes_a_release(model, store):
         "stable",
         model.stat().st_size,
     )
-    assert report.manifest_sha256 == digest_of(data)
+    assert report.manifest_sha256 == manifest_digest(data)
     assert report.chunks_count == report.new_chunks_count == len(manifest.chunks)
     assert report.uploaded_bytes == len(data) + sum(pack.length_bytes for pack in manifest.packs)
     assert (manifest.kind, manifest.variants[0].name, manifest.license_name) == ("gguf", "f16", "MIT")

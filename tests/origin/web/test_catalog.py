@@ -5,6 +5,7 @@ import pytest
 from origin.api import ModelReport, NodeReport
 from registry.digest import digest_of
 from registry.errors import ReleaseUnknownError, StoreUnavailableError
+from registry.manifest import manifest_digest
 
 
 async def test_the_catalog_lists_releases_and_channels(origin, store, publish):
@@ -16,7 +17,7 @@ async def test_the_catalog_lists_releases_and_channels(origin, store, publish):
     assert answer.channels == {"team/chat": {"stable": "1.0", "canary": "2.0+b.1"}}
     first = answer.releases[0]
     assert (first.kind, first.architecture, first.quantization) == ("gguf", "llama", "Q4_K_M")
-    assert first.manifest_sha256 == digest_of(manifest)
+    assert first.manifest_sha256 == manifest_digest(manifest)
     assert first.total_bytes == 1400
 
 

@@ -22,9 +22,9 @@ async def test_a_heartbeat_is_told_what_to_hold(origin, store, publish):
     await origin.releases.refresh()
     directive = await origin.client.report(REPORT)
     assert [(w.name, w.version) for w in directive.wanted] == [("chat", "1.0"), ("embed", "2.0")]
-    from registry.digest import digest_of
+    from registry.manifest import manifest_digest
 
-    assert directive.wanted[0].manifest_sha256 == digest_of(manifest)
+    assert directive.wanted[0].manifest_sha256 == manifest_digest(manifest)
     assert directive.heartbeat_s == 1.0
     only_canary = msgspec.structs.replace(REPORT, channel="canary", follows=("em*",))
     assert [(w.name, w.version) for w in (await origin.client.report(only_canary)).wanted] == [

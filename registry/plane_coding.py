@@ -1,0 +1,214 @@
+"""Planes to bytes and back: the stored form of a chunk whose blocks are known. README.md has the layout.
+
+Every length is derived from the declared forms; a frame that would unpack to more is stopped.
+"""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+import numpy as np
+import zstandard
+
+from registry.chunking import Segment
+from registry.element_forms import BLOCK_BYTES, Form
+from registry.errors import ChunkMismatchError, UnpackLimitError
+from registry.planes import Layout, Plane, by_rank, from_columns, from_rank, layout_of, to_columns
+from registry.varint import VarintReader, put_varint
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from numpy.typing import NDArray
+
+    Bytes = NDArray[Any]
+
+_LEVEL = 3
+_WORTH_KEEPING = 0.97
+_RAW, _ZSTD, _COLUMNS = 0, 1, 2
+_SEGMENT_LIMIT_COUNT = 1 << 16
+# zstd makes one table of codes for 128 KiB; the rows of a short ranked plane deserve several.
+_RANKED_PART_BYTES = 48 * 1024
+_PARTS_LIMIT_COUNT = 8
+
+
+def encode_planes(raw: bytes, segments: Sequence[Segment]) -> bytes:
+    """The planes of a chunk that has these segments, one after another."""
+    out = bytearray()
+    compressor = zstandard.ZstdCompressor(level=_LEVEL, write_content_size=False)
+    put_varint(out, len(segments))
+    if len(segments) == 1:
+        out.append(segments[0].form)
+        put_varint(out, segments[0].row_blocks_count)
+    else:
+        for segment in segments:
+            out.append(segment.form)
+            put_varint(out, segment.length_bytes)
+    for form, row_blocks, parts in _by_form(segments):
+        data = np.concatenate([np.frombuffer(raw, np.uint8)[start:end] for start, end in parts])
+        layout, blocks = layout_of(form), len(data) // BLOCK_BYTES[form]
+        end = blocks * BLOCK_BYTES[form]
+        done: list[Bytes] = []
+        for plane, content in zip(
+            layout.planes, layout.split(data[:end].reshape(blocks, BLOCK_BYTES[form])), strict=True
+        ):
+            out += _encode(compressor, plane, content, done, row_blocks)
+            done.append(content)
+        out += data[end:].tobytes()
+    return bytes(out)
+
+
+def decode_planes(payload: memoryview, raw_bytes: int, what: str) -> bytes:
+    """The inverse of `encode_planes`.
+
+    Raises:
+        UnpackLimitError: the segments are not as long as the chunk, or a frame unpacks to more than its plane.
+        ChunkMismatchError: the planes are damaged.
+    """
+    reader = VarintReader(payload, what)
+    segments = _read_segments(reader, raw_bytes, what)
+    raw = np.empty(raw_bytes, np.uint8)
+    for form, row_blocks, parts in _by_form(segments):
+        length = sum(end - start for start, end in parts)
+        data = _decode_form(reader, layout_of(form), BLOCK_BYTES[form], length, row_blocks)
+        for start, end in parts:
+            raw[start:end] = data[: end - start]
+            data = data[end - start :]
+    reader.finish()
+    return raw.tobytes()
+
+
+def _by_form(segments: Sequence[Segment]) -> list[tuple[Form, int, list[tuple[int, int]]]]:
+    """For each form, in the order of their numbers: blocks in a row (0: not known) and where its bytes lie."""
+    places = []
+    start = 0
+    for segment in segments:
+        places.append((segment.form, start, start + segment.length_bytes))
+        start += segment.length_bytes
+    row_blocks = segments[0].row_blocks_count if len(segments) == 1 else 0
+    return [
+        (form, row_blocks, [(start, end) for _, start, end in group])
+        for form, group in groupby(sorted(places), key=lambda place: place[0])
+    ]
+
+
+def _read_segments(reader: VarintReader, raw_bytes: int, what: str) -> list[Segment]:
+    count = reader.varint()
+    if not 0 < count <= _SEGMENT_LIMIT_COUNT:
+        raise ChunkMismatchError(f"{what} is damaged: it claims {count} segments")
+    try:
+        if count == 1:
+            return [Segment(Form(reader.byte()), raw_bytes, reader.varint())]
+        segments = [Segment(Form(reader.byte()), reader.varint()) for _ in range(count)]
+    except ValueError as error:
+        raise ChunkMismatchError(f"{what} has a form that is unknown here; update Edgeward") from error
+    total_bytes = sum(segment.length_bytes for segment in segments)
+    if total_bytes != raw_bytes:
+        raise UnpackLimitError(f"{what} would unpack to {total_bytes} bytes; {raw_bytes} were declared")
+    return segments
+
+
+def _decode_form(
+    reader: VarintReader, layout: Layout, block_bytes: int, length_bytes: int, row_blocks: int
+) -> Bytes:
+    blocks = length_bytes // block_bytes
+    planes: list[Bytes] = []
+    for plane in layout.planes:
+        planes.append(_decode(reader, plane, blocks * plane.width_bytes, planes, row_blocks))
+    whole = layout.join(planes).reshape(-1)
+    tail = np.frombuffer(reader.take(length_bytes - len(whole)), np.uint8)
+    return np.concatenate([whole, tail]) if len(tail) else whole
+
+
+def _encode(
+    compressor: zstandard.ZstdCompressor,
+    plane: Plane,
+    content: Bytes,
+    before: Sequence[Bytes],
+    row_blocks: int,
+) -> bytes:
+    """A mode, and the best stored form of a plane that was found."""
+    ordered = by_rank(content, plane.rank(before), plane.row_bytes) if plane.rank else content
+    best = _pack(compressor, plane, _ZSTD, ordered)
+    width = row_blocks * plane.width_bytes
+    if plane.by_column and 0 < width <= len(content):
+        classes, turned = to_columns(content, width)
+        columns = _pack(compressor, plane, _COLUMNS, turned, classes)
+        best = min(best, columns, key=len)
+    if len(best) < _WORTH_KEEPING * len(content):
+        return best
+    return bytes((_RAW,)) + content.tobytes()
+
+
+def _pack(
+    compressor: zstandard.ZstdCompressor, plane: Plane, mode: int, content: Bytes, head: bytes = b""
+) -> bytes:
+    """A mode, how many frames there are, their lengths, and the frames; each holds as many bytes but the last."""
+    parts_count = 1
+    if plane.rank and len(content) <= _RANKED_PART_BYTES * _PARTS_LIMIT_COUNT:
+        parts_count = max(1, len(content) // _RANKED_PART_BYTES)
+    part_bytes = -(-len(content) // parts_count) or 1
+    frames = [
+        compressor.compress(content[start : start + part_bytes].data)
+        for start in range(0, len(content), part_bytes)
+    ]
+    out = bytearray((mode,)) + head
+    put_varint(out, len(frames))
+    for frame in frames:
+        put_varint(out, len(frame))
+    return bytes(out) + b"".join(frames)
+
+
+def _decode(
+    reader: VarintReader, plane: Plane, length_bytes: int, before: Sequence[Bytes], row_blocks: int
+) -> Bytes:
+    mode = reader.byte()
+    if mode == _RAW:
+        return np.frombuffer(reader.take(length_bytes), np.uint8)
+    if mode == _COLUMNS:
+        width = row_blocks * plane.width_bytes
+        if not 0 < width <= length_bytes:
+            raise ChunkMismatchError(
+                f"{reader.what} is damaged: a plane of {length_bytes} bytes has no columns"
+            )
+        classes = np.frombuffer(reader.take(width), np.uint8)
+        return from_columns(classes, _unpack(reader, length_bytes))
+    if mode != _ZSTD:
+        raise ChunkMismatchError(f"{reader.what} has a plane of the unknown mode {mode}; update Edgeward")
+    content = _unpack(reader, length_bytes)
+    return from_rank(content, plane.rank(before), plane.row_bytes) if plane.rank else content
+
+
+def _unpack(reader: VarintReader, length_bytes: int) -> Bytes:
+    count = reader.varint()
+    if count > _PARTS_LIMIT_COUNT:
+        raise ChunkMismatchError(f"{reader.what} is damaged: a plane claims {count} frames")
+    lengths = [reader.varint() for _ in range(count)]
+    part_bytes = -(-length_bytes // max(count, 1))
+    parts = []
+    for length in lengths:
+        expected = min(part_bytes, length_bytes)
+        parts.append(np.frombuffer(unpack_frame(reader.take(length), expected, reader.what), np.uint8))
+        length_bytes -= expected
+    return parts[0] if count == 1 else np.concatenate([np.empty(0, np.uint8), *parts])
+
+
+def unpack_frame(frame: memoryview, length_bytes: int, what: str) -> bytes:
+    """The content of one zstd frame that is known to have this length; no more memory is used.
+
+    Raises:
+        ChunkMismatchError: it is not a whole frame, or has another length.
+    """
+    try:
+        content = zstandard.ZstdDecompressor().decompress(
+            frame, max_output_size=max(1, length_bytes), allow_extra_data=False
+        )
+    except zstandard.ZstdError as error:
+        raise ChunkMismatchError(f"{what} is damaged: {error}") from error
+    if len(content) != length_bytes:
+        raise ChunkMismatchError(
+            f"{what} is damaged: a frame has {len(content)} bytes instead of {length_bytes}"
+        )
+    return content
