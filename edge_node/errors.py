@@ -106,3 +106,19 @@ class BodyTimeoutError(RequestInvalidError):
     code = "request.timeout"
     http_status = 408
     retry = "later"
+
+
+class ChunkMissingError(EdgewardError):
+    """This node does not have what another one asks for."""
+
+    code = "chunk.missing"
+    http_status = 404
+    retry = "elsewhere"
+
+
+class ChunksBusyError(EdgewardError):
+    """This node sends as many chunks to other nodes as it can."""
+
+    code = "chunk.busy"
+    http_status = 503
+    retry = "elsewhere"
