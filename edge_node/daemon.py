@@ -24,6 +24,7 @@ from edge_node.engines.process import EngineProcess
 from edge_node.heartbeat import Heartbeat
 from edge_node.identity import take_identity
 from edge_node.model_store import ModelStore
+from edge_node.peers import Exchange
 from edge_node.runner import Runner, RunnerLimits
 from edge_node.scheduler import Scheduler
 from edge_node.server import Limits, NodeParts, build_app
@@ -90,6 +91,7 @@ class Node:
                 swap_grace_s=config.swap_grace_s,
             ),
         )
+        self._exchange = Exchange(self.node_id)
         self._sync = Sync(
             source=self._origin,
             store=store,
@@ -99,6 +101,7 @@ class Node:
             limits=SyncLimits(
                 fetch_concurrency_count=config.fetch_concurrency_count, unwanted_keep_s=config.unwanted_keep_s
             ),
+            exchange=self._exchange,
         )
         self._heartbeat = Heartbeat(
             origin=self._origin,
@@ -113,6 +116,7 @@ class Node:
     async def start(self, ends: AsyncExitStack) -> None:
         """Open the port, serve what is on the disk, and begin to report; `ends` gets the way back."""
         ends.push_async_callback(self._origin.close)
+        ends.push_async_callback(self._exchange.book.close)
         listening_at = await self._open_front(ends)
         self.url = self._config.public_url or listening_at
         ends.push_async_callback(self._close_engines)
@@ -189,6 +193,7 @@ class Node:
             scheduler=self._scheduler,
             metrics=self._metrics,
             status=self.status,
+            shelf=self._exchange.shelf,
             limits=Limits(
                 body_limit_bytes=self._config.body_limit_bytes,
                 unpacked_limit_bytes=self._config.unpacked_limit_bytes,

@@ -84,3 +84,19 @@ class StreamBrokenError(EdgewardError):
     ) -> None:
         super().__init__(message, param=param, retry_after_s=retry_after_s)
         self.text = text
+
+
+class ChunkMissingError(EdgewardError):
+    """This node does not have what another one asks for."""
+
+    code = "chunk.missing"
+    http_status = 404
+    retry = "elsewhere"
+
+
+class ChunksBusyError(EdgewardError):
+    """This node sends as many chunks to other nodes as it can."""
+
+    code = "chunk.busy"
+    http_status = 503
+    retry = "elsewhere"

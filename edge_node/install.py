@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from edge_node.model_store import InstalledRelease, ModelStore
     from origin.api import WantedRelease
+    from registry.fetch.neighbours import Neighbours
     from registry.manifest import Manifest
     from registry.progress import ProgressHook
 
@@ -51,13 +52,15 @@ class Installed:
     """A release that is now whole on the disk, and what bringing it cost.
 
     Attributes:
-        fetched_bytes: all that came over the network, the manifest included.
+        fetched_bytes: all that came from the origin, the manifest included.
+        peer_bytes: model bytes that came from other nodes.
         reused_bytes: model bytes that came from other releases on this disk.
     """
 
     release: InstalledRelease
     fetched_bytes: int = 0
     reused_bytes: int = 0
+    peer_bytes: int = 0
 
 
 async def install(
@@ -69,6 +72,7 @@ async def install(
     evict: Callable[[], Awaitable[None]],
     progress: ProgressHook,
     concurrency_count: int,
+    neighbours: Neighbours | None = None,
 ) -> Installed:
     """Make a release whole on the disk, whatever lies there already.
 
@@ -80,6 +84,7 @@ async def install(
         evict: takes the release of this name and version out of use and off the disk.
         progress: told how far the fetch is.
         concurrency_count: ranges read at once.
+        neighbours: other nodes to ask before the origin.
 
     Raises:
         ChunkMismatchError: the manifest is not the one that was promised.
@@ -104,11 +109,13 @@ async def install(
                 local=local,
                 progress=progress,
                 concurrency_count=concurrency_count,
+                neighbours=neighbours,
             )
     return Installed(
         release=await asyncio.to_thread(store.inspect, wanted.name, wanted.version),
         fetched_bytes=len(manifest_bytes) + (report.fetched_bytes if report else 0),
         reused_bytes=report.reused_bytes if report else 0,
+        peer_bytes=report.peer_bytes if report else 0,
     )
 
 

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from edge_node.answer import Account, Answering
 from edge_node.api.replies import error_body
+from edge_node.web import chunks
 from edge_node.web.catalog import list_models, show_model
 from edge_node.web.chat import chat_completions
 from edge_node.web.completions import completions
@@ -59,6 +60,7 @@ def build_app(parts: NodeParts) -> web.Application:
     app[ANSWERING] = Answering(
         residents=parts.residents, scheduler=parts.scheduler, metrics=parts.metrics, clock=parts.clock
     )
+    chunks.prepare(app)
     app.on_response_prepare.append(_sign)
     app.add_routes(
         [
@@ -67,6 +69,8 @@ def build_app(parts: NodeParts) -> web.Application:
             web.post("/v1/embeddings", embeddings),
             web.get("/v1/models", list_models),
             web.get("/v1/models/{id:.+}", show_model),
+            web.get("/v1/chunks/have", chunks.have),
+            web.get("/v1/chunks/{sha256}", chunks.chunk),
             web.get("/healthz", healthz),
             web.get("/readyz", readyz),
             web.get("/metrics", metrics),

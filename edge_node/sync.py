@@ -24,11 +24,13 @@ if TYPE_CHECKING:
 
     from edge_node.install import ReleaseSource
     from edge_node.model_store import InstalledRelease, ModelStore
+    from edge_node.peers import Exchange
     from edge_node.reconcile import Plan, ReleaseKey
     from edge_node.runner import Runner
     from edge_node.supervisor import Clock
     from edge_node.telemetry import Metrics
     from origin.api import Directive, ModelReport, WantedRelease
+    from registry.fetch.neighbours import Neighbours
     from registry.progress import Progress
 
 log = structlog.get_logger()
@@ -72,6 +74,7 @@ class Sync:
         metrics: Metrics,
         clock: Clock,
         limits: SyncLimits,
+        exchange: Exchange | None = None,
     ) -> None:
         self._source = source
         self._store = store
@@ -79,6 +82,7 @@ class Sync:
         self._metrics = metrics
         self._clock = clock
         self._limits = limits
+        self._exchange = exchange
         self._remembered = Remembered()
         self._told: tuple[WantedRelease, ...] | None = None
         self._wanted: tuple[WantedRelease, ...] | None = None
@@ -95,6 +99,8 @@ class Sync:
 
     def heard(self, directive: Directive) -> None:
         """Take the origin's word; None for `wanted` means that it does not know now."""
+        if self._exchange is not None:
+            self._exchange.book.heard(directive.peers)
         if directive.wanted is None or directive.wanted == self._told:
             return
         self._told = directive.wanted
@@ -140,6 +146,10 @@ class Sync:
         for wanted in todo.fetch:
             self._begin(self._fetching, (wanted.name, wanted.version), self._fetch(wanted))
         await self._clear_up(todo)
+        if self._exchange is not None:
+            self._exchange.shelf.offer_whole(
+                {release.manifest_sha256: release.directory for release in self._present.values()}
+            )
         return todo.look_again_s
 
     def arrivals(self) -> tuple[Arrival, ...]:
@@ -237,6 +247,7 @@ class Sync:
                     evict=lambda: self._evict(key),
                     progress=lambda progress: self._progressed(key, progress),
                     concurrency_count=self._limits.fetch_concurrency_count,
+                    neighbours=self._neighbours(wanted),
                 )
         except EdgewardError as error:
             self._failed(key, error.message, error)
@@ -255,8 +266,12 @@ class Sync:
             )
             self._metrics.artifact_pulled(source="origin", pulled_bytes=installed.fetched_bytes)
             self._metrics.artifact_pulled(source="local", pulled_bytes=installed.reused_bytes)
+            self._metrics.artifact_pulled(source="peer", pulled_bytes=installed.peer_bytes)
         finally:
             self._progress.pop(key, None)
+
+    def _neighbours(self, wanted: WantedRelease) -> Neighbours | None:
+        return None if self._exchange is None else self._exchange.neighbours(wanted.manifest_sha256)
 
     async def _activate(self, release: InstalledRelease) -> None:
         key = (release.name, release.version)

@@ -70,6 +70,9 @@ class Metrics:
         self._pull = Counter(
             "edge_artifact_pull_bytes", "Model bytes fetched.", ["source"], registry=self._registry
         )
+        self._chunks_served = Counter(
+            "edge_chunks_served_bytes", "Model bytes sent to other nodes.", registry=self._registry
+        )
         self._model_load = self._gauge("edge_model_load_seconds", "Time the newest load took.", ["model"])
         self._origin_up = self._gauge("edge_origin_up", "1 while the origin answers.", [])
         self._drain = self._gauge("edge_drain_state", "1 while the node takes no new requests.", [])
@@ -107,6 +110,10 @@ class Metrics:
     ) -> None:
         """Count model bytes that a pull took from a source."""
         self._pull.labels(source).inc(pulled_bytes)
+
+    def chunk_served(self, *, served_bytes: int) -> None:
+        """Count model bytes that went to another node."""
+        self._chunks_served.inc(served_bytes)
 
     def model_loaded(self, *, model: str, load_s: float) -> None:
         """Note how long loading a release took."""

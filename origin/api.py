@@ -83,14 +83,25 @@ class WantedRelease(Struct, frozen=True):
     manifest_sha256: str
 
 
+class Peer(Struct, frozen=True):
+    """Another node that may have chunks of a release: it holds it, fetches it, or is about to."""
+
+    node_id: NodeId
+    url: str
+
+
 class Directive(Struct, frozen=True, kw_only=True):
     """The origin's answer to a heartbeat.
 
-    `wanted` is None when the origin cannot say now (its object store is away): keep what you have.
+    Attributes:
+        wanted: None when the origin cannot say now (its object store is away): keep what you have.
+        peers: for wanted releases that are not on the node's disk yet, by the sha256 of the manifest: whom to ask
+            for chunks before the origin, the nearest first.
     """
 
     wanted: tuple[WantedRelease, ...] | None
     heartbeat_s: Seconds
+    peers: dict[str, tuple[Peer, ...]] = {}
 
 
 class NodeView(Struct, frozen=True, kw_only=True):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from aiohttp import web
 
 from edge_node.answer import Account, Answering
+from registry.fetch.shelf import Shelf
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,6 +47,7 @@ class NodeParts:
 
     Attributes:
         status: the node's state now, for `/readyz`.
+        shelf: the chunks that other nodes may ask for.
         clock: monotonic time in seconds, for measuring.
         wall_clock: Unix time in seconds, for `created`.
     """
@@ -56,6 +58,7 @@ class NodeParts:
     metrics: Metrics
     status: Callable[[], NodeStatus]
     limits: Limits = field(default_factory=Limits)
+    shelf: Shelf = field(default_factory=Shelf)
     clock: Callable[[], float] = time.monotonic
     wall_clock: Callable[[], float] = time.time
 

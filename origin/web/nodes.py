@@ -6,12 +6,16 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from origin.api import Directive, NodeList, NodeReport, NodeView
+from origin.geo.peers import peers_by_release
 from origin.web.context import context_of
 from origin.web.payload import read_message, reply
 from registry.errors import InputInvalidError
 
 if TYPE_CHECKING:
     from aiohttp import web
+
+    from origin.api import Peer, WantedRelease
+    from origin.web.context import Context
 
 _REPORT_LIMIT_BYTES = 2**20
 _URL_LIMIT = 2048
@@ -29,8 +33,14 @@ async def report(request: web.Request) -> web.Response:
     _check_url(heard.url)
     context.fleet.accept(heard, context.now_s())
     context.telemetry.reports.inc()
+    wanted = context.releases.wanted(heard)
     return reply(
-        request, Directive(wanted=context.releases.wanted(heard), heartbeat_s=context.config.heartbeat_s)
+        request,
+        Directive(
+            wanted=wanted,
+            heartbeat_s=context.config.heartbeat_s,
+            peers=_peers(context, heard, wanted),
+        ),
     )
 
 
@@ -42,6 +52,21 @@ async def nodes(request: web.Request) -> web.Response:
         request,
         NodeList(tuple(NodeView(report=s.report, state=s.state, age_s=s.age_s) for s in view.standings)),
     )
+
+
+def _peers(
+    context: Context, heard: NodeReport, wanted: tuple[WantedRelease, ...] | None
+) -> dict[str, tuple[Peer, ...]]:
+    # The fleet is looked through only for a node that misses something: most heartbeats are of nodes that do not.
+    held = {
+        (model.name, model.version)
+        for model in heard.models
+        if model.state in {"on_disk", "loading", "ready"}
+    }
+    if all((release.name, release.version) in held for release in wanted or ()):
+        return {}
+    standings = context.fleet.view(context.now_s()).standings
+    return peers_by_release(heard, wanted, standings, context.releases.wanted)
 
 
 def _check_url(url: str) -> None:

@@ -19,6 +19,7 @@ from registry.errors import ChunkMismatchError, ManifestInvalidError, ReleaseCon
 from registry.fetch.local_chunks import LocalChunks
 from registry.fetch.partial import PartialRelease, remove_stale_partials, try_lock
 from registry.fetch.source import Source, StoreSource
+from registry.fetch.swarm import Swarm
 from registry.layout import pack_key
 from registry.manifest import decode_manifest, manifest_digest
 from registry.packing import decode_chunk
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
     from pathlib import Path
 
+    from registry.digest import Digest
+    from registry.fetch.neighbours import Neighbours
     from registry.manifest import Manifest
 
 __all__ = [
@@ -47,6 +50,8 @@ R = TypeVar("R")
 
 _TRIES_COUNT = 3
 _LOCK_POLL_S = 0.1
+_PEERS_WORTH_BYTES = 1024 * 1024
+"""Less than this costs the origin less than it costs to ask the peers what they have."""
 
 log = structlog.get_logger()
 
@@ -61,6 +66,7 @@ class FetchReport:
         reused_bytes: raw bytes copied from other releases on this disk.
         resumed_bytes: raw bytes that were in place from before.
         requests_count: ranges asked of the source.
+        peer_bytes: raw bytes that came from peers.
     """
 
     total_bytes: int
@@ -68,6 +74,7 @@ class FetchReport:
     reused_bytes: int
     resumed_bytes: int
     requests_count: int
+    peer_bytes: int = 0
 
 
 async def fetch(
@@ -78,6 +85,7 @@ async def fetch(
     local: Sequence[Path] = (),
     progress: ProgressHook = ignore_progress,
     concurrency_count: int = 4,
+    neighbours: Neighbours | None = None,
 ) -> FetchReport:
     """Make the release of a manifest appear at `target`, as `manifest.eaf` and `files/…`.
 
@@ -90,6 +98,7 @@ async def fetch(
         local: directories of other releases, whose chunks are used where they fit.
         progress: hears how many bytes are in place, and from where.
         concurrency_count: ranges in flight; memory is at most some 32 MiB for each.
+        neighbours: nodes that may have chunks already, and get those that arrive here.
 
     Raises:
         ManifestInvalidError: the manifest breaks a rule.
@@ -108,7 +117,8 @@ async def fetch(
     )
     waited = False
     while not _is_there(target, manifest_bytes):
-        partial = try_lock(target, manifest, manifest_digest(manifest_bytes))
+        digest = manifest_digest(manifest_bytes)
+        partial = try_lock(target, manifest, digest)
         if partial is None:
             if not waited:
                 log.info(
@@ -117,7 +127,7 @@ async def fetch(
                 waited = True
             await asyncio.sleep(_LOCK_POLL_S)
             continue
-        job = _Job(manifest, partial, source, progress, concurrency_count)
+        job = _Job(manifest, digest, partial, source, progress, concurrency_count, neighbours)
         try:
             # Another process may have finished between our look and our lock.
             if _is_there(target, manifest_bytes):
@@ -157,12 +167,16 @@ class _Job:
     def __init__(
         self,
         manifest: Manifest,
+        digest: Digest,
         partial: PartialRelease,
         source: Source,
         progress: ProgressHook,
         concurrency_count: int,
+        neighbours: Neighbours | None,
     ) -> None:
         self._manifest = manifest
+        self._digest = digest
+        self._neighbours = neighbours
         self._partial = partial
         self._release = partial.release
         self._source = source
@@ -174,6 +188,7 @@ class _Job:
         self._done_bytes = 0
         self._fetched_bytes = 0
         self._requests_count = 0
+        self._peer_bytes = 0
         # All pieces of each chunk: a chunk that occurs twice is fetched once.
         self._pieces: list[list[int]] = [[] for _ in manifest.chunks]
         for number, piece in enumerate(manifest.pieces):
@@ -181,12 +196,17 @@ class _Job:
 
     def close(self) -> None:
         """Wait for the threads: none may write after the partial release is unlocked. At most one range each."""
+        if self._neighbours is not None:
+            self._neighbours.shelf.end(self._digest)
         self._threads.shutdown(wait=True, cancel_futures=True)
 
     async def run(self, manifest_bytes: bytes, target: Path, local: Sequence[Path]) -> FetchReport:
         """Resume, reuse, fetch, finish."""
         written = await self._in_thread(self._partial.prepare)
         self._report("")
+        if self._neighbours is not None:
+            places = (self._release.directory, target)
+            self._neighbours.shelf.begin(self._digest, self._manifest, places, self._done)
         await self._spread(sorted(written), lambda piece: self._in_thread(self._resume, piece))
         resumed_bytes = self._done_bytes
         missing = {self._manifest.chunks[chunk].digest: chunk for chunk in self._missing()}
@@ -195,14 +215,22 @@ class _Job:
             found = [chunk for digest, chunk in missing.items() if digest in chunks]
             await self._spread(found, lambda chunk: self._in_thread(self._reuse, chunks, chunk))
         reused_bytes = self._done_bytes - resumed_bytes
-        await self._spread(plan_reads(map(self._located, self._missing())), self._fetch)
+        if self._neighbours is not None and self._peers_are_worth_asking(self._neighbours):
+            swarm = Swarm(
+                self, self._manifest, self._digest, self._neighbours, workers_count=self._concurrency_count
+            )
+            await swarm.run(self._missing())
+        await self.read_origin(self._missing())
         await self._in_thread(self._partial.finish, manifest_bytes, target)
+        if self._neighbours is not None:
+            self._neighbours.shelf.add_whole(self._digest, target)
         report = FetchReport(
             total_bytes=self._manifest.total_bytes,
             fetched_bytes=self._fetched_bytes,
             reused_bytes=reused_bytes,
             resumed_bytes=resumed_bytes,
             requests_count=self._requests_count,
+            peer_bytes=self._peer_bytes,
         )
         log.info(
             "release.fetched",
@@ -213,15 +241,40 @@ class _Job:
             reused_bytes=report.reused_bytes,
             resumed_bytes=report.resumed_bytes,
             requests_count=report.requests_count,
+            peer_bytes=report.peer_bytes,
         )
         return report
 
+    def lacks(self, chunk: int) -> bool:
+        """Whether a chunk is not in place yet."""
+        return not all(self._done[piece] for piece in self._pieces[chunk])
+
+    async def take(self, chunk: int, raw: bytes, source: str) -> None:
+        """Put the bytes of a chunk that a peer gave in place.
+
+        Raises:
+            ChunkMismatchError: they are others.
+        """
+        await self._in_thread(self._take, chunk, raw, source)
+
+    async def read_origin(self, chunks: Sequence[int]) -> None:
+        """Read these chunks from the source and put them in place."""
+        await self._spread(plan_reads(map(self._located, chunks)), self._fetch)
+
+    def _take(self, chunk: int, raw: bytes, source: str) -> None:
+        row = self._manifest.chunks[chunk]
+        if len(raw) != row.raw_bytes or digest_of(raw) != row.digest:
+            raise ChunkMismatchError(f"{source} gave other bytes for chunk {row.digest[:12]}")
+        placed_bytes = self._place(chunk, raw, source)
+        with self._guard:
+            self._peer_bytes += placed_bytes
+
+    def _peers_are_worth_asking(self, neighbours: Neighbours) -> bool:
+        stored_bytes = sum(self._manifest.chunks[chunk].stored_bytes for chunk in self._missing())
+        return stored_bytes >= _PEERS_WORTH_BYTES and bool(neighbours.peers())
+
     def _missing(self) -> list[int]:
-        return [
-            chunk
-            for chunk, pieces in enumerate(self._pieces)
-            if not all(self._done[piece] for piece in pieces)
-        ]
+        return [chunk for chunk in range(len(self._pieces)) if self.lacks(chunk)]
 
     def _located(self, chunk: int) -> Located:
         place = self._manifest.chunks[chunk]
@@ -285,19 +338,23 @@ class _Job:
             self._place(place.chunk, raw, self._source.name)
         return refused
 
-    def _place(self, chunk: int, raw: bytes, source: str) -> None:
+    def _place(self, chunk: int, raw: bytes, source: str) -> int:
+        """Write a chunk wherever it belongs; how many bytes that brought."""
         numbers = [number for number in self._pieces[chunk] if not self._done[number]]
         for number in numbers:
             self._release.write_piece(self._manifest.pieces[number], raw)
         self._partial.note(numbers)
-        self._count(numbers, len(raw) * len(numbers), source)
+        return self._count(numbers, len(raw), source)
 
-    def _count(self, pieces: list[int], length_bytes: int, source: str) -> None:
+    def _count(self, pieces: list[int], raw_bytes: int, source: str) -> int:
         with self._guard:
-            for number in pieces:
+            # Two sources may have brought the same chunk at once; the bytes are the same, and count once.
+            fresh = [number for number in pieces if not self._done[number]]
+            for number in fresh:
                 self._done[number] = 1
-            self._done_bytes += length_bytes
+            self._done_bytes += raw_bytes * len(fresh)
         self._report(source)
+        return raw_bytes * len(fresh)
 
     def _report(self, source: str) -> None:
         self._progress(Progress("fetch", self._done_bytes, self._manifest.total_bytes, source))

@@ -16,11 +16,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """What a listing says of an object; the etag is opaque and is what `put_if_match` takes."""
+    """What a listing says of an object; the etag is opaque and is what `put_if_match` takes.
+
+    `modified_unix_s` is when its present bytes were written, by the store's own clock.
+    """
 
     key: str
     length_bytes: int
     etag: str
+    modified_unix_s: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING
 
 from registry.digest import digest_of
@@ -10,14 +11,16 @@ from registry.errors import ObjectMissingError, PreconditionFailedError, StoreEr
 from registry.store import ObjectInfo, StoredObject
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 class MemoryStore:
-    """An `ObjectStore` that lives as long as the process; safe from several threads."""
+    """An `ObjectStore` that lives as long as the process; safe from several threads. `now_unix_s` is its clock."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, now_unix_s: Callable[[], float] = time.time) -> None:
         self._objects: dict[str, bytes] = {}
+        self._written_unix_s: dict[str, float] = {}
+        self._now_unix_s = now_unix_s
         self._lock = threading.Lock()
 
     def get(self, key: str) -> StoredObject:
@@ -38,14 +41,14 @@ class MemoryStore:
         """Size and etag."""
         with self._lock:
             data = self._objects.get(key)
-        return None if data is None else ObjectInfo(key, len(data), digest_of(data))
+            return None if data is None else self._info(key, data)
 
     def put_if_absent(self, key: str, data: bytes) -> bool:
         """Write an immutable object."""
         with self._lock:
             if key in self._objects:
                 return False
-            self._objects[key] = bytes(data)
+            self._write(key, data)
             return True
 
     def put_if_match(self, key: str, data: bytes, etag: str | None) -> str:
@@ -56,20 +59,28 @@ class MemoryStore:
                 raise PreconditionFailedError(
                     f"someone else wrote {key} first; read it again and redo the change"
                 )
-            self._objects[key] = bytes(data)
+            self._write(key, data)
         return digest_of(data)
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """Every object whose key starts with the prefix, by key."""
         with self._lock:
-            found = [item for item in self._objects.items() if item[0].startswith(prefix)]
-        for key, data in sorted(found):
-            yield ObjectInfo(key, len(data), digest_of(data))
+            found = [
+                self._info(key, data) for key, data in sorted(self._objects.items()) if key.startswith(prefix)
+            ]
+        yield from found
 
     def delete(self, key: str) -> None:
         """Remove an object."""
         with self._lock:
             self._objects.pop(key, None)
+
+    def _write(self, key: str, data: bytes) -> None:
+        self._objects[key] = bytes(data)
+        self._written_unix_s[key] = self._now_unix_s()
+
+    def _info(self, key: str, data: bytes) -> ObjectInfo:
+        return ObjectInfo(key, len(data), digest_of(data), self._written_unix_s[key])
 
     def _data(self, key: str) -> bytes:
         with self._lock:

@@ -155,7 +155,7 @@ class S3Store:
             self._refuse(error, key)
         except BotoCoreError as error:
             self._refuse(error, key)
-        return ObjectInfo(key, answer["ContentLength"], answer["ETag"])
+        return ObjectInfo(key, answer["ContentLength"], answer["ETag"], answer["LastModified"].timestamp())
 
     def put_if_absent(self, key: str, data: bytes) -> bool:
         """Write an immutable object."""
@@ -209,7 +209,8 @@ class S3Store:
                 Bucket=self._bucket, Prefix=prefix
             ):
                 found += [
-                    ObjectInfo(item["Key"], item["Size"], item["ETag"]) for item in page.get("Contents", ())
+                    ObjectInfo(item["Key"], item["Size"], item["ETag"], item["LastModified"].timestamp())
+                    for item in page.get("Contents", ())
                 ]
         except (BotoCoreError, ClientError) as error:
             self._refuse(error, prefix)
