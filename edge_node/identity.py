@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edge_node.durable import write_durably
+from registry.durable import write_durably
 from registry.errors import ConfigError
 
 if TYPE_CHECKING:

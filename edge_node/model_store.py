@@ -26,9 +26,9 @@ from typing import TYPE_CHECKING
 import structlog
 from msgspec import Struct
 
-from edge_node.durable import sync_directory, write_durably
 from origin.api import WantedRelease
 from registry.digest import digest_of
+from registry.durable import sync_directory, write_durably
 from registry.errors import ArtifactError, ConfigError, EdgewardError, InputInvalidError
 from registry.fetch import FILES_NAME, MANIFEST_NAME, remove_stale_partials
 from registry.manifest import content_digest, decode_manifest

