@@ -35,6 +35,10 @@ class NodeConfig:
         place: where the node stands, `LAT,LON` in degrees; empty when unknown.
         label: a name for people, such as `Frankfurt`.
         data_dir: the node's own directory: releases, its id, and what it served last.
+        trusted_root: file of the first root that signatures are checked against; None takes `root.json` in `data_dir`.
+            Without one the node serves and installs nothing.
+        trust_first_root: with no root, take the one that the origin shows first, for good: safe only while nobody
+            stands between, so compare its sha256 in the log with `edgeward keys show`.
         follows: patterns (`fnmatch`) of the model names to hold.
         channel: the channel that releases are taken from.
         threads_count: compute threads of each engine.
@@ -58,6 +62,8 @@ class NodeConfig:
     place: str = ""
     label: str = ""
     data_dir: Path = field(default_factory=_default_data_dir)
+    trusted_root: Path | None = None
+    trust_first_root: bool = False
     follows: tuple[str, ...] = ("*",)
     channel: str = "stable"
     threads_count: int = 1

@@ -31,6 +31,7 @@ from edge_node.server import Limits, NodeParts, build_app
 from edge_node.supervisor import Clock
 from edge_node.sync import Sync, SyncLimits
 from edge_node.telemetry import Metrics
+from edge_node.trust import NodeTrust
 from origin.api import NodeReport
 from origin.client import OriginClient
 from registry.listening import listen
@@ -92,8 +93,18 @@ class Node:
             ),
         )
         self._exchange = Exchange(self.node_id)
+        self._trust = NodeTrust(
+            source=self._origin,
+            data_dir=config.data_dir,
+            trusted_root=config.trusted_root,
+            takes_first_root=config.trust_first_root,
+            channel=config.channel,
+            clock=clock,
+            now_unix_s=time.time,
+        )
         self._sync = Sync(
             source=self._origin,
+            trust=self._trust,
             store=store,
             runner=self._runner,
             metrics=self._metrics,
@@ -122,7 +133,11 @@ class Node:
         ends.push_async_callback(self._close_engines)
         await self._sync.restore()
         ends.push_async_callback(self._end_tasks)
-        for name, work in (("sync", self._sync.run), ("heartbeat", self._heartbeat.run)):
+        for name, work in (
+            ("sync", self._sync.run),
+            ("heartbeat", self._heartbeat.run),
+            ("trust", self._trust.keep_fresh),
+        ):
             self._tasks.append(asyncio.create_task(_for_ever(name, work), name=name))
 
     async def drain(self, hurry: asyncio.Event) -> None:
@@ -164,6 +179,7 @@ class Node:
             origin_up=self._heartbeat.origin_up,
             origin_age_s=self._heartbeat.age_s(),
             channel=self._config.channel,
+            trust=self._trust.status(),
         )
 
     def _model_reports(self) -> tuple[ModelReport, ...]:
@@ -172,6 +188,8 @@ class Node:
             if report.state == "ready" and report.load_s is not None:
                 self._metrics.model_loaded(model=report.name, load_s=report.load_s)
         self._metrics.origin_seen(up=self._heartbeat.origin_up)
+        trust = self._trust.status()
+        self._metrics.trusted(age_s=trust.age_s, expires_in_s=trust.expires_in_s)
         self._metrics.draining(on=self._runner.draining)
         return reports
 

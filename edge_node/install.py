@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edge_node.model_store import InstalledRelease, ModelStore
+    from edge_node.trust import Admitting
     from origin.api import WantedRelease
     from registry.fetch.neighbours import Neighbours
     from registry.manifest import Manifest
@@ -67,6 +68,7 @@ async def install(
     wanted: WantedRelease,
     *,
     source: ReleaseSource,
+    trust: Admitting,
     store: ModelStore,
     local: Sequence[Path],
     evict: Callable[[], Awaitable[None]],
@@ -79,6 +81,7 @@ async def install(
     Args:
         wanted: name, version, and the digest that its manifest must have.
         source: the origin.
+        trust: asked first; what is not signed is not fetched.
         store: where it goes.
         local: directories of other installed releases, whose chunks are used again.
         evict: takes the release of this name and version out of use and off the disk.
@@ -87,11 +90,13 @@ async def install(
         neighbours: other nodes to ask before the origin.
 
     Raises:
+        TrustError: no signature vouches for the release.
         ChunkMismatchError: the manifest is not the one that was promised.
         ArtifactError: it contradicts itself, is of a kind that no engine serves, or the disk garbled a file.
         DiskFullError: no room; what was fetched is kept for the next attempt.
         EdgewardError: whatever the origin answered.
     """
+    await trust.admit(wanted)
     manifest_bytes = await source.manifest(wanted.name, wanted.version)
     manifest = await asyncio.to_thread(_checked_manifest, wanted, manifest_bytes)
     target = store.path(wanted.name, wanted.version)

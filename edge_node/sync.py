@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from edge_node.runner import Runner
     from edge_node.supervisor import Clock
     from edge_node.telemetry import Metrics
+    from edge_node.trust import Admitting
     from origin.api import Directive, ModelReport, WantedRelease
     from registry.fetch.neighbours import Neighbours
     from registry.progress import Progress
@@ -69,6 +70,7 @@ class Sync:
         self,
         *,
         source: ReleaseSource,
+        trust: Admitting,
         store: ModelStore,
         runner: Runner,
         metrics: Metrics,
@@ -77,6 +79,7 @@ class Sync:
         exchange: Exchange | None = None,
     ) -> None:
         self._source = source
+        self._trust = trust
         self._store = store
         self._runner = runner
         self._metrics = metrics
@@ -242,6 +245,7 @@ class Sync:
                 installed = await install(
                     wanted,
                     source=self._source,
+                    trust=self._trust,
                     store=self._store,
                     local=self._sources_of_chunks(key),
                     evict=lambda: self._evict(key),

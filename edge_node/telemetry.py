@@ -6,6 +6,7 @@ only names of releases that were resident (anything else is `unknown`), so a cli
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from prometheus_client import (
@@ -75,6 +76,12 @@ class Metrics:
         )
         self._model_load = self._gauge("edge_model_load_seconds", "Time the newest load took.", ["model"])
         self._origin_up = self._gauge("edge_origin_up", "1 while the origin answers.", [])
+        self._trust_age = self._gauge(
+            "edge_trust_age_seconds", "Since the signed metadata were last verified; NaN before.", []
+        )
+        self._trust_expires = self._gauge(
+            "edge_trust_expires_seconds", "Until they expire and installs stop; negative after that.", []
+        )
         self._drain = self._gauge("edge_drain_state", "1 while the node takes no new requests.", [])
 
     def request_answered(self, *, route: str, model: str, code: int, duration_s: float) -> None:
@@ -122,6 +129,11 @@ class Metrics:
     def origin_seen(self, *, up: bool) -> None:
         """Note whether the origin answered last time."""
         self._origin_up.set(up)
+
+    def trusted(self, *, age_s: float | None, expires_in_s: float | None) -> None:
+        """Note how old the signed metadata are, and how long they are good."""
+        self._trust_age.set(math.nan if age_s is None else age_s)
+        self._trust_expires.set(math.nan if expires_in_s is None else expires_in_s)
 
     def draining(self, *, on: bool) -> None:
         """Note whether the node takes new requests."""

@@ -12,7 +12,13 @@ import msgspec
 from origin.api import CatalogAnswer, Directive, NodeList, NodeReport, RouteAnswer, RouteQuery
 from origin.errors import OriginRefusedError, OriginUnreachableError
 from registry.bodies import MSGPACK_TYPE
-from registry.errors import ConfigError, EdgewardError, InputInvalidError
+from registry.errors import (
+    ConfigError,
+    EdgewardError,
+    InputInvalidError,
+    ObjectMissingError,
+    TrustEndlessError,
+)
 from registry.refusals import kind_of_code, retry_after_in
 from registry.wire import from_json, from_msgpack, to_msgpack
 
@@ -25,6 +31,8 @@ T = TypeVar("T")
 _CONNECT_S = 3.0
 _SILENCE_S = 30.0
 _PARTIAL_CONTENT = 206
+_ABSENT = {403, 404}
+MANIFEST_LIMIT_BYTES = 64 * 2**20  # as registry.manifest has it, which is too heavy for a client to import
 
 
 class _ErrorDetail(msgspec.Struct):
@@ -108,7 +116,28 @@ class OriginClient:
         Raises:
             ReleaseUnknownError: no such release.
         """
-        return await self._call("GET", f"/v1/manifests/{quote(name)}/{quote(version)}")
+        path = f"/v1/manifests/{quote(name)}/{quote(version)}"
+        async with self._answer("GET", path, None, {}, self._call_timeout) as reply:
+            return await _read_at_most(reply, MANIFEST_LIMIT_BYTES, f"the manifest of {name}@{version}")
+
+    async def trust_file(self, file: str, limit_bytes: int) -> bytes | None:
+        """A file of signed metadata, to be verified; None when there is no such file.
+
+        Raises:
+            TrustEndlessError: it is longer than that; the rest was not read.
+        """
+        headers = {"Accept": "application/json"}
+        try:
+            async with self._answer(
+                "GET", f"/v1/trust/{quote(file)}", None, headers, self._call_timeout
+            ) as reply:
+                return await _read_at_most(reply, limit_bytes, file)
+        except ObjectMissingError:
+            return None
+        except OriginRefusedError as error:
+            if error.remote_status in _ABSENT:  # a plain web server or a bucket that mirrors an origin
+                return None
+            raise
 
     async def read_range(self, key: str, offset_bytes: int, length_bytes: int) -> bytes:
         """Exactly that range of a pack.
@@ -117,6 +146,7 @@ class OriginClient:
             ObjectMissingError: no such pack.
             RangeUnsatisfiableError: the pack is shorter.
             OriginUnreachableError: the connection broke or went silent for 30 s.
+            TrustEndlessError: the origin sends more than was asked for.
         """
         if length_bytes == 0:
             return b""
@@ -130,7 +160,7 @@ class OriginClient:
                     "something between here and the origin drops Range headers",
                     remote_status=reply.status,
                 )
-            data = await reply.read()
+            data = await _read_at_most(reply, length_bytes, key)
         if len(data) != length_bytes:
             raise OriginRefusedError(
                 f"{self.url} sent {len(data)} bytes of {key} and was asked for {length_bytes}",
@@ -180,6 +210,17 @@ class OriginClient:
             raise OriginUnreachableError(
                 f"the origin at {self.url} cannot be reached ({error or type(error).__name__}); is it up?"
             ) from error
+
+
+async def _read_at_most(reply: aiohttp.ClientResponse, limit_bytes: int, what: str) -> bytes:
+    """The body, if it is no longer than that; whoever sends without end is cut off."""
+    body = bytearray()
+    async for piece in reply.content.iter_any():
+        body += piece
+        if len(body) > limit_bytes:
+            reply.close()
+            raise TrustEndlessError(f"{reply.url.host} sends more than the {limit_bytes} bytes of {what}")
+    return bytes(body)
 
 
 def refusal(status: int, body: bytes, headers: Mapping[str, str], url: str) -> EdgewardError:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path  # the settings loader reads the real types
 
 from registry.errors import ConfigError
 from registry.listening import check_listener
 
 _MIB = 2**20
+
+
+def _default_data_dir() -> Path:
+    return Path("~/.local/share/edgeward/origin").expanduser()
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +27,9 @@ class OriginConfig:
         forget_node_after_s: how long a silent node stays listed as down.
         body_limit_bytes: the largest body of a request that is sent on, before and after decompression.
         blob_read_bytes: the largest single read from the object store, and so the memory a download holds.
+        data_dir: the origin's own directory: what it has verified of the signed metadata.
+        keys_dir: a directory with the online key (and `root.json`), to renew snapshot and timestamp with; None leaves
+            that to `edgeward timestamp renew`.
         stop_grace_s: how long running answers may take to finish when the origin is told to stop.
     """
 
@@ -34,6 +42,8 @@ class OriginConfig:
     forget_node_after_s: float = 86_400.0
     body_limit_bytes: int = 32 * _MIB
     blob_read_bytes: int = 8 * _MIB
+    data_dir: Path = field(default_factory=_default_data_dir)
+    keys_dir: Path | None = None
     stop_grace_s: float = 10.0
 
     def __post_init__(self) -> None:

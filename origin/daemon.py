@@ -14,17 +14,20 @@ from origin.fleet import Fleet, FleetRules
 from origin.releases import Blobs, Releases
 from origin.server import make_app, make_runner
 from origin.telemetry import Telemetry
+from origin.trust import TrustFiles
 from origin.web.context import Context
 from registry.listening import listen
 from registry.store.retrying import RetryingStore
 from registry.store.s3 import open_s3
+from registry.trust.keys import ROOT_FILE, KeyDirectory
+from registry.trust.signed_store import open_signed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from origin.config import OriginConfig
-    from registry.store import ObjectStore
     from registry.store.config import StoreConfig
+    from registry.trust.signed_store import SignedStore
 
 log = structlog.get_logger()
 
@@ -41,14 +44,20 @@ def run_origin(config: OriginConfig, store_config: StoreConfig) -> None:
 
     Raises:
         ConfigError: the port is taken, or the host is not this machine's.
+        TrustRootMissingError: there is no root to check signatures against.
     """
-    asyncio.run(
-        _serve_until_told(config, RetryingStore(open_s3(store_config), tries_count=_STORE_TRIES_COUNT))
+    store = open_signed(
+        RetryingStore(open_s3(store_config), tries_count=_STORE_TRIES_COUNT),
+        scope=store_config.scope,
+        keys=KeyDirectory(config.keys_dir, store_config.keys_passphrase) if config.keys_dir else None,
+        trusted_root=store_config.trusted_root or store_config.keys_dir / ROOT_FILE,
+        kept_dir=config.data_dir / "trust",
     )
+    asyncio.run(_serve_until_told(config, store))
 
 
 @contextlib.asynccontextmanager
-async def running_origin(config: OriginConfig, store: ObjectStore) -> AsyncIterator[str]:
+async def running_origin(config: OriginConfig, store: SignedStore) -> AsyncIterator[str]:
     """An origin in this event loop; gives its URL, whose port is the real one where the config says 0.
 
     Raises:
@@ -56,23 +65,27 @@ async def running_origin(config: OriginConfig, store: ObjectStore) -> AsyncItera
     """
     rules = FleetRules(heartbeat_s=config.heartbeat_s, forget_after_s=config.forget_node_after_s)
     releases = Releases(store, refresh_s=config.catalog_refresh_s, now_s=time.monotonic)
-    context = Context(config, Fleet(rules), releases, Blobs(store), Telemetry(), time.monotonic)
+    trust = TrustFiles(store, renews=config.keys_dir is not None, now_unix_s=time.time)
+    context = Context(config, Fleet(rules), releases, Blobs(store), trust, Telemetry(), time.monotonic)
     runner = make_runner(make_app(context), stop_grace_s=config.stop_grace_s)
     await runner.setup()
     try:
         url = await listen(runner, config)
-        refreshing = asyncio.create_task(releases.keep_fresh(), name="catalog")
+        tasks = [
+            asyncio.create_task(releases.keep_fresh(), name="catalog"),
+            asyncio.create_task(trust.keep_renewed(), name="renewal"),
+        ]
         try:
             yield url
         finally:
-            refreshing.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await refreshing
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
     finally:
         await runner.cleanup()
 
 
-async def _serve_until_told(config: OriginConfig, store: ObjectStore) -> None:
+async def _serve_until_told(config: OriginConfig, store: SignedStore) -> None:
     told = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

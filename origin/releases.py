@@ -23,11 +23,13 @@ from registry.errors import (
     EdgewardError,
     ObjectMissingError,
     ReleaseUnknownError,
-    StoreError,
+    ReleaseYankedError,
     StoreUnavailableError,
+    TrustError,
 )
 from registry.layout import is_pack_key
 from registry.manifest import manifest_digest
+from registry.trust.statements import role_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from registry.digest import Digest
     from registry.manifest import Manifest
     from registry.store import ObjectStore
+    from registry.trust.signed_store import SignedStore
 
 log = structlog.get_logger()
 
@@ -67,7 +70,7 @@ class Releases:
         now_s: a clock that does not go back.
     """
 
-    def __init__(self, store: ObjectStore, *, refresh_s: float, now_s: Callable[[], float]) -> None:
+    def __init__(self, store: SignedStore, *, refresh_s: float, now_s: Callable[[], float]) -> None:
         self._catalog = Catalog(store)
         self._calls = BlockingCalls(_READS_AT_ONCE_COUNT)
         self._refresh_s = refresh_s
@@ -146,15 +149,13 @@ class Releases:
 
         Raises:
             ReleaseUnknownError: no such release.
+            TrustError: what is stored is not what was signed.
         """
         kept = self._manifests.get((name, version))
         if kept is not None:
             self._manifests.move_to_end((name, version))
             return kept
-        try:
-            data, _ = await self._calls.run(self._catalog.manifest, name, version)
-        except ObjectMissingError as error:
-            raise ReleaseUnknownError(f"there is no release {name}@{version}") from error
+        data, _ = await self._calls.run(self._catalog.manifest, name, version)
         stored = StoredManifest(data, digest_of(data))
         if (name, version) not in self._manifests:  # another request may have been quicker
             self._keep((name, version), stored)
@@ -165,7 +166,13 @@ class Releases:
         keys = {(release.name, release.version) for release in self._catalog.releases()}
         # Channels are read after the releases, so they may point at one that was published in between.
         before = self.view.channels if self.view is not None else {}
-        channels = {name: self._channels(name, before.get(name, {})) for name in {name for name, _ in keys}}
+        channels = self._catalog.all_channels()
+        for role, problem in self._catalog.problems().items():
+            log.warning("publisher.refused", role=role, problem=problem.message)
+            # What its publisher said last stands; the others move on.
+            keys |= {key for key in self._summaries if role_of(key[0]) == role}
+            channels |= {name: dict(said) for name, said in before.items() if role_of(name) == role}
+        channels |= {name: {} for name, _ in keys if name not in channels}
         keys |= {(name, version) for name, pointers in channels.items() for version in pointers.values()}
         summaries = {key: summary for key in sorted(keys) if (summary := self._summary(key)) is not None}
         for name, pointers in channels.items():
@@ -182,23 +189,13 @@ class Releases:
             releases=tuple(summaries.values()), channels=dict(sorted(channels.items()))
         ), summaries
 
-    def _channels(self, name: str, before: dict[str, str]) -> dict[str, str]:
-        """A model's channels; those of the last look where what is stored now makes no sense."""
-        try:
-            return dict(self._catalog.channels(name))
-        except StoreUnavailableError:
-            raise
-        except StoreError as error:
-            log.warning("channels.found_broken", name=name, problem=error.message)
-            return dict(before)
-
     def _summary(self, key: ReleaseKey) -> ReleaseSummary | None:
         known = self._summaries.get(key)
         if known is not None or key in self._broken:
             return known
         try:
             data, manifest = self._catalog.manifest(*key)
-        except (ArtifactError, ReleaseUnknownError, ObjectMissingError) as error:
+        except (ArtifactError, ReleaseUnknownError, ReleaseYankedError, TrustError) as error:
             log.warning("release.found_broken", name=key[0], version=key[1], problem=error.message)
             if isinstance(error, ArtifactError):  # its bytes never change; a missing one may yet appear
                 self._broken.add(key)

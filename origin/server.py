@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from origin.web import blobs, catalog, health, nodes, routes
+from origin.web import trust as signed
 from origin.web.answering import answering, mark_with_id
 from origin.web.context import CONTEXT
 
@@ -29,6 +30,8 @@ def make_app(context: Context) -> web.Application:
             web.get("/v1/catalog", catalog.catalog),
             web.get("/v1/manifests/{name:.+}/{version}", catalog.manifest),
             web.get("/v1/blobs/{key:.+}", blobs.blob),  # HEAD too
+            # Nodes check what they were told.
+            web.get("/v1/trust/{file}", signed.trust),
             # Clients ask for a node, or are sent to one.
             web.post("/v1/route", routes.route),
             web.post("/v1/chat/completions", routes.redirect),

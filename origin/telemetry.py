@@ -30,6 +30,11 @@ class Telemetry:
         self.catalog_stale = Gauge(
             "origin_catalog_stale", "1 while the last read of the catalog failed", registry=self._registry
         )
+        self.trust_expires = Gauge(
+            "origin_trust_expires_seconds",
+            "Until the signed metadata expire and nodes stop to install; negative after that",
+            registry=self._registry,
+        )
         self.blob_bytes = Counter("origin_blob_bytes_total", "Bytes of packs sent", registry=self._registry)
         self.requests = Histogram(
             "origin_request_duration_seconds",

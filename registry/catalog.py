@@ -1,34 +1,30 @@
-"""Catalog: which releases the store has, what they contain, and where the channels point."""
+"""Catalog: which releases a store truly has, what they contain, and where channels point, as publishers signed it."""
 
 from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from msgspec import Meta, Struct
-
-from registry import wire
 from registry.errors import (
-    InputInvalidError,
     ManifestInvalidError,
-    ObjectMissingError,
-    PreconditionFailedError,
     ReleaseUnknownError,
-    StoreError,
+    TrustError,
+    TrustMissingError,
+    TrustTamperedError,
 )
-from registry.layout import MANIFESTS, channels_key, manifest_key, parse_manifest_key
-from registry.manifest import Manifest, decode_manifest
+from registry.layout import manifest_key
+from registry.manifest import MANIFEST_LIMIT_BYTES, Manifest, decode_manifest, stored_limit_bytes
 from registry.reference import Reference, check_channel, check_name, check_version, parse_reference
+from registry.trust import changes
+from registry.trust.reader import read_bounded
+from registry.trust.statements import role_of, statement_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Mapping
 
-    from registry.store import ObjectStore
-
-_SCHEMA = 1
-_MOVE_LIMIT_COUNT = 16
-_HISTORY_LIMIT_COUNT = 32
+    from registry.trust.signed_store import SignedStore
+    from registry.trust.statements import Channels, Contents, SignedRelease
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -43,27 +39,18 @@ class ReleaseId:
         return f"{self.name}@{self.version}"
 
 
-class _Channels(Struct, frozen=True):
-    """Each channel's versions, each once: the one that it points at, then where it pointed before, latest first."""
-
-    schema: Annotated[int, Meta(ge=_SCHEMA, le=_SCHEMA)]
-    channels: dict[str, Annotated[list[str], Meta(min_length=1, max_length=_HISTORY_LIMIT_COUNT)]]
-
-
 class Catalog:
-    """Reads releases and channels, and moves channels. Keeps nothing: every call asks the store."""
+    """Reads releases and channels, and changes what is signed of them. Keeps nothing: every call asks the store.
 
-    def __init__(self, store: ObjectStore) -> None:
+    What was yanked is in none of the lists. Any reading may raise TrustError, for signed metadata that are refused.
+    """
+
+    def __init__(self, store: SignedStore) -> None:
         self._store = store
 
     def releases(self) -> tuple[ReleaseId, ...]:
-        """Every release, by name and version. Keys that name no release are passed over."""
-        found = []
-        for info in self._store.list(MANIFESTS):
-            parsed = parse_manifest_key(info.key)
-            if parsed is not None and _is_release(*parsed):
-                found.append(ReleaseId(*parsed))
-        return tuple(sorted(found))
+        """Every release, by name and version."""
+        return tuple(sorted(ReleaseId(*key) for key, said in self._signed().items() if not said.yanked))
 
     def names(self) -> tuple[str, ...]:
         """Every model that has a release."""
@@ -71,29 +58,51 @@ class Catalog:
 
     def versions(self, name: str) -> tuple[str, ...]:
         """The versions of one model, by text; empty when it is unknown."""
-        prefix = f"{MANIFESTS}{check_name(name)}/"
-        parsed = [parse_manifest_key(info.key) for info in self._store.list(prefix)]
-        return tuple(
-            sorted(item[1] for item in parsed if item is not None and item[0] == name and _is_release(*item))
-        )
+        check_name(name)
+        return tuple(release.version for release in self.releases() if release.name == name)
 
     def manifest(self, name: str, version: str) -> tuple[bytes, Manifest]:
         """A release's manifest, as it is stored and read.
 
         Raises:
             ReleaseUnknownError: no such release.
-            ManifestInvalidError: what is stored is not the manifest of this release.
+            ReleaseYankedError: it was withdrawn.
+            TrustError: what is stored is not what was signed.
+            ManifestInvalidError: what was signed is not the manifest of this release.
         """
-        try:
-            data = self._store.get(manifest_key(name, version)).data
-        except ObjectMissingError as error:
-            raise self._unknown_version(name, version) from error
+        said = self.statement(name, version)
+        data = read_bounded(
+            self._store,
+            manifest_key(name, version, said.sha256),
+            min(stored_limit_bytes(said.length_bytes), MANIFEST_LIMIT_BYTES),
+        )
+        if data is None:
+            raise TrustMissingError(f"{name}@{version} is signed, and its manifest is not in the store")
+        if not _is_signed(data, said):
+            raise TrustTamperedError(
+                f"the manifest stored for {name}@{version} is not the one that was signed"
+            )
         manifest = decode_manifest(data)
         if (manifest.name, manifest.version) != (name, version):
             raise ManifestInvalidError(
                 f"the manifest stored for {name}@{version} says it is {manifest.name}@{manifest.version}"
             )
         return data, manifest
+
+    def statement(self, name: str, version: str) -> SignedRelease:
+        """What was signed of a release's manifest.
+
+        Raises:
+            ReleaseUnknownError: no such release.
+            ReleaseYankedError: it was withdrawn.
+        """
+        check_name(name)
+        said = self._signed().get((name, check_version(version)))
+        if said is None:
+            raise self._unknown_version(name, version)
+        if said.yanked:
+            raise changes.yanked(name, version)
+        return said
 
     def resolve(self, reference: Reference | str) -> tuple[str, str]:
         """The name and version that a reference means now.
@@ -106,8 +115,7 @@ class Catalog:
             reference = parse_reference(reference)
         name, version = reference.name, reference.version
         if version is not None:
-            if self._store.head(manifest_key(name, version)) is None:
-                raise self._unknown_version(name, version)
+            self.statement(name, version)
             return name, version
         channels = self.channels(name)
         target = channels.get(reference.channel or "")
@@ -120,7 +128,55 @@ class Catalog:
 
     def channels(self, name: str) -> dict[str, str]:
         """Which version each channel of a model points at; empty when it has none."""
-        return {channel: versions[0] for channel, versions in self._channels(name)[0].items()}
+        check_name(name)
+        return {channel: versions[0] for channel, versions in self._channels().get(name, {}).items()}
+
+    def all_channels(self) -> dict[str, dict[str, str]]:
+        """The same for every model that has channels."""
+        return {
+            name: {channel: versions[0] for channel, versions in pointers.items()}
+            for name, pointers in sorted(self._channels().items())
+        }
+
+    def problems(self) -> dict[str, TrustError]:
+        """Why the word of some publishers' roles cannot be taken; what they said is missing from all lists."""
+        verified, _ = self._store.reader.read()
+        return dict(verified.problems) if verified is not None else {}
+
+    def add(
+        self,
+        name: str,
+        version: str,
+        manifest_bytes: bytes,
+        *,
+        channel: str | None = None,
+        only_new: bool = False,
+    ) -> bool:
+        """Sign that a release exists, and point a channel at it, in one step; whether the channel was moved.
+
+        The manifest must be in the store. `only_new` as in `move_channel`.
+
+        Raises:
+            ReleaseConflictError: this version exists already, with another manifest.
+            ReleaseYankedError: this version was withdrawn.
+            KeyUnusableError: the keys to sign with are not here.
+            StoreError: others kept signing.
+        """
+        said, moved = statement_of(manifest_bytes), False
+
+        def change(contents: Contents) -> Contents | None:
+            nonlocal moved
+            added = changes.add_release(contents, name, version, said)
+            pointed = (
+                changes.move_channel(added or contents, name, channel, version, only_new=only_new)
+                if channel is not None
+                else None
+            )
+            moved = pointed is not None
+            return pointed or added
+
+        self._store.publisher.change(role_of(name), change)
+        return moved
 
     def move_channel(self, name: str, channel: str, version: str, *, only_new: bool = False) -> bool:
         """Make a channel point at a version; False when nothing had to be, or may be, moved.
@@ -130,74 +186,58 @@ class Catalog:
 
         Raises:
             ReleaseUnknownError: there is no such version.
-            StoreError: others kept changing the channels of this model.
+            ReleaseYankedError: it was withdrawn.
+            KeyUnusableError: the keys to sign with are not here.
+            StoreError: others kept signing.
         """
         check_channel(channel)
-        if self._store.head(manifest_key(name, version)) is None:
-            raise self._unknown_version(name, version)
-
-        def move(before: list[str]) -> str | None:
-            here = before[:1] == [version]
-            return None if here or (only_new and version in before) else version
-
-        return self._change(name, channel, move) is not None
+        self.statement(name, version)
+        return self._store.publisher.change(
+            role_of(name),
+            lambda contents: changes.move_channel(contents, name, channel, version, only_new=only_new),
+        )
 
     def roll_back(self, name: str, channel: str) -> str:
         """Make a channel point at what it pointed at before; twice brings it back. Returns the version.
 
         Raises:
-            ReleaseUnknownError: the channel has never pointed at another version.
-            StoreError: others kept changing the channels of this model.
+            ReleaseUnknownError: the channel has never pointed at another version that still stands.
+            KeyUnusableError: the keys to sign with are not here.
+            StoreError: others kept signing.
         """
         check_channel(channel)
+        versions: tuple[str, ...] = ()
 
-        def move(before: list[str]) -> str:
-            if len(before) < 2:
-                raise ReleaseUnknownError(
-                    f"{name}:{channel} has no earlier version to go back to; "
-                    f"`edgeward promote {name}@VERSION --channel {channel}` points it at any version"
-                )
-            return before[1]
+        def change(contents: Contents) -> Contents:
+            nonlocal versions
+            changed = changes.roll_back(contents, name, channel)
+            versions = changed.channels[name][channel]
+            return changed
 
-        moved = self._change(name, channel, move)
-        assert moved is not None  # this `move` always names a version
-        return moved
+        self._store.publisher.change(role_of(name), change)
+        return versions[0]
 
-    def _change(self, name: str, channel: str, move: Callable[[list[str]], str | None]) -> str | None:
-        """Let `move` say from a channel's versions where it should point; None leaves it where it is."""
-        for _ in range(_MOVE_LIMIT_COUNT):
-            channels, etag = self._channels(name)
-            before = channels.get(channel, [])
-            version = move(before)
-            if version is None:
-                return None
-            after = [version, *(other for other in before if other != version)][:_HISTORY_LIMIT_COUNT]
-            changed = dict(sorted({**channels, channel: after}.items()))
-            try:
-                self._store.put_if_match(
-                    channels_key(name), wire.to_msgpack(_Channels(_SCHEMA, changed)), etag
-                )
-            except PreconditionFailedError:
-                continue
-            return version
-        raise StoreError(
-            f"the channels of {name} were changed by others {_MOVE_LIMIT_COUNT} times; try again"
+    def yank(self, name: str, version: str) -> bool:
+        """Withdraw a release; False when it was already. Channels that point at it go back.
+
+        Raises:
+            ReleaseUnknownError: there is no such version.
+            KeyUnusableError: the keys to sign with are not here.
+            StoreError: others kept signing.
+        """
+        if (name, version) not in self._signed():
+            raise self._unknown_version(check_name(name), check_version(version))
+        return self._store.publisher.change(
+            role_of(name), lambda contents: changes.yank(contents, name, version)
         )
 
-    def _channels(self, name: str) -> tuple[dict[str, list[str]], str | None]:
-        try:
-            stored = self._store.get(channels_key(name))
-        except ObjectMissingError:
-            return {}, None
-        try:
-            channels = wire.from_msgpack(stored.data, _Channels).channels
-            for channel, versions in channels.items():
-                check_channel(channel)
-                for version in versions:
-                    check_version(version)
-        except InputInvalidError as error:
-            raise StoreError(f"the stored channels of {name} cannot be read: {error.message}") from error
-        return channels, stored.etag
+    def _signed(self) -> Mapping[tuple[str, str], SignedRelease]:
+        verified, _ = self._store.reader.read()
+        return verified.releases() if verified is not None else {}
+
+    def _channels(self) -> Mapping[str, Channels]:
+        verified, _ = self._store.reader.read()
+        return verified.channels() if verified is not None else {}
 
     def _unknown_version(self, name: str, version: str) -> ReleaseUnknownError:
         versions = self.versions(name)
@@ -214,10 +254,9 @@ class Catalog:
         return ReleaseUnknownError(f"there is no model {name}; {hint}")
 
 
-def _is_release(name: str, version: str) -> bool:
+def _is_signed(manifest_bytes: bytes, said: SignedRelease) -> bool:
     try:
-        check_name(name)
-        check_version(version)
-    except InputInvalidError:
+        found = statement_of(manifest_bytes)
+    except ManifestInvalidError:
         return False
-    return True
+    return (found.sha256, found.length_bytes) == (said.sha256, said.length_bytes)

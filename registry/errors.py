@@ -149,3 +149,78 @@ class StoreUnavailableError(StoreError):
     code = "store.unavailable"
     http_status = 503
     retry = "later"
+
+
+class ReleaseYankedError(EdgewardError):
+    """This release was withdrawn: it is not installed, and no channel may point at it."""
+
+    code = "release.yanked"
+    http_status = 410
+
+
+class TrustError(EdgewardError):
+    """Signed metadata were refused, or do not say what was claimed; nothing is installed on such a word."""
+
+    code = "trust.refused"
+    http_status = 502
+
+
+class TrustRollbackError(TrustError):
+    """Metadata older than what was seen before: somebody replays the past."""
+
+    code = "trust.rolled_back"
+
+
+class TrustExpiredError(TrustError):
+    """Metadata past their date: renewals do not arrive, or somebody keeps them back."""
+
+    code = "trust.expired"
+
+
+class TrustMixedError(TrustError):
+    """Pieces that are each genuine and do not belong together."""
+
+    code = "trust.mixed"
+
+
+class TrustSignatureError(TrustError):
+    """Too few signatures by the keys that may sign this."""
+
+    code = "trust.wrong_key"
+
+
+class TrustTamperedError(TrustError):
+    """Bytes that are not those that were signed, or no metadata at all."""
+
+    code = "trust.tampered"
+
+
+class TrustEndlessError(TrustError):
+    """More bytes than such a file may have; the rest was not read."""
+
+    code = "trust.endless"
+
+
+class TrustMissingError(TrustError):
+    """Metadata that must be there are kept back, or were never written."""
+
+    code = "trust.missing"
+
+
+class TrustUnsignedError(TrustError):
+    """No signed statement vouches for this release, or for the channel that should point at it."""
+
+    code = "trust.unsigned"
+
+
+class TrustRootMissingError(TrustError):
+    """There is no trusted root to check signatures against."""
+
+    code = "trust.no_root"
+    http_status = 503
+
+
+class KeyUnusableError(EdgewardError):
+    """The key directory lacks the key that must sign, or a key in it cannot be used."""
+
+    code = "trust.key_unusable"

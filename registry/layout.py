@@ -1,27 +1,27 @@
 """Every key that Edgeward writes to the object store, drawn as a tree; no other file spells a key.
 
-packs/ab/<sha256>              immutable   chunks, concatenated
-manifests/<name>/<version>.eaf immutable   what a release contains
-channels/<name>.msgpack        by If-Match which version each channel of a model points at
-probes/<random>                removed     proof that the store does conditional writes
+packs/ab/<sha256>                       immutable   chunks, concatenated
+manifests/<name>/<version>.<sha256>.eaf immutable   what a release contains; the signed metadata say which are true
+tuf/N.<role>.json                       immutable   signed metadata: roots, targets, publishers' roles, snapshots
+tuf/timestamp.json                      by If-Match the newest snapshot; the one key that is ever replaced
+probes/<random>                         removed     proof that the store does conditional writes
 """
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
+from registry.digest import Digest, parse_digest
+from registry.errors import InputInvalidError
 from registry.reference import check_name, check_version
-
-if TYPE_CHECKING:
-    from registry.digest import Digest
 
 PACKS = "packs/"
 MANIFESTS = "manifests/"
-CHANNELS = "channels/"
+TRUST = "tuf/"
 PROBES = "probes/"
 
-_MANIFEST = re.compile(rf"{MANIFESTS}(?P<name>.+)/(?P<version>[^/]+)\.eaf")
+_MANIFEST = re.compile(rf"{MANIFESTS}(?P<name>.+)/(?P<version>[^/]+)\.(?P<digest>[0-9a-f]{{64}})\.eaf")
+_TRUST_FILE = re.compile(r"(?:timestamp|[1-9][0-9]{0,9}\.[a-z0-9][a-z0-9._-]{0,127})\.json")
 _PACK = re.compile(rf"{PACKS}(?P<fan>[0-9a-f]{{2}})/(?P<digest>(?P=fan)[0-9a-f]{{62}})")
 
 
@@ -30,14 +30,20 @@ def pack_key(digest: Digest) -> str:
     return f"{PACKS}{digest[:2]}/{digest}"
 
 
-def manifest_key(name: str, version: str) -> str:
-    """Where the manifest of a release lies."""
-    return f"{MANIFESTS}{check_name(name)}/{check_version(version)}.eaf"
+def manifest_key(name: str, version: str, digest: Digest) -> str:
+    """Where the manifest of a release lies.
+
+    The digest is in the key, so that whoever wrote first cannot keep others from a version: the signed metadata alone
+    decide which manifest a version has.
+    """
+    return f"{MANIFESTS}{check_name(name)}/{check_version(version)}.{parse_digest(digest)}.eaf"
 
 
-def channels_key(name: str) -> str:
-    """Where the channels of a model lie."""
-    return f"{CHANNELS}{check_name(name)}.msgpack"
+def trust_key(file: str) -> str:
+    """Where a file of signed metadata lies, such as `timestamp.json` or `3.root.json`."""
+    if not is_trust_file(file):
+        raise InputInvalidError(f"{file[:80]!r} is not the name of a file of signed metadata", param="file")
+    return f"{TRUST}{file}"
 
 
 def probe_key(nonce: str) -> str:
@@ -45,10 +51,15 @@ def probe_key(nonce: str) -> str:
     return f"{PROBES}{nonce}"
 
 
-def parse_manifest_key(key: str) -> tuple[str, str] | None:
-    """The name and version that a manifest's key spells; None for any other key."""
+def parse_manifest_key(key: str) -> tuple[str, str, Digest] | None:
+    """The name, the version and the digest that a manifest's key spells; None for any other key."""
     match = _MANIFEST.fullmatch(key)
-    return (match["name"], match["version"]) if match else None
+    return (match["name"], match["version"], Digest(match["digest"])) if match else None
+
+
+def is_trust_file(file: str) -> bool:
+    """Whether a name, perhaps from a stranger, is that of a file of signed metadata."""
+    return _TRUST_FILE.fullmatch(file) is not None
 
 
 def is_pack_key(key: str) -> bool:

@@ -9,8 +9,9 @@ if TYPE_CHECKING:
     import argparse
 
     from edge_node.client import AsyncClient
-    from registry.store import ObjectStore
     from registry.store.config import StoreConfig
+    from registry.trust.keys import KeyDirectory
+    from registry.trust.signed_store import SignedStore
 
 
 def add_client_arguments(parser: argparse.ArgumentParser, *, place: bool = True) -> None:
@@ -71,9 +72,40 @@ def has_store(args: argparse.Namespace) -> bool:
     return store_settings(args) != StoreConfig()
 
 
-def open_store(args: argparse.Namespace) -> ObjectStore:
-    """The object store, with calls tried again. Does not connect yet."""
+def open_store(args: argparse.Namespace) -> SignedStore:
+    """The object store with its trust, calls tried again. Does not connect yet.
+
+    Raises:
+        TrustRootMissingError: there are neither keys nor a trusted root.
+    """
     from registry.store.retrying import RetryingStore
     from registry.store.s3 import open_s3
+    from registry.trust.signed_store import open_signed
 
-    return RetryingStore(open_s3(store_settings(args)))
+    config = store_settings(args)
+    return open_signed(
+        RetryingStore(open_s3(config)),
+        scope=config.scope,
+        keys=open_keys(args),
+        trusted_root=config.trusted_root,
+        kept_dir=config.keys_dir / "trusted",
+    )
+
+
+def open_keys(args: argparse.Namespace) -> KeyDirectory:
+    """The key directory as flags and settings say."""
+    from registry.trust.keys import KeyDirectory
+
+    config = store_settings(args)
+    directory = getattr(args, "dir", None)
+    return KeyDirectory(
+        Path(directory).expanduser() if directory else config.keys_dir, config.keys_passphrase
+    )
+
+
+def trusted_root(args: argparse.Namespace) -> Path:
+    """Where the first root is that this machine trusts."""
+    from registry.trust.keys import ROOT_FILE
+
+    config = store_settings(args)
+    return config.trusted_root or config.keys_dir / ROOT_FILE

@@ -15,13 +15,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from origin.api import CatalogAnswer
+    from origin.client import OriginClient
     from registry.fetch import Source
     from registry.reference import Reference
 
 DESCRIPTION = """\
 Fetch a release. Its directory appears whole or not at all: manifest.eaf, and the model's files under files/.
 A pull that was cut off goes on where it stopped. Bytes come from the origin, or with --store from the object
-store itself; every chunk is checked against the manifest either way."""
+store itself; the manifest is checked against its publisher's signature and every chunk against the manifest either
+way. The root of trust is store.trusted_root, or root.json beside the keys."""
 
 EXAMPLES = """\
   edgeward pull chat
@@ -35,6 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("reference", metavar="REF", help="chat, chat:canary or chat@1.2.0")
     parser.add_argument("--to", metavar="DIR", help="the new directory (default: ./NAME-VERSION)")
     parser.add_argument("--store", action="store_true", help="read the object store itself, not an origin")
+    parser.add_argument(
+        "--trust-origin", action="store_true", help="without a root of trust, take the origin's word"
+    )
     add_client_arguments(parser, place=False)
     parser.add_argument("--from-origin", dest="origin", metavar="URL", help="the same as --origin")
     add_store_arguments(parser)
@@ -106,13 +111,43 @@ async def _found(
     async with OriginClient(config.origin) as origin:
         known = await origin.catalog()
         name, version = _resolve(known, reference)
-        manifest_bytes = await origin.manifest(name, version)
         expected = {(release.name, release.version): release.manifest_sha256 for release in known.releases}
+        await _check_signature(args, origin, name, version, expected[name, version])
+        manifest_bytes = await origin.manifest(name, version)
         if manifest_digest(manifest_bytes) != expected[name, version]:
             raise ManifestInvalidError(
                 f"the manifest of {name}@{version} that arrived is not the one that the origin's catalog names"
             )
         yield name, version, manifest_bytes, origin
+
+
+async def _check_signature(
+    args: argparse.Namespace, origin: OriginClient, name: str, version: str, sha256: str
+) -> None:
+    """Refuse a release that its publisher did not sign.
+
+    Raises:
+        TrustError: it is not signed, or there is no root to check that with.
+    """
+    import time
+
+    from deploy.cli.connect import store_settings, trusted_root
+    from registry.errors import TrustRootMissingError
+    from registry.trust.kept import KeptInDirectory
+    from registry.trust.reader import RemoteReader, require_signed
+    from registry.trust.signed_store import read_pin
+
+    try:
+        pin = read_pin(trusted_root(args))
+    except TrustRootMissingError as error:
+        if args.trust_origin:
+            return
+        raise TrustRootMissingError(
+            f"{error.message}. Set store.trusted_root here, or say --trust-origin to take the origin's word"
+        ) from error
+    kept = KeptInDirectory(store_settings(args).keys_dir / "trusted", pin, origin.url)
+    reader = RemoteReader(origin.trust_file, pin, kept, now_unix_s=time.time)
+    require_signed(await reader.read(frozenset({name})), name, version, sha256)
 
 
 def _resolve(catalog: CatalogAnswer, reference: Reference) -> tuple[str, str]:

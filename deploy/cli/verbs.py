@@ -34,9 +34,14 @@ GROUPS: dict[str, dict[str, Verb]] = {
         "publish": Verb("deploy.cli.publish", "publish a model file or directory as a new version"),
         "promote": Verb("deploy.cli.promote", "point a channel at a published version"),
         "rollback": Verb("deploy.cli.rollback", "point a channel at what it pointed at before"),
+        "yank": Verb("deploy.cli.yank", "withdraw a version for good"),
         "models": Verb("deploy.cli.models", "list releases and channels"),
         "pull": Verb("deploy.cli.pull", "fetch a release into a directory"),
         "verify": Verb("deploy.cli.verify", "check every byte of a fetched release"),
+    },
+    "sign": {
+        "keys": Verb("deploy.cli.keys", "make, show, replace the keys that sign what is published"),
+        "timestamp": Verb("deploy.cli.timestamp", "renew the date of what is signed"),
     },
     "run a part": {
         "origin": Verb("deploy.cli.origin", "run the origin: `edgeward origin serve`"),

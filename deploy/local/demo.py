@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from deploy.local.story import Step
     from edge_node.client.answers import Served
-    from registry.store import ObjectStore
+    from registry.trust.signed_store import SignedStore
 
 _FETCHED = re.compile(
     r'^edge_artifact_pull_bytes_total\{[^}]*source="origin"[^}]*\} (?P<bytes>\S+)$', re.MULTILINE
@@ -59,7 +59,7 @@ class Demo:
     def __init__(self, network: LocalNetwork, story: Story) -> None:
         self.network = network
         self.story = story
-        self._store: ObjectStore | None = None
+        self._store: SignedStore | None = None
 
     async def run(self) -> None:
         """Every step in order.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,8 +13,12 @@ from deploy.local.objectstore import BUCKET, load_or_make_keys, start_object_sto
 from origin.api import NodeView, Place
 from origin.client import OriginClient
 from registry.errors import EdgewardError, StoreError
+from registry.layout import TRUST
 from registry.store.config import StoreConfig
 from registry.store.s3 import open_s3
+from registry.trust.ceremony import begin
+from registry.trust.keys import ROOT_FILE, KeyDirectory
+from registry.trust.signed_store import open_signed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -21,6 +26,7 @@ if TYPE_CHECKING:
 
     from deploy.local.ports import NetworkPorts
     from registry.store import ObjectStore
+    from registry.trust.signed_store import SignedStore
 
 _POLL_S = 0.1
 _STORE_START_S = 60.0
@@ -53,6 +59,7 @@ class LocalNetwork:
         self.origin_url = f"http://127.0.0.1:{ports.origin}"
         self.settings_file = directory / "edgeward.toml"
         self._keys = load_or_make_keys(directory / "store.keys")
+        self._signing = KeyDirectory(directory / "keys")
         self._store: Child | None = None
         self._origin: Child | None = None
         self._nodes: dict[str, Child] = {}
@@ -66,6 +73,7 @@ class LocalNetwork:
             bucket=BUCKET,
             access_key=self._keys.access_key,
             secret_key=self._keys.secret_key,
+            keys_dir=self._signing.directory,
         )
 
     def write_settings(self) -> None:
@@ -76,12 +84,30 @@ class LocalNetwork:
         self.settings_file.write_text(
             "# Written by `edgeward up`; used by every edgeward command started beside this directory.\n"
             f'[store]\nendpoint = "{config.endpoint}"\nbucket = "{config.bucket}"\n'
-            f'access_key = "{config.access_key}"\nsecret_key = "{config.secret_key}"\n\n'
-            f'[origin]\nport = {self.ports.origin}\n\n[client]\norigin = "{self.origin_url}"\n',
+            f'access_key = "{config.access_key}"\nsecret_key = "{config.secret_key}"\n'
+            f'keys_dir = "{config.keys_dir}"\n\n'
+            f'[origin]\nport = {self.ports.origin}\ndata_dir = "{self.directory / "origin"}"\n'
+            f'keys_dir = "{self._origin_keys_dir}"\n\n'
+            f'[node]\ntrusted_root = "{config.keys_dir / ROOT_FILE}"\n\n'
+            f'[client]\norigin = "{self.origin_url}"\n',
             "utf-8",
         )
 
-    async def start_store(self) -> ObjectStore:
+    @property
+    def _origin_keys_dir(self) -> Path:
+        """The origin gets the online key and no other."""
+        return self.directory / "origin-keys"
+
+    def signed(self, store: ObjectStore) -> SignedStore:
+        """A store with this network's keys, which are made the first time."""
+        if not self._signing.begun:
+            begin(self._signing, now_unix_s=time.time())
+        self._signing.lend("online", self._origin_keys_dir)
+        kept_dir = self._signing.directory / "trusted"
+        scope = self.store_config.scope
+        return open_signed(store, scope=scope, keys=self._signing, trusted_root=None, kept_dir=kept_dir)
+
+    async def start_store(self) -> SignedStore:
         """Start the object store and wait until its bucket answers.
 
         Raises:
@@ -91,7 +117,7 @@ class LocalNetwork:
         self._store = self._start_store()
         store = open_s3(self.store_config)
         await self._until(self._store, lambda: asyncio.to_thread(_answers, store), _STORE_START_S)
-        return store
+        return self.signed(store)
 
     async def start_origin(self) -> None:
         """Start the origin and wait until it is ready.
@@ -231,7 +257,7 @@ def _serves(view: NodeView, name: str, version: str) -> bool:
 
 def _answers(store: ObjectStore) -> bool:
     try:
-        next(iter(store.list("channels/")), None)  # unlike HEAD, a listing fails while there is no bucket
+        next(iter(store.list(TRUST)), None)  # unlike HEAD, a listing fails while there is no bucket
     except StoreError:
         return False
     return True

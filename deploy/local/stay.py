@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from registry.store import ObjectStore
+    from registry.trust.signed_store import SignedStore
 
 _SERVE_TIMEOUT_S = 300.0
 _LOOK_S = 1.0
@@ -77,7 +77,7 @@ async def stay_up(network: LocalNetwork, console: Console, *, samples: bool) -> 
             )
 
 
-async def _publish_samples(store: ObjectStore, console: Console) -> list[tuple[str, str]]:
+async def _publish_samples(store: SignedStore, console: Console) -> list[tuple[str, str]]:
     """Publish the samples that have no release yet; returns what the stable channels point at."""
     catalog = Catalog(store)
     for name, path in (("chat", chat_model()), ("embed", embedding_model())):

@@ -2,9 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from msgspec import Struct
 
 from origin.api import ModelReport
+
+TrustState = Literal["verified", "expired", "refused", "no_root", "unknown"]
+
+
+class TrustStatus(Struct, frozen=True, kw_only=True):
+    """What the node knows of the signed metadata; it installs while this is `verified`, and serves in any case.
+
+    Attributes:
+        age_s: time since they were last verified; None when they never were since the start.
+        expires_in_s: until the last verified ones expire; negative after that.
+        problem: why the last look failed; "" when it did not.
+    """
+
+    state: TrustState = "unknown"
+    age_s: float | None = None
+    expires_in_s: float | None = None
+    problem: str = ""
 
 
 class NodeStatus(Struct, frozen=True, kw_only=True):
@@ -20,6 +39,7 @@ class NodeStatus(Struct, frozen=True, kw_only=True):
     origin_up: bool
     origin_age_s: float | None
     channel: str = "stable"
+    trust: TrustStatus = TrustStatus()
 
     @property
     def ready(self) -> bool:
@@ -36,4 +56,5 @@ class Readiness(Struct, frozen=True, kw_only=True):
     channel: str
     origin_up: bool
     origin_age_s: float | None
+    trust: TrustStatus
     models: tuple[ModelReport, ...]

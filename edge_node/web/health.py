@@ -26,6 +26,7 @@ async def readyz(request: web.Request) -> web.Response:
         channel=status.channel,
         origin_up=status.origin_up,
         origin_age_s=status.origin_age_s,
+        trust=status.trust,
         models=status.models,
     )
     return respond(request, body, status=200 if status.ready else 503, headers={"Cache-Control": "no-store"})

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from origin.fleet import Fleet
     from origin.releases import Blobs, Releases
     from origin.telemetry import Telemetry
+    from origin.trust import TrustFiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,7 @@ class Context:
     fleet: Fleet
     releases: Releases
     blobs: Blobs
+    trust: TrustFiles
     telemetry: Telemetry
     now_s: Callable[[], float]
 

@@ -13,6 +13,7 @@ from registry.manifest.codec import (
     encode_manifest,
     manifest_digest,
     pack_manifest,
+    stored_limit_bytes,
     unpack_manifest,
 )
 from registry.manifest.contents import (
@@ -42,5 +43,6 @@ __all__ = [
     "files_digest",
     "manifest_digest",
     "pack_manifest",
+    "stored_limit_bytes",
     "unpack_manifest",
 ]

@@ -167,6 +167,12 @@ def unpack_manifest(data: bytes) -> bytes:
         raise ManifestInvalidError(f"the manifest cannot be read: {error.message}") from error
 
 
+def stored_limit_bytes(plain_bytes: int) -> int:
+    """The most that the stored form of an unpacked manifest of this length can take, whatever is in it."""
+    # Bytes that do not compress are kept as they are, in blocks with a few bytes of header each.
+    return plain_bytes + plain_bytes // 256 + 512
+
+
 def manifest_digest(data: bytes) -> Digest:
     """The digest that names a manifest: of its unpacked bytes.
 

@@ -1,7 +1,8 @@
 """Publish: a file or a directory becomes a release, and a channel points at it.
 
-Order of writes: packs, then the manifest, then the channel. The manifest is the commit: without it packs are just
-bytes that nobody names, and the next try finds them there. A release never changes once its manifest is stored.
+Order of writes: packs, then the manifest, then what is signed: the publisher's role, which names the manifest and the
+channel, the snapshot, the timestamp. The timestamp is the commit: without it the rest are just bytes that nobody
+vouches for, and the next try finds them there. A release never changes once it is signed.
 """
 
 from __future__ import annotations
@@ -30,12 +31,13 @@ from registry.publish.known_chunks import find_known_chunks
 from registry.publish.pack_writer import PackWriter
 from registry.publish.source_files import SourceFile, describe, find_files
 from registry.reference import check_channel, check_name, check_version
+from registry.trust.statements import role_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from registry.digest import Digest
-    from registry.store import ObjectStore
+    from registry.trust.signed_store import SignedStore
 
 Outcome = Literal["published", "unchanged"]
 _LABEL_LIMIT_CHARACTERS = 256
@@ -51,7 +53,7 @@ class PublishReport:
         outcome: `unchanged` when the very same release was there already.
         total_bytes: size of the release's files.
         new_chunks_count: chunks that no earlier release had.
-        uploaded_bytes: what was written to the store: packs and manifest.
+        uploaded_bytes: what was written to the store: packs and manifest, not the signed metadata.
         requests_count: calls to the store.
         channel: the channel that now points at this version; None when none was asked for, or when it points
             elsewhere because the release is not new.
@@ -74,7 +76,7 @@ def publish(
     *,
     name: str,
     version: str,
-    store: ObjectStore,
+    store: SignedStore,
     channel: str | None = "stable",
     variant: str | None = None,
     license_name: str = "",
@@ -87,7 +89,7 @@ def publish(
         path: the file or directory.
         name: of the model.
         version: of this release.
-        store: where to.
+        store: where to, with the keys to sign with.
         channel: made to point at the release, unless that is unchanged and the channel was there before.
         variant: the label of this form of the model; its quantization by default.
         license_name: such as `Apache-2.0`.
@@ -98,35 +100,37 @@ def publish(
         InputInvalidError: a wrong name, version, channel or path.
         FormatInvalidError: a model file is damaged, or not what its name says.
         ReleaseConflictError: this version is published already, with other bytes.
+        ReleaseYankedError: this version was withdrawn.
+        KeyUnusableError: the keys to sign with are not here.
+        TrustError: what is signed in the store is refused.
         ArtifactError: a file changed while it was read.
         StoreError: the store failed; nothing is published, and trying again is safe.
     """
     _check_words(name, version, channel, variant, license_name)
-    counting = CountingStore(store)
-    job = _Publish(name, version, counting, find_files(path), variant, progress)
+    signed = store.over(counting := CountingStore(store))
+    job = _Publish(name, version, counting, signed, find_files(path), variant, progress)
+    catalog = Catalog(signed)
     published = job.published()
+    signed.publisher.require(role_of(name))
     if published is None:
         made = job.read(license_name, created_unix_s)
-        data = encode_manifest(made)
-        if counting.put_if_absent(manifest_key(name, version), data):
-            job.uploaded_bytes += len(data)
-            return job.report(
-                "published", data, made, _point(counting, name, channel, version, only_new=False)
-            )
-        data, manifest = Catalog(counting).manifest(name, version)
-        # Our own bytes are there when the answer to our first try was lost.
-        outcome: Outcome = "published" if manifest == made else "unchanged"
-        contents = content_digest(made)
+        data = job.store(made)
+        try:
+            catalog.add(name, version, data, channel=channel)
+        except ReleaseConflictError:
+            contents = content_digest(made)  # somebody else was quicker
+        else:
+            return job.report("published", data, made, channel)
+        published = catalog.manifest(name, version)
     else:
-        data, manifest = published
-        outcome = "unchanged"
         contents = job.contents()
-    if contents != content_digest(manifest):
+    if contents != content_digest(published[1]):
         raise ReleaseConflictError(
             f"{name}@{version} is published already, with other files; a version never changes: choose a new one"
         )
-    moved = _point(counting, name, channel, version, only_new=outcome == "unchanged")
-    return job.report(outcome, data, manifest, moved)
+    if channel is not None and not catalog.move_channel(name, channel, version, only_new=True):
+        channel = channel if catalog.channels(name).get(channel) == version else None
+    return job.report("unchanged", *published, channel)
 
 
 def _check_words(
@@ -142,16 +146,6 @@ def _check_words(
         )
 
 
-def _point(store: ObjectStore, name: str, channel: str | None, version: str, *, only_new: bool) -> str | None:
-    if channel is None:
-        return None
-    catalog = Catalog(store)
-    if catalog.move_channel(name, channel, version, only_new=only_new):
-        log.info("channel.moved", name=name, channel=channel, version=version)
-        return channel
-    return channel if catalog.channels(name).get(channel) == version else None
-
-
 class _Publish:
     """The state of one publish."""
 
@@ -160,6 +154,7 @@ class _Publish:
         name: str,
         version: str,
         store: CountingStore,
+        signed: SignedStore,
         files: list[SourceFile],
         variant: str | None,
         progress: ProgressHook,
@@ -169,6 +164,7 @@ class _Publish:
         self._name = name
         self._version = version
         self._store = store
+        self._catalog = Catalog(signed)
         self._files = files
         self._variant = variant
         self._progress = progress
@@ -178,7 +174,7 @@ class _Publish:
     def published(self) -> tuple[bytes, Manifest] | None:
         """The release of this name and version, if there is one."""
         try:
-            return Catalog(self._store).manifest(self._name, self._version)
+            return self._catalog.manifest(self._name, self._version)
         except ReleaseUnknownError:
             return None
 
@@ -193,7 +189,7 @@ class _Publish:
 
     def read(self, license_name: str, created_unix_s: int) -> Manifest:
         """Read the files, store the chunks that are new, and describe the release."""
-        known = find_known_chunks(Catalog(self._store), self._store, self._name)
+        known = find_known_chunks(self._catalog, self._store, self._name)
         pieces: list[Piece] = []
         files: list[ReleaseFile] = []
         with PackWriter(self._store, known) as packs:
@@ -218,6 +214,13 @@ class _Publish:
             pieces=tuple(pieces),
         )
 
+    def store(self, manifest: Manifest) -> bytes:
+        """Store the manifest; its bytes."""
+        data = encode_manifest(manifest)
+        if self._store.put_if_absent(manifest_key(self._name, self._version, manifest_digest(data)), data):
+            self.uploaded_bytes += len(data)
+        return data
+
     def report(self, outcome: Outcome, data: bytes, manifest: Manifest, channel: str | None) -> PublishReport:
         """What was done, also as a log line."""
         report = PublishReport(
@@ -240,6 +243,7 @@ class _Publish:
             total_bytes=report.total_bytes,
             new_chunks_count=report.new_chunks_count,
             uploaded_bytes=report.uploaded_bytes,
+            channel=channel,
         )
         return report
 

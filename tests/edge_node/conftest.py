@@ -399,6 +399,24 @@ class ScriptedOrigin:
             raise self.failure
 
 
+class EverythingAdmitted:
+    """Admits what it is asked for, but for what a test says in `refusal`."""
+
+    def __init__(self):
+        self.refusal = None
+        self.asked = []
+
+    async def admit(self, wanted):
+        self.asked.append(wanted)
+        if self.refusal is not None:
+            raise self.refusal
+
+
+@pytest.fixture
+def trust():
+    return EverythingAdmitted()
+
+
 @pytest.fixture
 def virtual_clock():
     return VirtualClock()

@@ -16,9 +16,10 @@ from origin.client import OriginClient
 from origin.config import OriginConfig
 from origin.daemon import running_origin
 from registry.catalog import Catalog
+from registry.digest import digest_of
 from registry.errors import ConfigError
 from registry.layout import manifest_key
-from registry.store.memory import MemoryStore
+from registry.trust.in_memory import signed_in_memory
 
 A, B = (bytes([letter]) * 50_000 for letter in b"ab")
 NOWHERE = "http://127.0.0.1:9"  # the port `discard`, where nobody listens
@@ -28,15 +29,17 @@ class Registry:
     """An object store with releases in it."""
 
     def __init__(self, scripted_origin):
-        self.store = MemoryStore()
+        self.store = signed_in_memory()
+        self.root = self.store.reader.pin
         self._made = scripted_origin
 
     def publish(self, name, version, chunks):
         self._made.publish(name, version, chunks)
         for key, data in self._made.packs.items():
             self.store.put_if_absent(key, data)
-        self.store.put_if_absent(manifest_key(name, version), self._made.manifests[name, version])
-        Catalog(self.store).move_channel(name, "stable", version)
+        data = self._made.manifests[name, version]
+        self.store.put_if_absent(manifest_key(name, version, manifest_digest(data)), data)
+        Catalog(self.store).add(name, version, data, channel="stable")
 
 
 @pytest.fixture
@@ -52,7 +55,14 @@ async def origin_url(registry):
 
 
 @pytest.fixture
-def settings(tmp_path):
+def root_file(tmp_path, registry):
+    path = tmp_path / "root.json"
+    path.write_bytes(registry.root)
+    return path
+
+
+@pytest.fixture
+def settings(tmp_path, root_file):
     def settings(**changes):
         return NodeConfig(
             **{
@@ -61,6 +71,7 @@ def settings(tmp_path):
                 "data_dir": tmp_path / "node",
                 "place": "50.11,8.68",
                 "node_id": "fra-1",
+                "trusted_root": root_file,
             }
             | changes
         )
@@ -143,6 +154,45 @@ async def test_a_restarted_node_serves_without_the_origin_and_says_how_old_its_k
         health = await until(ready(node.url, http), lambda it: it["ready"])
         assert (health["origin_up"], health["origin_age_s"]) == (False, None)
         assert (await chat(http, node.url))[0] == 200
+
+
+async def test_without_a_root_of_trust_nothing_is_installed_and_readyz_says_why(
+    registry, origin_url, settings, scripted_engines, http
+):
+    registry.publish("chat", "1", [A])
+    config = settings(origin=origin_url, trusted_root=None)
+    async with running_node(config, build=scripted_engines) as node:
+        health = await until(ready(node.url, http), lambda it: it["models"] and it["models"][0]["detail"])
+    assert not health["ready"]
+    assert health["trust"]["state"] == "no_root"
+    assert "installs nothing" in health["models"][0]["detail"]
+    assert "node.trusted_root" in health["trust"]["problem"]
+
+
+async def test_the_first_root_is_taken_only_when_that_was_said_and_then_for_good(
+    registry, origin_url, settings, scripted_engines, http
+):
+    registry.publish("chat", "1", [A])
+    config = settings(origin=origin_url, trusted_root=None, trust_first_root=True)
+    async with running_node(config, build=scripted_engines) as node:
+        health = await until(ready(node.url, http), lambda it: it["ready"])
+        async with http.get(f"{node.url}/metrics") as reply:
+            page = await reply.text()
+    assert health["trust"]["state"] == "verified"
+    assert 0 < health["trust"]["expires_in_s"] <= 86_400
+    assert "edge_trust_expires_seconds 8" in page
+    assert (config.data_dir / "root.json").read_bytes() == registry.root
+
+
+async def test_a_node_with_another_root_installs_nothing(
+    registry, origin_url, settings, scripted_engines, http, root_file
+):
+    registry.publish("chat", "1", [A])
+    root_file.write_bytes(signed_in_memory().reader.pin)
+    async with running_node(settings(origin=origin_url), build=scripted_engines) as node:
+        health = await until(ready(node.url, http), lambda it: it["models"] and it["models"][0]["detail"])
+    assert (health["ready"], health["trust"]["state"]) == (False, "refused")
+    assert "not signed by the keys" in health["trust"]["problem"]
 
 
 async def test_draining_lets_running_answers_finish_refuses_new_ones_and_tells_the_origin(

@@ -30,7 +30,7 @@ def store(tmp_path):
 
 
 @pytest.fixture
-def bring(store, scripted_origin):
+def bring(store, scripted_origin, trust):
     evicted = []
 
     async def bring(wanted, local=(), progress=ignore_progress):
@@ -41,6 +41,7 @@ def bring(store, scripted_origin):
         return await install(
             wanted,
             source=scripted_origin,
+            trust=trust,
             store=store,
             local=local,
             evict=evict,

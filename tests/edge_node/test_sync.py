@@ -11,7 +11,7 @@ from edge_node.supervisor import Clock
 from edge_node.sync import Sync, SyncLimits
 from edge_node.telemetry import Metrics
 from origin.errors import OriginUnreachableError
-from registry.errors import DiskFullError
+from registry.errors import DiskFullError, TrustExpiredError
 
 A, B, C = (bytes([letter]) * 100_000 for letter in b"abc")
 
@@ -19,8 +19,9 @@ A, B, C = (bytes([letter]) * 100_000 for letter in b"abc")
 class Node:
     """A node's disk, runner and sync; `restart` is what a new process finds after any end of this one."""
 
-    def __init__(self, data_dir, origin, engines, clock):
+    def __init__(self, data_dir, origin, engines, clock, trust):
         self.data_dir, self.origin, self.engines, self.clock = data_dir, origin, engines, clock
+        self.trust = trust
         self.store = self.runner = self.sync = self.task = None
 
     async def start(self):
@@ -28,7 +29,7 @@ class Node:
         self.store = ModelStore(self.data_dir).open()
         self.runner = Runner(build=self.engines, clock=clock, channel="stable", limits=RunnerLimits())
         self.sync = Sync(
-            source=self.origin, store=self.store, runner=self.runner,
+            source=self.origin, trust=self.trust, store=self.store, runner=self.runner,
             metrics=Metrics(node_id="a", software="0"), clock=clock, limits=SyncLimits(unwanted_keep_s=60),
         )  # fmt: skip
         await self.sync.restore()
@@ -71,8 +72,8 @@ class Node:
 
 
 @pytest.fixture
-async def node(tmp_path, scripted_origin, scripted_engines, virtual_clock):
-    node = Node(tmp_path / "node", scripted_origin, scripted_engines, virtual_clock)
+async def node(tmp_path, scripted_origin, scripted_engines, virtual_clock, trust):
+    node = Node(tmp_path / "node", scripted_origin, scripted_engines, virtual_clock, trust)
     await node.start()
     yield node
     await node.stop()
@@ -266,3 +267,28 @@ async def test_other_bytes_under_the_same_version_replace_what_serves(node, scri
     await node.until(lambda: len(node.engines.made) == 2)
     await node.until_states(chat_1="ready")
     assert (node.store.path("chat", "1") / "files" / "model.gguf").read_bytes() == B
+
+
+async def test_what_is_not_signed_is_not_fetched_what_serves_goes_on_and_a_signature_mends_it(
+    node, scripted_origin, virtual_clock, trust
+):
+    node.hears(scripted_origin.publish("chat", "1", [A]))
+    await node.until_states(chat_1="ready")
+    requests_count = scripted_origin.requests_count
+    trust.refusal = TrustExpiredError("timestamp.json has expired")
+    node.hears(scripted_origin.publish("chat", "2", [B]))
+    await node.until_states(chat_1="ready", chat_2="failed")
+    assert node.detail("2") == "timestamp.json has expired"
+    assert scripted_origin.requests_count == requests_count
+    trust.refusal = None
+    await virtual_clock.advance(1)
+    await node.until_states(chat_1="on_disk", chat_2="ready")
+
+
+async def test_a_restart_serves_what_is_installed_whatever_the_signatures_say(node, scripted_origin, trust):
+    node.hears(scripted_origin.publish("chat", "1", [A]))
+    await node.until_states(chat_1="ready")
+    await node.until(lambda: node.store.recall().served == {"chat": ("1",)})
+    trust.refusal = TrustExpiredError("timestamp.json has expired")
+    await node.restart()
+    await node.until_states(chat_1="ready")

@@ -1,6 +1,7 @@
 """An origin on a real socket over a store in memory that can be taken away."""
 
 import asyncio
+import time
 
 import aiohttp
 import pytest
@@ -11,6 +12,7 @@ from origin.fleet import Fleet, FleetRules
 from origin.releases import Blobs, Releases
 from origin.server import make_app, make_runner
 from origin.telemetry import Telemetry
+from origin.trust import TrustFiles
 from origin.web.context import Context
 from registry.catalog import Catalog
 from registry.chunking import Extent
@@ -20,6 +22,7 @@ from registry.layout import manifest_key, pack_key
 from registry.manifest import Chunk, Manifest, Pack, Piece, ReleaseFile, Variant, encode_manifest
 from registry.packing import PackBuilder, encode_chunk
 from registry.store.memory import MemoryStore
+from registry.trust.in_memory import signed_in_memory
 
 
 class Clock:
@@ -39,6 +42,7 @@ class Store(MemoryStore):
         super().__init__()
         self.away = False
         self.reads = []
+        self.signed = signed_in_memory(self)
 
     def _reach(self):
         if self.away:
@@ -50,7 +54,8 @@ class Store(MemoryStore):
 
     def get_range(self, key, offset_bytes, length_bytes):
         self._reach()
-        self.reads.append((offset_bytes, length_bytes))
+        if key.startswith("packs/"):
+            self.reads.append((offset_bytes, length_bytes))
         return super().get_range(key, offset_bytes, length_bytes)
 
     def head(self, key):
@@ -87,9 +92,8 @@ def put_release(store, name, version, channel="stable", created_unix_s=1_700_000
     )
     data = encode_manifest(manifest)
     store.put_if_absent(pack_key(pack_digest), pack)
-    store.put_if_absent(manifest_key(name, version), data)
-    if channel:
-        Catalog(store).move_channel(name, channel, version)
+    store.put_if_absent(manifest_key(name, version, manifest_digest(data)), data)
+    Catalog(store.signed).add(name, version, data, channel=channel or None)
     return data
 
 
@@ -98,14 +102,15 @@ class Origin:
 
     def __init__(self, config, store):
         self.config, self.store, self.clock = config, store, Clock()
-        self.releases = Releases(store, refresh_s=config.catalog_refresh_s, now_s=self.clock)
+        self.releases = Releases(store.signed, refresh_s=config.catalog_refresh_s, now_s=self.clock)
         self.fleet = Fleet(FleetRules(heartbeat_s=config.heartbeat_s))
+        self.trust = TrustFiles(store.signed, renews=False, now_unix_s=time.time)
         self.telemetry = Telemetry()
         self.url = ""
 
     async def start(self):
         context = Context(
-            self.config, self.fleet, self.releases, Blobs(self.store), self.telemetry, self.clock
+            self.config, self.fleet, self.releases, Blobs(self.store), self.trust, self.telemetry, self.clock
         )
         self.runner = make_runner(make_app(context), stop_grace_s=0.1)
         await self.runner.setup()

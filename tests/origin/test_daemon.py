@@ -16,7 +16,7 @@ from registry.errors import StoreUnavailableError
 async def test_it_serves_what_the_store_holds(store, publish):
     publish(store, "chat", "1.0")
     config = OriginConfig(port=0, catalog_refresh_s=0.01)
-    async with running_origin(config, store) as url, OriginClient(url) as client:
+    async with running_origin(config, store.signed) as url, OriginClient(url) as client:
         assert (await _first_catalog(client)).channels == {"chat": {"stable": "1.0"}}
 
 
@@ -24,7 +24,7 @@ async def test_it_starts_without_the_store_and_finds_it_later(store, publish):
     publish(store, "chat", "1.0")
     store.away = True
     config = OriginConfig(port=0, catalog_refresh_s=0.01)
-    async with running_origin(config, store) as url, OriginClient(url) as client:
+    async with running_origin(config, store.signed) as url, OriginClient(url) as client:
         with pytest.raises(StoreUnavailableError):
             await client.catalog()
         store.away = False

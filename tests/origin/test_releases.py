@@ -7,13 +7,14 @@ import pytest
 from origin.api import NodeReport
 from origin.releases import Releases
 from registry.catalog import Catalog
-from registry.errors import ReleaseUnknownError, StoreUnavailableError
-from registry.layout import channels_key, manifest_key
+from registry.digest import digest_of
+from registry.errors import ReleaseUnknownError, StoreUnavailableError, TrustError
+from registry.layout import manifest_key, trust_key
 
 
 @pytest.fixture
 def releases(store):
-    return Releases(store, refresh_s=0.01, now_s=lambda: 0.0)
+    return Releases(store.signed, refresh_s=0.01, now_s=lambda: 0.0)
 
 
 def wanted(releases, channel="stable", follows=("*",)):
@@ -47,21 +48,39 @@ async def test_a_node_holds_what_its_patterns_match(releases, store, publish, fo
     assert set(wanted(releases, follows=follows)) == names
 
 
+def replace_manifest(store, name, version, data):
+    """What somebody with access to the bucket can do."""
+    key = manifest_key(name, version, Catalog(store.signed).statement(name, version).sha256)
+    store.delete(key)
+    store.put_if_absent(key, data)
+
+
 async def test_known_manifests_are_not_read_again(releases, store, publish):
     publish(store, "chat", "1.0")
     await releases.refresh()
-    store.delete(manifest_key("chat", "1.0"))
+    replace_manifest(store, "chat", "1.0", b"other bytes would be noticed")
     publish(store, "chat", "1.1", channel="")
-    store.put_if_absent(manifest_key("chat", "1.0"), b"other bytes would be noticed")
     await releases.refresh()
     assert wanted(releases) == {"chat": "1.0"}
 
 
-async def test_a_broken_manifest_hides_only_itself(releases, store, publish):
+async def test_a_replaced_manifest_hides_only_itself(releases, store, publish):
     publish(store, "chat", "1.0")
-    store.put_if_absent(manifest_key("chat", "0.9"), b"EAF1 and then nothing")
+    publish(store, "chat", "0.9", channel="")
+    replace_manifest(store, "chat", "0.9", b"EAF1 and then nothing")
     await releases.refresh()
     assert [release.version for release in releases.known().releases] == ["1.0"]
+    with pytest.raises(TrustError):
+        await releases.manifest("chat", "0.9")
+
+
+async def test_a_manifest_that_nobody_signed_is_not_there(releases, store, publish):
+    data = publish(store, "chat", "1.0")
+    store.put_if_absent(manifest_key("chat", "2.0", manifest_digest(data)), data)
+    await releases.refresh()
+    assert [release.version for release in releases.known().releases] == ["1.0"]
+    with pytest.raises(ReleaseUnknownError):
+        await releases.manifest("chat", "2.0")
 
 
 async def test_a_channel_that_points_at_a_broken_release_leaves_nodes_on_what_they_have(
@@ -69,20 +88,50 @@ async def test_a_channel_that_points_at_a_broken_release_leaves_nodes_on_what_th
 ):
     publish(store, "chat", "1.0")
     await releases.refresh()
-    store.put_if_absent(manifest_key("chat", "1.1"), b"EAF1 and then nothing")
-    Catalog(store).move_channel("chat", "stable", "1.1")
+    publish(store, "chat", "1.1")
+    replace_manifest(store, "chat", "1.1", b"EAF1 and then nothing")
     await releases.refresh()
     assert wanted(releases) == {"chat": "1.0"}
 
 
-async def test_channels_that_cannot_be_read_stay_what_they_were_and_others_move_on(releases, store, publish):
+async def test_a_publisher_whose_word_is_tampered_with_stays_at_its_last_and_others_move_on(
+    releases, store, publish
+):
+    publish(store, "team/chat", "1.0")
+    await releases.refresh()
+    store.signed.reader.kept.files.pop("models-team.json")
+    key = trust_key("1.models-team.json")
+    data = store.get(key).data
+    store.delete(key)
+    store.put_if_absent(key, data.replace(b"1.0", b"6.6"))
+    publish(store, "embed", "1.0")
+    store.signed.reader.kept.files.pop("models-team.json", None)
+    await releases.refresh()
+    assert wanted(releases) == {"embed": "1.0", "team/chat": "1.0"}
+
+
+async def test_signed_metadata_that_are_tampered_with_are_told_and_the_last_view_stays(
+    releases, store, publish
+):
     publish(store, "chat", "1.0")
     await releases.refresh()
-    store.delete(channels_key("chat"))
-    store.put_if_absent(channels_key("chat"), b"\xc1")
-    publish(store, "embed", "1.0")
+    key = trust_key("timestamp.json")
+    data = store.get(key).data
+    store.delete(key)
+    store.put_if_absent(key, data.replace(b'"version":1', b'"version":7'))
+    with pytest.raises(TrustError):
+        await releases.refresh()
+    assert wanted(releases) == {"chat": "1.0"}
+
+
+async def test_a_yanked_release_is_wanted_no_more(releases, store, publish):
+    for version in ("1.0", "1.1"):
+        publish(store, "chat", version)
     await releases.refresh()
-    assert wanted(releases) == {"chat": "1.0", "embed": "1.0"}
+    Catalog(store.signed).yank("chat", "1.1")
+    await releases.refresh()
+    assert wanted(releases) == {"chat": "1.0"}
+    assert [release.version for release in releases.known().releases] == ["1.0"]
 
 
 async def test_without_the_store_the_last_view_stays_and_the_problem_is_told(releases, store, publish):
@@ -102,12 +151,12 @@ async def test_without_the_store_the_last_view_stays_and_the_problem_is_told(rel
 
 
 async def test_a_defect_does_not_end_the_looking(releases, store, publish):
-    listed = store.list
-    store.list = lambda prefix: 1 / 0
+    asked = store.head
+    store.head = lambda key: 1 / 0
     refreshing = asyncio.create_task(releases.keep_fresh())
     try:
         await _until(lambda: "ZeroDivisionError" in releases.problem)
-        store.list = listed
+        store.head = asked
         await _until(lambda: releases.view is not None)
     finally:
         refreshing.cancel()

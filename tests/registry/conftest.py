@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from registry.store.memory import MemoryStore
+from registry.trust.in_memory import signed_in_memory
 
 GgufMaker = Callable[..., bytes]
 
@@ -141,6 +141,6 @@ def protobuf_field() -> Callable[[int, int | bytes], bytes]:
 
 
 @pytest.fixture
-def store() -> MemoryStore:
-    """An empty store."""
-    return MemoryStore()
+def store():
+    """An empty store, with keys to sign for names without a namespace and for `team/`."""
+    return signed_in_memory()

@@ -1,11 +1,23 @@
 import pytest
 
-from registry import wire
 from registry.catalog import Catalog, ReleaseId
-from registry.errors import InputInvalidError, ManifestInvalidError, ReleaseUnknownError, StoreError
-from registry.layout import channels_key, manifest_key
+from registry.errors import (
+    InputInvalidError,
+    KeyUnusableError,
+    ManifestInvalidError,
+    ReleaseConflictError,
+    ReleaseUnknownError,
+    ReleaseYankedError,
+    StoreError,
+    TrustMissingError,
+    TrustTamperedError,
+)
+from registry.layout import manifest_key
+from registry.manifest import encode_manifest
 from registry.publish import publish
 from registry.store.memory import MemoryStore
+from registry.trust.in_memory import signed_in_memory
+from registry.trust.signed_store import SignedStore
 
 
 @pytest.fixture
@@ -30,18 +42,16 @@ def test_what_there_is(catalog):
 
 
 def test_an_empty_store_has_nothing():
-    assert Catalog(MemoryStore()).releases() == ()
+    assert Catalog(signed_in_memory()).releases() == ()
 
 
-def test_foreign_keys_are_passed_over(catalog, store):
-    for key in (
-        "manifests/x.eaf",
-        "manifests/UPPER/1.eaf",
-        "manifests/chat/1.0.eaf.tmp",
-        "manifests/a/b/c/1.eaf",
-    ):
-        store.put_if_absent(key, b"?")
+def test_objects_that_nobody_signed_are_no_releases(catalog, store):
+    data, _ = catalog.manifest("chat", "1.0")
+    store.put_if_absent(manifest_key("chat", "9", "a" * 64), data)
+    store.put_if_absent("manifests/UPPER/1.eaf", b"?")
     assert len(catalog.releases()) == 3
+    with pytest.raises(ReleaseUnknownError):
+        catalog.manifest("chat", "9")
 
 
 def test_references_resolve(catalog):
@@ -108,43 +118,78 @@ def test_a_move_that_lost_a_race_is_redone_on_what_won(catalog, store):
         def put_if_match(self, key, data, etag):
             if not self.raced:
                 self.raced = True
-                Catalog(self).move_channel("chat", "canary", "1.0")
+                Catalog(store.over(self)).move_channel("chat", "canary", "1.0")
             return super().put_if_match(key, data, etag)
 
     racing = Racing()
     for info in store.list(""):
         racing.put_if_absent(info.key, store.get(info.key).data)
-    assert Catalog(racing).move_channel("chat", "beta", "1.0")
-    assert Catalog(racing).channels("chat") == {"beta": "1.0", "canary": "1.0", "stable": "1.1"}
+    signed = store.over(racing)
+    assert Catalog(signed).move_channel("chat", "beta", "1.0")
+    assert Catalog(signed).channels("chat") == {"beta": "1.0", "canary": "1.0", "stable": "1.1"}
 
 
 def test_a_move_that_always_loses_ends(store, catalog):
     class Restless(MemoryStore):
-        def get(self, key):
-            found = super().get(key)
-            if key == channels_key("chat"):
-                version, *_ = wire.from_msgpack(found.data, dict)["channels"]["stable"]
-                super().put_if_match(
-                    key, wire.to_msgpack({"schema": 1, "channels": {"stable": [version + "0"]}}), found.etag
-                )
-            return found
+        def put_if_match(self, key, data, etag):
+            return super().put_if_match(key, data, "somebody else's")
 
     restless = Restless()
     for info in store.list(""):
         restless.put_if_absent(info.key, store.get(info.key).data)
     with pytest.raises(StoreError, match="changed by others"):
-        Catalog(restless).move_channel("chat", "beta", "1.0")
+        Catalog(store.over(restless)).move_channel("chat", "beta", "1.0")
 
 
-@pytest.mark.parametrize("data", [b"junk", wire.to_msgpack({"schema": 9, "channels": {}})])
-def test_damaged_channels_are_named(catalog, store, data):
-    store.delete(channels_key("chat"))
-    store.put_if_absent(channels_key("chat"), data)
-    with pytest.raises(StoreError, match="channels of chat cannot be read"):
-        catalog.channels("chat")
+def test_a_yanked_release_is_gone_from_lists_and_channels_and_stays_gone(catalog, store, tmp_path):
+    catalog.move_channel("chat", "canary", "1.1")
+    assert catalog.yank("chat", "1.1")
+    assert not catalog.yank("chat", "1.1")
+    assert catalog.versions("chat") == ("1.0",)
+    assert catalog.channels("chat") == {
+        "stable": "1.0"
+    }  # back to what it was before; canary has nowhere to go
+    for use in (
+        lambda: catalog.manifest("chat", "1.1"),
+        lambda: catalog.resolve("chat@1.1"),
+        lambda: catalog.move_channel("chat", "stable", "1.1"),
+        lambda: publish(tmp_path / "f.bin", name="chat", version="1.1", store=store, created_unix_s=1),
+    ):
+        with pytest.raises(ReleaseYankedError, match="withdrawn"):
+            use()
+    with pytest.raises(ReleaseUnknownError):
+        catalog.yank("chat", "7")
+    with pytest.raises(ReleaseUnknownError, match="no earlier version"):
+        catalog.roll_back("chat", "stable")
+
+
+def test_a_version_has_one_manifest(catalog):
+    with pytest.raises(ReleaseConflictError):
+        catalog.add("chat", "1.0", b"another manifest")
+
+
+def test_without_keys_a_catalog_only_reads(catalog, store):
+    reading = Catalog(SignedStore(store.reader))
+    assert reading.channels("chat") == catalog.channels("chat")
+    with pytest.raises(KeyUnusableError, match="no keys"):
+        reading.move_channel("chat", "beta", "1.0")
+
+
+def test_what_was_signed_and_is_not_stored_is_told_apart(catalog, store):
+    data, _ = catalog.manifest("chat", "1.0")
+    key = manifest_key("chat", "1.0", catalog.statement("chat", "1.0").sha256)
+    store.delete(key)
+    with pytest.raises(TrustMissingError, match="not in the store"):
+        catalog.manifest("chat", "1.0")
+    store.put_if_absent(key, data[:-1] + b"x")
+    with pytest.raises(TrustTamperedError, match="not the one that was signed"):
+        catalog.manifest("chat", "1.0")
 
 
 def test_a_manifest_under_another_name_is_refused(catalog, store):
-    store.put_if_absent(manifest_key("chat", "9"), store.get(manifest_key("chat", "1.0")).data)
+    _, manifest = catalog.manifest("chat", "1.0")
+    data = encode_manifest(manifest)
+    catalog.add("chat", "9", data)
+    store.put_if_absent(manifest_key("chat", "9", catalog.statement("chat", "9").sha256), data)
     with pytest.raises(ManifestInvalidError, match=r"says it is chat@1\.0"):
         catalog.manifest("chat", "9")

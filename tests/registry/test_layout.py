@@ -16,8 +16,9 @@ VERSIONS = st.from_regex(r"[0-9A-Za-z]{1,4}(\.[0-9]{1,3}){0,2}", fullmatch=True)
 
 @given(NAMES, VERSIONS)
 def test_a_manifests_key_is_read_back(name, version):
-    key = layout.manifest_key(name, version)
-    assert layout.parse_manifest_key(key) == (name, version)
+    digest = digest_of(name.encode())
+    key = layout.manifest_key(name, version, digest)
+    assert layout.parse_manifest_key(key) == (name, version, digest)
     assert not layout.is_pack_key(key)
 
 
@@ -31,7 +32,7 @@ def test_a_packs_key_is_known(data):
 @pytest.mark.parametrize(
     "key",
     ["", "packs/", "packs/aa/" + "b" * 64, "packs/aa/../" + "a" * 64, "packs/aa/" + "a" * 63, "/packs/aa/" + "a" * 64,
-     "packs/aa/" + "a" * 64 + "\n", "packs/AA/" + "A" * 64, "channels/chat.msgpack"],
+     "packs/aa/" + "a" * 64 + "\n", "packs/AA/" + "A" * 64, "tuf/timestamp.json"],
 )  # fmt: skip
 def test_what_is_no_pack(key):
     assert not layout.is_pack_key(key)
@@ -39,16 +40,35 @@ def test_what_is_no_pack(key):
 
 def test_bad_names_get_no_key():
     with pytest.raises(InputInvalidError):
-        layout.manifest_key("../x", "1")
+        layout.manifest_key("../x", "1", "a" * 64)
     with pytest.raises(InputInvalidError):
-        layout.manifest_key("x", "../1")
+        layout.manifest_key("x", "../1", "a" * 64)
     with pytest.raises(InputInvalidError):
-        layout.channels_key("..")
+        layout.manifest_key("x", "1", "../" + "a" * 61)
+    with pytest.raises(InputInvalidError):
+        layout.trust_key("../1.root.json")
+
+
+@pytest.mark.parametrize(
+    "file", ["timestamp.json", "1.root.json", "23.models-team.json", "4000000000.a.b.json"]
+)
+def test_files_of_signed_metadata(file):
+    assert layout.trust_key(file) == f"tuf/{file}"
+
+
+@pytest.mark.parametrize(
+    "file", ["", "root.json", "0.root.json", "1.Root.json", "1..json", "1.a/b.json", "1.a.json\n"]
+)
+def test_what_is_no_file_of_signed_metadata(file):
+    assert not layout.is_trust_file(file)
 
 
 @given(NAMES, VERSIONS, NAMES, VERSIONS)
 def test_no_key_is_a_directory_of_another(name, version, other_name, other_version):
     """Stores that keep keys as files could not hold both."""
-    keys = {layout.manifest_key(name, version), layout.manifest_key(other_name, other_version)}
-    keys |= {layout.channels_key(name), layout.channels_key(other_name)}
+    digest = digest_of(b"")
+    keys = {
+        layout.manifest_key(name, version, digest),
+        layout.manifest_key(other_name, other_version, digest),
+    }
     assert not any(one.startswith(f"{other}/") for one in keys for other in keys)

@@ -11,13 +11,19 @@ from registry.errors import (
     ArtifactError,
     FormatInvalidError,
     InputInvalidError,
+    KeyUnusableError,
+    PreconditionFailedError,
     ReleaseConflictError,
     StoreUnavailableError,
 )
-from registry.layout import PACKS, manifest_key
+from registry.layout import PACKS
 from registry.manifest import decode_manifest, encode_manifest, manifest_digest
 from registry.publish import publish
 from registry.store.memory import MemoryStore
+from registry.trust.ceremony import begin
+from registry.trust.in_memory import signed_in_memory
+from registry.trust.keys import KeysInMemory
+from registry.trust.signed_store import SignedStore
 
 
 @pytest.fixture
@@ -34,7 +40,12 @@ def _publish(path, store, version="1", **settings):
 
 
 def _stored(store):
+    """What publishes have left; the first root is made public by whoever tries first."""
     return {info.key: info.etag for info in store.list("")}
+
+
+def _signing(inner, **settings):
+    return signed_in_memory(inner, **settings)
 
 
 def test_a_file_becomes_a_release(model, store):
@@ -215,7 +226,7 @@ def test_a_file_that_changes_while_it_is_read_is_refused(model, store):
     assert Catalog(store).releases() == ()
 
 
-def test_the_manifest_is_written_after_the_packs_and_the_channel_last(model):
+def test_the_manifest_is_written_after_the_packs_and_the_timestamp_last(model):
     class Recording(MemoryStore):
         def __init__(self):
             super().__init__()
@@ -230,8 +241,15 @@ def test_the_manifest_is_written_after_the_packs_and_the_channel_last(model):
             return super().put_if_match(key, data, etag)
 
     store = Recording()
-    _publish(model, store)
-    assert [key.split("/")[0] for key in store.writes] == ["packs", "manifests", "channels"]
+    signed = _signing(store)
+    _publish(model, signed)
+    files = ["1.root", "1.targets", "1.models", "1.snapshot", "timestamp"]
+    words = [key.split("/")[0] if not key.startswith("tuf/") else key[4:-5] for key in store.writes]
+    assert words == ["packs", "manifests", *files]
+    del store.writes[:]
+    _publish(model, signed, "2")
+    words = [key.split("/")[0] if not key.startswith("tuf/") else key[4:-5] for key in store.writes]
+    assert words == ["manifests", "2.models", "2.snapshot", "timestamp"]
 
 
 def test_a_publish_that_was_cut_off_is_finished_by_the_next(model):
@@ -243,11 +261,12 @@ def test_a_publish_that_was_cut_off_is_finished_by_the_next(model):
                 raise StoreUnavailableError("gone")
             return super().put_if_absent(key, data)
 
-    store = Breaking()
+    breaking = Breaking()
+    store = _signing(breaking)
     with pytest.raises(StoreUnavailableError):
         _publish(model, store)
     assert Catalog(store).releases() == ()
-    store.broken = False
+    breaking.broken = False
     report = _publish(model, store)
     assert (report.outcome, report.channel) == ("published", "stable")
     assert len(list(store.list(PACKS))) == 1
@@ -263,12 +282,12 @@ def test_a_race_for_a_version_has_one_winner(model, store, same, tmp_path, gguf_
         raced = False
 
         def put_if_absent(self, key, data):
-            if key == manifest_key("chat", "1") and not self.raced:
+            if key.startswith("manifests/chat/1.") and not self.raced:
                 self.raced = True
-                _publish(other, self, created_unix_s=4)
+                _publish(other, racing, created_unix_s=4)
             return super().put_if_absent(key, data)
 
-    racing = Racing()
+    racing = _signing(Racing())
     if same:
         assert _publish(model, racing).outcome == "unchanged"
     else:
@@ -280,17 +299,23 @@ def test_a_race_for_a_version_has_one_winner(model, store, same, tmp_path, gguf_
 def test_our_own_write_whose_answer_was_lost_counts_as_ours(model):
     class Forgetful(MemoryStore):
         def put_if_absent(self, key, data):
-            return super().put_if_absent(key, data) and not key.startswith("manifests/")
+            return super().put_if_absent(key, data) and not key.startswith(("manifests/", "tuf/"))
 
-    assert _publish(model, Forgetful()).outcome == "published"
+        def put_if_match(self, key, data, etag):
+            super().put_if_match(key, data, etag)
+            raise PreconditionFailedError("the first try did it, and its answer was lost")
+
+    assert _publish(model, _signing(Forgetful())).outcome == "published"
 
 
 def test_the_same_input_gives_the_same_bytes(model):
-    stores = MemoryStore(), MemoryStore()
+    keys = KeysInMemory()
+    begin(keys, now_unix_s=1_000)
+    stores = [_signing(MemoryStore(), keys=keys, now_unix_s=lambda: 2_000) for _ in range(2)]
     for store in stores:
         _publish(model, store)
     assert _stored(stores[0]) == _stored(stores[1])
-    data = stores[0].get(manifest_key("chat", "1")).data
+    data, _ = Catalog(stores[0]).manifest("chat", "1")
     assert encode_manifest(decode_manifest(data)) == data
 
 
@@ -309,7 +334,7 @@ def test_memory_is_bounded_by_packs_not_by_the_model(tmp_path, monkeypatch):
 
     class Sink(MemoryStore):
         def put_if_absent(self, key, data):
-            return super().put_if_absent(key, data if key.startswith("manifests/") else b"")
+            return super().put_if_absent(key, b"" if key.startswith("packs/") else data)
 
     path = tmp_path / "f.bin"
     with path.open("wb") as file:
@@ -317,7 +342,7 @@ def test_memory_is_bounded_by_packs_not_by_the_model(tmp_path, monkeypatch):
             file.write(random.Random(seed).randbytes(4 << 20))
     tracemalloc.start()
     try:
-        _publish(path, Sink())
+        _publish(path, _signing(Sink()))
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -329,3 +354,11 @@ def test_progress_reaches_the_total(model, store):
     _publish(model, store, progress=seen.append)
     assert (seen[-1].done_bytes, seen[-1].total_bytes) == (model.stat().st_size, model.stat().st_size)
     assert [step.done_bytes for step in seen] == sorted(step.done_bytes for step in seen)
+
+
+def test_without_the_keys_nothing_is_read_and_nothing_written(model, store):
+    with pytest.raises(KeyUnusableError):
+        _publish(model, SignedStore(store.reader))
+    with pytest.raises(InputInvalidError, match="edgeward keys delegate other"):
+        _publish(model, store, name="other/chat")
+    assert _stored(store) == {}

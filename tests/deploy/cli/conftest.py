@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -30,6 +31,17 @@ def alone(monkeypatch, tmp_path):
     structlog.reset_defaults()
     structlog.contextvars.clear_contextvars()
     logging.getLogger().handlers[:] = before
+
+
+@pytest.fixture(autouse=True)
+def signing(alone, tmp_path):
+    """Keys where the command looks for them, so that a test fails for what it is about; gives their directory."""
+    from registry.trust.ceremony import begin
+    from registry.trust.keys import KeyDirectory
+
+    keys = KeyDirectory(tmp_path / ".config/edgeward/keys")
+    begin(keys, now_unix_s=time.time())
+    return keys.directory
 
 
 @pytest.fixture
