@@ -181,7 +181,7 @@ class _Publish:
 
     def read(self, license_name: str, created_unix_s: int) -> Manifest:
         """Read the files, store the chunks that are new, and describe the release."""
-        known = find_known_chunks(self._catalog, self._store, self._name)
+        known = find_known_chunks(self._catalog.frozen(), self._store, self._name)
         pieces: list[Piece] = []
         files: list[ReleaseFile] = []
         with PackWriter(self._store, known) as packs:

@@ -181,10 +181,14 @@ def check_root(data: bytes) -> Root:
 
 
 def _begun(kept: MutableMapping[str, bytes], pin: bytes, at: datetime) -> TrustedMetadataSet:
+    root = kept.get("root.json", pin)
     try:
-        known = TrustedMetadataSet(kept.get("root.json", pin), EnvelopeType.METADATA)
+        known = TrustedMetadataSet(root, EnvelopeType.METADATA)
     except RepositoryError as error:
-        raise TrustTamperedError(f"the trusted root cannot be read: {error}") from error
+        if root == pin:
+            raise TrustTamperedError(f"the trusted root cannot be read: {error}") from error
+        del kept["root.json"]  # the disk garbled it; the chain of roots is walked again
+        return _begun(kept, pin, at)
     known.reference_time = at
     kept.setdefault("root.json", pin)
     kept.setdefault(f"{known.root.version}.root.json", kept["root.json"])

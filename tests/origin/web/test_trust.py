@@ -76,15 +76,17 @@ async def test_expired_metadata_are_told_and_routed_by(origin, store, publish):
     publish(store, "chat", "1.0")
     await origin.releases.refresh()
     async with origin.session.get("/readyz") as reply:
-        assert 86_000 < (await reply.json())["trust"]["expires_in_s"] <= 86_400
+        expires_in_s = (await reply.json())["trust"]["expires_in_s"]
+    assert 86_000 < expires_in_s["timestamp"] <= 86_400
+    assert expires_in_s.keys() == {"root", "timestamp", "snapshot", "targets", "models"}
     store.signed.reader.now_unix_s = origin.trust._now_unix_s = lambda: time.time() + 100_000
     publish_later = Catalog(store.signed).channels("chat")
     assert publish_later == {"stable": "1.0"}
     await origin.releases.refresh()
     async with origin.session.get("/readyz") as reply:
-        assert (reply.status, (await reply.json())["trust"]["expires_in_s"] < 0) == (200, True)
+        assert (reply.status, (await reply.json())["trust"]["expires_in_s"]["timestamp"] < 0) == (200, True)
     async with origin.session.get("/metrics") as reply:
-        assert "origin_trust_expires_seconds -" in await reply.text()
+        assert 'origin_trust_expires_seconds{role="timestamp"} -' in await reply.text()
 
 
 async def test_an_origin_with_the_online_key_renews(store, publish, monkeypatch):

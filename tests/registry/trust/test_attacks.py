@@ -357,3 +357,38 @@ def test_a_refused_look_changes_nothing_that_is_kept(world, make_world):
     with pytest.raises(TrustError):
         world.read(reader)
     assert kept.files == before
+
+
+async def test_a_swapped_pack_never_reaches_a_file(world, tmp_path):
+    """The attacker replaces a pack by one that another release's publisher made, whole and well-formed."""
+    from registry.errors import ChunkMismatchError
+    from registry.fetch import StoreSource, fetch
+    from registry.layout import PACKS
+    from registry.publish import publish
+
+    for name, byte in (("chat", b"a"), ("evil", b"b")):
+        (tmp_path / name).write_bytes(byte * 100_000)
+        publish(tmp_path / name, name=name, version="1", store=world.store, created_unix_s=1)
+    packs = [info.key for info in world.objects.list(PACKS)]
+    data = [world.objects.get(key).data for key in packs]
+    for key, swapped in zip(packs, reversed(data), strict=True):
+        world.objects.delete(key)
+        world.objects.put_if_absent(key, swapped)
+    manifest_bytes, _ = world.catalog.manifest("chat", "1")
+    with pytest.raises(ChunkMismatchError):
+        await fetch(manifest_bytes, StoreSource(world.store), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"garbled by the disk"])
+def test_what_the_disk_garbled_is_fetched_again(world, tmp_path, data):
+    world.publish(version="1")
+    kept = KeptInDirectory(tmp_path, b"pin")
+    world.read(world.reader(kept))
+    world.store.publisher.rotate("online")
+    before = world.read(world.reader(kept))
+    files = sorted(kept.directory.glob("*.json"))
+    assert len(files) == 7  # three roots' files, and one for each other role
+    for path in files:
+        path.write_bytes(data)
+        assert world.read(world.reader(kept)).releases() == before.releases()
