@@ -155,14 +155,14 @@ class Catalog:
         self,
         name: str,
         version: str,
-        manifest_bytes: bytes,
+        said: SignedRelease,
         *,
         channel: str | None = None,
         only_new: bool = False,
     ) -> bool:
         """Sign that a release exists, and point a channel at it, in one step; whether the channel was moved.
 
-        The manifest must be in the store. `only_new` as in `move_channel`.
+        The manifest that `said` is the statement of must be in the store. `only_new` as in `move_channel`.
 
         Raises:
             ReleaseConflictError: this version exists already, with another manifest.
@@ -170,7 +170,7 @@ class Catalog:
             KeyUnusableError: the keys to sign with are not here.
             StoreError: others kept signing.
         """
-        said, moved = statement_of(manifest_bytes), False
+        moved = False
 
         def change(contents: Contents) -> Contents | None:
             nonlocal moved

@@ -24,7 +24,7 @@ from registry.publish.known_chunks import find_known_chunks
 from registry.publish.pack_writer import PackWriter
 from registry.publish.source_files import SourceFile, describe, find_files
 from registry.reference import check_channel, check_name, check_version
-from registry.trust.statements import role_of
+from registry.trust.statements import role_of, statement_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -108,7 +108,7 @@ def publish(
         made = job.read(license_name, created_unix_s)
         data = job.store(made)
         try:
-            catalog.add(name, version, data, channel=channel)
+            catalog.add(name, version, statement_of(data), channel=channel)
         except ReleaseConflictError:
             contents = content_digest(made)  # somebody else was quicker
         else:
@@ -209,7 +209,9 @@ class _Publish:
     def store(self, manifest: Manifest) -> bytes:
         """Store the manifest; its bytes."""
         data = encode_manifest(manifest)
-        if self._store.put_if_absent(manifest_key(self._name, self._version, digest_of(data)), data):
+        if self._store.put_if_absent(
+            manifest_key(self._name, self._version, statement_of(data).sha256), data
+        ):
             self.uploaded_bytes += len(data)
         return data
 

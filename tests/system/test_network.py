@@ -247,8 +247,9 @@ def test_keys_are_replaced_and_a_version_withdrawn_while_the_nodes_serve(network
     refused = edgeward(network, *publish)
     assert refused.returncode == 1
     assert "too few keys" in refused.stderr
-    rotated = edgeward(network, "keys", "rotate", "online")
-    assert rotated.returncode == 0, rotated.stderr
+    for words in (("keys", "rotate", "online"), ("timestamp", "renew"), ("keys", "renew", "models")):
+        done = edgeward(network, *words)
+        assert done.returncode == 0, done.stderr
     published = edgeward(network, *publish)
     assert published.returncode == 0, published.stderr
     asyncio.run(network.wait_until_serving([("embed", "2.0.0")], timeout_s=120))
@@ -262,13 +263,16 @@ def test_keys_are_replaced_and_a_version_withdrawn_while_the_nodes_serve(network
 
 def test_what_somebody_with_the_buckets_password_writes_is_not_installed(network):
     """The bucket's signed metadata are replaced by well-formed ones of another's keys: all goes on as it was."""
+    from registry.digest import digest_of
     from registry.store.s3 import open_s3
     from registry.trust.in_memory import signed_in_memory
+    from registry.trust.statements import SignedRelease
 
     store = open_s3(network.store_config)
     right = store.get("tuf/timestamp.json")
     evil = signed_in_memory()
-    Catalog(evil).add("chat", "6.6.6", b"evil", channel="stable")
+    said = SignedRelease(sha256=digest_of(b"evil"), length_bytes=4)
+    Catalog(evil).add("chat", "6.6.6", said, channel="stable")
     etag = store.put_if_match("tuf/timestamp.json", evil.get("tuf/timestamp.json").data, right.etag)
     refused = edgeward(network, "models", "--json")
     assert refused.returncode == 1

@@ -7,9 +7,11 @@ import threading
 import pytest
 
 from registry.catalog import Catalog
+from registry.digest import digest_of
 from registry.store.retrying import RetryingStore
 from registry.store.s3 import open_s3
 from registry.trust.in_memory import signed_in_memory
+from registry.trust.statements import SignedRelease
 
 pytestmark = pytest.mark.system
 
@@ -23,7 +25,8 @@ def test_two_publishers_lose_nothing(s3_store_config):
         try:
             for number in range(6):
                 version = f"{letter}{number}"
-                catalog.add("chat", version, version.encode(), channel=letter)
+                said = SignedRelease(sha256=digest_of(version.encode()), length_bytes=2)
+                catalog.add("chat", version, said, channel=letter)
         except Exception as error:  # noqa: BLE001  # whatever it is, the test shows it
             failures.append(error)
 

@@ -317,13 +317,13 @@ def test_a_withdrawn_release_is_not_installed(world):
         require_signed(world.read(world.reader()), "chat", "1", SHA_1)
 
 
-def test_a_namespaces_publisher_cannot_speak_for_others(world):
+def test_a_namespaces_publisher_cannot_speak_for_others(world, said):
     """Whoever has the key of `team/` signs that `chat` has another release, and points its channel there."""
-    from registry.trust.statements import Contents, statement_of
+    from registry.trust.statements import Contents
 
     world.publish()
     evil = Contents(
-        {("chat", "6"): statement_of(b"evil"), ("team/x", "1"): statement_of(b"fine")},
+        {("chat", "6"): said(b"evil"), ("team/x", "1"): said(b"fine")},
         {"chat": {"stable": ("6",)}, "team/x": {"stable": ("1",)}},
     )
     world.store.publisher.change("models-team", lambda _: evil)
