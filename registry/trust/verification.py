@@ -35,7 +35,7 @@ from registry.errors import (
     TrustSignatureError,
     TrustTamperedError,
 )
-from registry.trust.statements import Contents, contents_of
+from registry.trust.statements import Contents, contents_of, is_role
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping
@@ -134,8 +134,10 @@ def verifying(
     contents: dict[str, Contents] = {}
     problems: dict[str, TrustError] = {}
     for role, delegation in delegated.items():
-        # A role that was delegated and has not spoken yet has no file.
-        if (roles is not None and role not in roles) or f"{role}.json" not in known.snapshot.meta:
+        # A role that was delegated and has not spoken yet has no file. Of other names than ours there are none: one
+        # could be that of a file which is kept for another purpose.
+        asked = is_role(role) and (roles is None or role in roles)
+        if not asked or f"{role}.json" not in known.snapshot.meta:
             continue
         try:
             yield from _delegated(known, kept, role, "targets")

@@ -333,6 +333,27 @@ def test_a_namespaces_publisher_cannot_speak_for_others(world, said):
     assert Catalog(world.store).channels("chat") == {"stable": "1"}
 
 
+def test_delegations_of_names_that_are_kept_for_other_files_are_passed_over(world):
+    """Whoever has the targets key delegates to a role `2.root`, so that its file takes a kept root's place."""
+    from tuf.api.metadata import DelegatedRole
+
+    from registry.trust.publisher import Draft
+    from registry.trust.statements import Contents
+
+    world.publish()
+
+    def draft(standing):
+        targets = standing.targets
+        targets.delegations.roles["2.root"] = DelegatedRole("2.root", [], 1, True, paths=["*/*"])
+        targets.add_key(world.keys.make("evil"), "2.root")
+        return Draft(targets=targets, contents={"2.root": Contents()})
+
+    world.store.publisher._transact(draft)
+    kept = KeptInMemory()
+    assert sorted(world.read(world.reader(kept)).contents) == ["models"]
+    assert "2.root.json" not in kept.files
+
+
 def test_a_tampered_manifest_and_a_swapped_one(world):
     from registry.layout import manifest_key
 

@@ -16,6 +16,7 @@ from registry.trust.statements import (
     Contents,
     SignedRelease,
     contents_of,
+    is_role,
     paths_of,
     role_of,
     role_of_namespace,
@@ -52,6 +53,15 @@ def test_each_name_has_one_role_and_the_role_covers_it(name, role):
     for other in ("models", "models-team", "models-a.b"):
         covers = DelegatedRole(other, [], 1, True, paths=paths_of(other)).is_delegated_path(f"{name}/1.0")
         assert covers == (other == role)
+
+
+@pytest.mark.parametrize(
+    ("role", "ours"),
+    [("models", True), ("models-team", True), ("models-a.b-c", True), ("root", False), ("timestamp", False),
+     ("models-", False), ("models-../x", False), ("modelsteam", False), ("", False), ("1.root", False)],
+)  # fmt: skip
+def test_roles_of_publishers(role, ours):
+    assert is_role(role) == ours
 
 
 @pytest.mark.parametrize("namespace", ["../x", "A", "a/b", "x.eaf"])
