@@ -163,18 +163,20 @@ class Releases:
 
     def _read(self) -> tuple[CatalogAnswer, dict[ReleaseKey, ReleaseSummary]]:
         """The catalog from the store; runs in a thread, one at a time."""
-        keys = {(release.name, release.version) for release in self._catalog.releases()}
-        # Channels are read after the releases, so they may point at one that was published in between.
+        catalog = self._catalog.frozen()
+        keys = {(release.name, release.version) for release in catalog.releases()}
         before = self.view.channels if self.view is not None else {}
-        channels = self._catalog.all_channels()
-        for role, problem in self._catalog.problems().items():
+        channels = catalog.all_channels()
+        for role, problem in catalog.problems().items():
             log.warning("publisher.refused", role=role, problem=problem.message)
             # What its publisher said last stands; the others move on.
             keys |= {key for key in self._summaries if role_of(key[0]) == role}
             channels |= {name: dict(said) for name, said in before.items() if role_of(name) == role}
         channels |= {name: {} for name, _ in keys if name not in channels}
         keys |= {(name, version) for name, pointers in channels.items() for version in pointers.values()}
-        summaries = {key: summary for key in sorted(keys) if (summary := self._summary(key)) is not None}
+        summaries = {
+            key: summary for key in sorted(keys) if (summary := self._summary(catalog, key)) is not None
+        }
         for name, pointers in channels.items():
             for channel, version in list(pointers.items()):
                 if (name, version) in summaries:
@@ -189,12 +191,12 @@ class Releases:
             releases=tuple(summaries.values()), channels=dict(sorted(channels.items()))
         ), summaries
 
-    def _summary(self, key: ReleaseKey) -> ReleaseSummary | None:
+    def _summary(self, catalog: Catalog, key: ReleaseKey) -> ReleaseSummary | None:
         known = self._summaries.get(key)
         if known is not None or key in self._broken:
             return known
         try:
-            data, manifest = self._catalog.manifest(*key)
+            data, manifest = catalog.manifest(*key)
         except (ArtifactError, ReleaseUnknownError, ReleaseYankedError, TrustError) as error:
             log.warning("release.found_broken", name=key[0], version=key[1], problem=error.message)
             if isinstance(error, ArtifactError):  # its bytes never change; a missing one may yet appear

@@ -32,7 +32,8 @@ class Telemetry:
         )
         self.trust_expires = Gauge(
             "origin_trust_expires_seconds",
-            "Until the signed metadata expire and nodes stop to install; negative after that",
+            "Until a role's signed word expires and nodes stop to install by it; negative after that",
+            ["role"],
             registry=self._registry,
         )
         self.blob_bytes = Counter("origin_blob_bytes_total", "Bytes of packs sent", registry=self._registry)

@@ -41,11 +41,14 @@ class TrustFiles:
         self._seen: Verified | None = None
         self._files: OrderedDict[str, bytes] = OrderedDict()
 
-    @property
-    def expires_in_s(self) -> float | None:
-        """How long nodes will still install by what is signed; negative after that, None before the first read."""
+    def expires_in_s(self) -> dict[str, float]:
+        """How long each role's word is good, negative after that; empty before the first read.
+
+        Nodes install by all of the first four (`root`, `timestamp`, `snapshot`, `targets`) and the model's own role.
+        """
         known = self._store.reader.known
-        return None if known is None else known.first_expiry_unix_s - self._now_unix_s()
+        now_s = self._now_unix_s()
+        return {} if known is None else {role: at - now_s for role, at in known.expires_unix_s.items()}
 
     def file(self, name: str) -> bytes:
         """The bytes of a verified file, those of a while ago included: a node may be in the middle of reading.

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from registry.trust.signed_store import SignedStore
     from registry.trust.statements import Channels, Contents, SignedRelease
+    from registry.trust.verification import Verified
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -40,13 +41,20 @@ class ReleaseId:
 
 
 class Catalog:
-    """Reads releases and channels, and changes what is signed of them. Keeps nothing: every call asks the store.
+    """Reads releases and channels, and changes what is signed of them. Every call asks the store, but for `frozen`.
 
     What was yanked is in none of the lists. Any reading may raise TrustError, for signed metadata that are refused.
     """
 
     def __init__(self, store: SignedStore) -> None:
         self._store = store
+        self._frozen: Verified | None = None
+
+    def frozen(self) -> Catalog:
+        """The catalog as it is now, for many readings that should agree: it asks once what is signed."""
+        catalog = Catalog(self._store)
+        catalog._frozen = self._now()
+        return catalog
 
     def releases(self) -> tuple[ReleaseId, ...]:
         """Every release, by name and version."""
@@ -140,21 +148,21 @@ class Catalog:
 
     def problems(self) -> dict[str, TrustError]:
         """Why the word of some publishers' roles cannot be taken; what they said is missing from all lists."""
-        verified, _ = self._store.reader.read()
+        verified = self._now()
         return dict(verified.problems) if verified is not None else {}
 
     def add(
         self,
         name: str,
         version: str,
-        manifest_bytes: bytes,
+        said: SignedRelease,
         *,
         channel: str | None = None,
         only_new: bool = False,
     ) -> bool:
         """Sign that a release exists, and point a channel at it, in one step; whether the channel was moved.
 
-        The manifest must be in the store. `only_new` as in `move_channel`.
+        The manifest that `said` is the statement of must be in the store. `only_new` as in `move_channel`.
 
         Raises:
             ReleaseConflictError: this version exists already, with another manifest.
@@ -162,7 +170,7 @@ class Catalog:
             KeyUnusableError: the keys to sign with are not here.
             StoreError: others kept signing.
         """
-        said, moved = statement_of(manifest_bytes), False
+        moved = False
 
         def change(contents: Contents) -> Contents | None:
             nonlocal moved
@@ -232,12 +240,15 @@ class Catalog:
         )
 
     def _signed(self) -> Mapping[tuple[str, str], SignedRelease]:
-        verified, _ = self._store.reader.read()
+        verified = self._now()
         return verified.releases() if verified is not None else {}
 
     def _channels(self) -> Mapping[str, Channels]:
-        verified, _ = self._store.reader.read()
+        verified = self._now()
         return verified.channels() if verified is not None else {}
+
+    def _now(self) -> Verified | None:
+        return self._frozen if self._frozen is not None else self._store.reader.read()[0]
 
     def _unknown_version(self, name: str, version: str) -> ReleaseUnknownError:
         versions = self.versions(name)

@@ -67,9 +67,13 @@ def store_settings(args: argparse.Namespace) -> StoreConfig:
 
 def has_store(args: argparse.Namespace) -> bool:
     """Whether any setting or flag names an object store."""
+    from dataclasses import replace
+
     from registry.store.config import StoreConfig
 
-    return store_settings(args) != StoreConfig()
+    config, usual = store_settings(args), StoreConfig()
+    # Keys and roots say whom to trust, not where the store is.
+    return replace(config, keys_dir=usual.keys_dir, keys_passphrase="", trusted_root=None) != usual
 
 
 def open_store(args: argparse.Namespace) -> SignedStore:

@@ -13,7 +13,7 @@ requests. Settings: [node]. Logs go to standard error; SIGTERM and Ctrl-C let ru
 
 EXAMPLES = """\
   edgeward node serve
-  edgeward node serve --origin http://origin.example:7700 --place frankfurt --label Frankfurt
+  edgeward node serve --origin http://origin.example:7700 --place frankfurt --trusted-root ./root.json
   edgeward node serve --port 7711 --data-dir ./node-b --follows 'chat,team/*' --channel canary"""
 
 _FLAGS = (
@@ -27,6 +27,7 @@ _FLAGS = (
     "follows",
     "channel",
     "threads_count",
+    "trust_first_root",
 )
 
 
@@ -50,6 +51,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data-dir", metavar="DIR", help="the node's own directory")
     parser.add_argument("--follows", metavar="PATTERNS", help="models to hold, comma-separated patterns (*)")
     parser.add_argument("--channel", help="the channel to take releases from (stable)")
+    parser.add_argument(
+        "--trusted-root",
+        metavar="FILE",
+        help="the root.json to check signatures against (DATA_DIR/root.json)",
+    )
+    parser.add_argument(
+        "--trust-first-root",
+        action="store_true",
+        default=None,
+        help="with no such file, take the root that the origin shows first, for good",
+    )
     parser.add_argument("--threads-count", type=int, metavar="N", help="compute threads of each engine (1)")
 
 
@@ -66,6 +78,7 @@ def run(args: argparse.Namespace) -> int:
     place = find_place(args.place) if args.place else None
     flags = {name: getattr(args, name) for name in _FLAGS} | {
         "data_dir": args.data_dir,
+        "trusted_root": args.trusted_root,
         "place": f"{place.lat},{place.lon}" if place else None,
     }
     run_node(load_settings(NodeConfig, "node", file=config_file(args), flags=flags))

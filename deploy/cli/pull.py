@@ -112,7 +112,7 @@ async def _found(
         known = await origin.catalog()
         name, version = _resolve(known, reference)
         expected = {(release.name, release.version): release.manifest_sha256 for release in known.releases}
-        await _check_signature(args, origin, name, version, expected[name, version])
+        await _check_signature(args, origin, (name, version, expected[name, version]), reference.channel)
         manifest_bytes = await origin.manifest(name, version)
         if manifest_digest(manifest_bytes) != expected[name, version]:
             raise ManifestInvalidError(
@@ -122,9 +122,9 @@ async def _found(
 
 
 async def _check_signature(
-    args: argparse.Namespace, origin: OriginClient, name: str, version: str, sha256: str
+    args: argparse.Namespace, origin: OriginClient, release: tuple[str, str, str], channel: str | None
 ) -> None:
-    """Refuse a release that its publisher did not sign.
+    """Refuse a release (name, version, digest) that its publisher did not sign, or did not point the channel at.
 
     Raises:
         TrustError: it is not signed, or there is no root to check that with.
@@ -147,7 +147,7 @@ async def _check_signature(
         ) from error
     kept = KeptInDirectory(store_settings(args).keys_dir / "trusted", pin, origin.url)
     reader = RemoteReader(origin.trust_file, pin, kept, now_unix_s=time.time)
-    require_signed(await reader.read(frozenset({name})), name, version, sha256)
+    require_signed(await reader.read(frozenset({release[0]})), *release, channel=channel)
 
 
 def _resolve(catalog: CatalogAnswer, reference: Reference) -> tuple[str, str]:

@@ -37,7 +37,7 @@ async def readyz(request: web.Request) -> web.Response:
             "releases_count": len(releases.view.releases) if releases.view is not None else 0,
         },
         "trust": {
-            "expires_in_s": context.trust.expires_in_s,
+            "expires_in_s": context.trust.expires_in_s(),
             "renews": context.trust.renews,
             "problem": context.trust.problem,
         },
@@ -56,8 +56,8 @@ async def metrics(request: web.Request) -> web.Response:
         telemetry.nodes.labels(state).set(count)
     telemetry.fleet_isolated.set(view.isolated)
     telemetry.catalog_age.set(float("nan") if releases.age_s is None else releases.age_s)
-    expires_in_s = context.trust.expires_in_s
-    telemetry.trust_expires.set(float("nan") if expires_in_s is None else expires_in_s)
+    for role, expires_in_s in context.trust.expires_in_s().items():
+        telemetry.trust_expires.labels(role).set(expires_in_s)
     telemetry.catalog_stale.set(bool(releases.problem))
     return web.Response(body=telemetry.rendered(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 

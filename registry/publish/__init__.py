@@ -31,7 +31,7 @@ from registry.publish.known_chunks import find_known_chunks
 from registry.publish.pack_writer import PackWriter
 from registry.publish.source_files import SourceFile, describe, find_files
 from registry.reference import check_channel, check_name, check_version
-from registry.trust.statements import role_of
+from registry.trust.statements import role_of, statement_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -116,7 +116,7 @@ def publish(
         made = job.read(license_name, created_unix_s)
         data = job.store(made)
         try:
-            catalog.add(name, version, data, channel=channel)
+            catalog.add(name, version, statement_of(data), channel=channel)
         except ReleaseConflictError:
             contents = content_digest(made)  # somebody else was quicker
         else:
@@ -189,7 +189,7 @@ class _Publish:
 
     def read(self, license_name: str, created_unix_s: int) -> Manifest:
         """Read the files, store the chunks that are new, and describe the release."""
-        known = find_known_chunks(self._catalog, self._store, self._name)
+        known = find_known_chunks(self._catalog.frozen(), self._store, self._name)
         pieces: list[Piece] = []
         files: list[ReleaseFile] = []
         with PackWriter(self._store, known) as packs:
@@ -217,7 +217,9 @@ class _Publish:
     def store(self, manifest: Manifest) -> bytes:
         """Store the manifest; its bytes."""
         data = encode_manifest(manifest)
-        if self._store.put_if_absent(manifest_key(self._name, self._version, manifest_digest(data)), data):
+        if self._store.put_if_absent(
+            manifest_key(self._name, self._version, statement_of(data).sha256), data
+        ):
             self.uploaded_bytes += len(data)
         return data
 

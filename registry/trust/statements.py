@@ -68,6 +68,14 @@ def role_of_namespace(namespace: str) -> str:
     return role_of(f"{namespace}/x" if namespace else "x")
 
 
+def is_role(role: str) -> bool:
+    """Whether a role is that of a publisher."""
+    try:
+        return role == role_of_namespace(role.removeprefix(ROLE).removeprefix("-"))
+    except InputInvalidError:
+        return False
+
+
 def paths_of(role: str) -> list[str]:
     """The patterns of the targets that a role may sign; `*` does not reach over a slash."""
     namespace = role.removeprefix(f"{ROLE}-")

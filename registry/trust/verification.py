@@ -35,7 +35,7 @@ from registry.errors import (
     TrustSignatureError,
     TrustTamperedError,
 )
-from registry.trust.statements import Contents, contents_of
+from registry.trust.statements import Contents, contents_of, is_role
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping
@@ -134,8 +134,10 @@ def verifying(
     contents: dict[str, Contents] = {}
     problems: dict[str, TrustError] = {}
     for role, delegation in delegated.items():
-        # A role that was delegated and has not spoken yet has no file.
-        if (roles is not None and role not in roles) or f"{role}.json" not in known.snapshot.meta:
+        # A role that was delegated and has not spoken yet has no file. Of other names than ours there are none: one
+        # could be that of a file which is kept for another purpose.
+        asked = is_role(role) and (roles is None or role in roles)
+        if not asked or f"{role}.json" not in known.snapshot.meta:
             continue
         try:
             yield from _delegated(known, kept, role, "targets")
@@ -181,10 +183,14 @@ def check_root(data: bytes) -> Root:
 
 
 def _begun(kept: MutableMapping[str, bytes], pin: bytes, at: datetime) -> TrustedMetadataSet:
+    root = kept.get("root.json", pin)
     try:
-        known = TrustedMetadataSet(kept.get("root.json", pin), EnvelopeType.METADATA)
+        known = TrustedMetadataSet(root, EnvelopeType.METADATA)
     except RepositoryError as error:
-        raise TrustTamperedError(f"the trusted root cannot be read: {error}") from error
+        if root == pin:
+            raise TrustTamperedError(f"the trusted root cannot be read: {error}") from error
+        del kept["root.json"]  # the disk garbled it; the chain of roots is walked again
+        return _begun(kept, pin, at)
     known.reference_time = at
     kept.setdefault("root.json", pin)
     kept.setdefault(f"{known.root.version}.root.json", kept["root.json"])

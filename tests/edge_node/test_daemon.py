@@ -16,10 +16,10 @@ from origin.client import OriginClient
 from origin.config import OriginConfig
 from origin.daemon import running_origin
 from registry.catalog import Catalog
-from registry.digest import digest_of
 from registry.errors import ConfigError
 from registry.layout import manifest_key
 from registry.trust.in_memory import signed_in_memory
+from registry.trust.statements import statement_of
 
 A, B = (bytes([letter]) * 50_000 for letter in b"ab")
 NOWHERE = "http://127.0.0.1:9"  # the port `discard`, where nobody listens
@@ -38,8 +38,9 @@ class Registry:
         for key, data in self._made.packs.items():
             self.store.put_if_absent(key, data)
         data = self._made.manifests[name, version]
-        self.store.put_if_absent(manifest_key(name, version, manifest_digest(data)), data)
-        Catalog(self.store).add(name, version, data, channel="stable")
+        said = statement_of(data)
+        self.store.put_if_absent(manifest_key(name, version, said.sha256), data)
+        Catalog(self.store).add(name, version, said, channel="stable")
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from edge_node.errors import NodeUnreachableError
 from edge_node.install import install
 from edge_node.model_store import ModelStore
 from edge_node.peers import Exchange
+from edge_node.web.parts import PARTS
 from origin.api import Peer
 from registry.digest import digest_of
 from registry.errors import ChunkMismatchError
@@ -17,17 +18,17 @@ CHUNKS = [random.Random(number).randbytes(300_000) for number in range(6)]
 
 
 @pytest.fixture
-async def holder(tmp_path, make_front, scripted_origin):
+async def holder(tmp_path, make_front, scripted_origin, trust):
     """A node's front that offers chat@1."""
     wanted = scripted_origin.publish("chat", "1", CHUNKS)
     front = await make_front()
-    directory = await bring(tmp_path / "holder", scripted_origin, wanted, None)
-    shelf = front.client.server.app[__import__("edge_node.web.parts", fromlist=["PARTS"]).PARTS].shelf
+    directory = await bring(tmp_path / "holder", scripted_origin, wanted, None, trust)
+    shelf = front.client.server.app[PARTS].shelf
     shelf.offer_whole({wanted.manifest_sha256: directory})
     return wanted, front, str(front.client.make_url("/"))
 
 
-async def bring(place, origin, wanted, neighbours):
+async def bring(place, origin, wanted, neighbours, trust):
     async def nothing():
         raise AssertionError
 
@@ -35,7 +36,7 @@ async def bring(place, origin, wanted, neighbours):
     store = ModelStore(place).open()
     try:
         installed = await install(
-            wanted, source=origin, store=store, local=(), evict=nothing, progress=ignore_progress,
+            wanted, source=origin, trust=trust, store=store, local=(), evict=nothing, progress=ignore_progress,
             concurrency_count=2, neighbours=neighbours,
         )  # fmt: skip
     finally:
@@ -72,12 +73,12 @@ async def test_what_it_does_not_hold_is_said_plainly(holder):
             assert reply.status == 400
 
 
-async def test_a_fetch_takes_chunks_from_a_peer_over_http(tmp_path, holder, exchange, scripted_origin):
+async def test_a_fetch_takes_chunks_from_a_peer_over_http(tmp_path, holder, exchange, scripted_origin, trust):
     wanted, _, url = holder
     exchange.book.heard({wanted.manifest_sha256: (Peer("holder", url),)})
     before_count = scripted_origin.requests_count
     directory = await bring(
-        tmp_path / "asker", scripted_origin, wanted, exchange.neighbours(wanted.manifest_sha256)
+        tmp_path / "asker", scripted_origin, wanted, exchange.neighbours(wanted.manifest_sha256), trust
     )
     assert (directory / "files/model.gguf").read_bytes() == b"".join(CHUNKS)
     assert scripted_origin.requests_count - before_count < len(CHUNKS)

@@ -21,6 +21,7 @@ from registry.errors import (
 )
 from registry.layout import trust_key
 from registry.trust.in_memory import signed_in_memory
+from registry.trust.statements import SignedRelease
 
 DAY_S = 86_400.0
 
@@ -38,7 +39,8 @@ class Bucket:
 
     def publish(self, version):
         data = f"manifest {version}".encode()
-        self.catalog.add("chat", version, data, channel="stable")
+        said = SignedRelease(sha256=digest_of(data), length_bytes=len(data))
+        self.catalog.add("chat", version, said, channel="stable")
         return WantedRelease("chat", version, digest_of(data))
 
     def copy(self):

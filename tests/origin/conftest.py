@@ -23,6 +23,7 @@ from registry.manifest import Chunk, Manifest, Pack, Piece, ReleaseFile, Variant
 from registry.packing import PackBuilder, encode_chunk
 from registry.store.memory import MemoryStore
 from registry.trust.in_memory import signed_in_memory
+from registry.trust.statements import statement_of
 
 
 class Clock:
@@ -92,8 +93,9 @@ def put_release(store, name, version, channel="stable", created_unix_s=1_700_000
     )
     data = encode_manifest(manifest)
     store.put_if_absent(pack_key(pack_digest), pack)
-    store.put_if_absent(manifest_key(name, version, manifest_digest(data)), data)
-    Catalog(store.signed).add(name, version, data, channel=channel or None)
+    said = statement_of(data)
+    store.put_if_absent(manifest_key(name, version, said.sha256), data)
+    Catalog(store.signed).add(name, version, said, channel=channel or None)
     return data
 
 

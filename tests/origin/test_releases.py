@@ -7,9 +7,9 @@ import pytest
 from origin.api import NodeReport
 from origin.releases import Releases
 from registry.catalog import Catalog
-from registry.digest import digest_of
 from registry.errors import ReleaseUnknownError, StoreUnavailableError, TrustError
 from registry.layout import manifest_key, trust_key
+from registry.trust.statements import statement_of
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ async def test_a_replaced_manifest_hides_only_itself(releases, store, publish):
 
 async def test_a_manifest_that_nobody_signed_is_not_there(releases, store, publish):
     data = publish(store, "chat", "1.0")
-    store.put_if_absent(manifest_key("chat", "2.0", manifest_digest(data)), data)
+    store.put_if_absent(manifest_key("chat", "2.0", statement_of(data).sha256), data)
     await releases.refresh()
     assert [release.version for release in releases.known().releases] == ["1.0"]
     with pytest.raises(ReleaseUnknownError):

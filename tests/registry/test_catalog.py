@@ -18,6 +18,7 @@ from registry.publish import publish
 from registry.store.memory import MemoryStore
 from registry.trust.in_memory import signed_in_memory
 from registry.trust.signed_store import SignedStore
+from registry.trust.statements import statement_of
 
 
 @pytest.fixture
@@ -165,7 +166,7 @@ def test_a_yanked_release_is_gone_from_lists_and_channels_and_stays_gone(catalog
 
 def test_a_version_has_one_manifest(catalog):
     with pytest.raises(ReleaseConflictError):
-        catalog.add("chat", "1.0", b"another manifest")
+        catalog.add("chat", "1.0", catalog.statement("chat", "1.1"))
 
 
 def test_without_keys_a_catalog_only_reads(catalog, store):
@@ -189,7 +190,7 @@ def test_what_was_signed_and_is_not_stored_is_told_apart(catalog, store):
 def test_a_manifest_under_another_name_is_refused(catalog, store):
     _, manifest = catalog.manifest("chat", "1.0")
     data = encode_manifest(manifest)
-    catalog.add("chat", "9", data)
+    catalog.add("chat", "9", statement_of(data))
     store.put_if_absent(manifest_key("chat", "9", catalog.statement("chat", "9").sha256), data)
     with pytest.raises(ManifestInvalidError, match=r"says it is chat@1\.0"):
         catalog.manifest("chat", "9")

@@ -14,6 +14,7 @@ import openai
 import pytest
 
 from edge_node.client import AsyncClient, Client
+from registry.catalog import Catalog
 
 pytestmark = pytest.mark.system
 
@@ -230,3 +231,53 @@ def test_a_channel_goes_back_and_the_nodes_with_it(network, sample_models, tmp_p
     assert back.returncode == 0
     assert '"1.0.0"' in back.stdout
     asyncio.run(network.wait_until_serving([("embed", "1.0.0")], timeout_s=120))
+
+
+def test_keys_are_replaced_and_a_version_withdrawn_while_the_nodes_serve(network, sample_models, tmp_path):
+    """The online key is lost: a new root names another, nodes follow it by themselves, and publishing goes on."""
+    lost = list((network.directory / "keys").glob("online-*.key"))
+    for path in lost:
+        path.unlink()
+    edited = tmp_path / "edited"
+    edited.mkdir()
+    for name in ("model.onnx", "tokenizer.json"):
+        (edited / name).write_bytes((sample_models / "minilm" / name).read_bytes())
+    (edited / "NOTES.md").write_text("signed with another key")
+    publish = ("publish", str(edited), "--name", "embed", "--version", "2.0.0")
+    refused = edgeward(network, *publish)
+    assert refused.returncode == 1
+    assert "too few keys" in refused.stderr
+    for words in (("keys", "rotate", "online"), ("timestamp", "renew"), ("keys", "renew", "models")):
+        done = edgeward(network, *words)
+        assert done.returncode == 0, done.stderr
+    published = edgeward(network, *publish)
+    assert published.returncode == 0, published.stderr
+    asyncio.run(network.wait_until_serving([("embed", "2.0.0")], timeout_s=120))
+    yanked = edgeward(network, "yank", "embed@2.0.0", "--json")
+    assert yanked.returncode == 0, yanked.stderr
+    asyncio.run(network.wait_until_serving([("embed", "1.0.0")], timeout_s=120))
+    again = edgeward(network, *publish)
+    assert again.returncode == 1
+    assert "withdrawn" in again.stderr
+
+
+def test_what_somebody_with_the_buckets_password_writes_is_not_installed(network):
+    """The bucket's signed metadata are replaced by well-formed ones of another's keys: all goes on as it was."""
+    from registry.digest import digest_of
+    from registry.store.s3 import open_s3
+    from registry.trust.in_memory import signed_in_memory
+    from registry.trust.statements import SignedRelease
+
+    store = open_s3(network.store_config)
+    right = store.get("tuf/timestamp.json")
+    evil = signed_in_memory()
+    said = SignedRelease(sha256=digest_of(b"evil"), length_bytes=4)
+    Catalog(evil).add("chat", "6.6.6", said, channel="stable")
+    etag = store.put_if_match("tuf/timestamp.json", evil.get("tuf/timestamp.json").data, right.etag)
+    refused = edgeward(network, "models", "--json")
+    assert refused.returncode == 1
+    assert "not signed by the keys" in refused.stderr
+    with Client(network.origin_url, place=PARIS) as client:
+        assert client.chat("Hi.", model="chat", max_tokens=3).served.release == "chat@1.0.0"
+    store.put_if_match("tuf/timestamp.json", right.data, etag)
+    assert edgeward(network, "models", "--json").returncode == 0

@@ -13,6 +13,7 @@ from registry.errors import StoreUnavailableError, TrustEndlessError
 from registry.layout import trust_key
 from registry.trust.kept import KeptInMemory
 from registry.trust.reader import RemoteReader, require_signed
+from registry.trust.statements import statement_of
 
 
 async def test_a_node_follows_what_the_origin_serves(origin, store, publish):
@@ -22,7 +23,7 @@ async def test_a_node_follows_what_the_origin_serves(origin, store, publish):
         origin.client.trust_file, store.signed.reader.pin, KeptInMemory(), now_unix_s=time.time
     )
     verified = await reader.read(frozenset({"team/chat"}))
-    require_signed(verified, "team/chat", "1.0", manifest_digest(data), channel="stable")
+    require_signed(verified, "team/chat", "1.0", statement_of(data).sha256, channel="stable")
     store.signed.publisher.rotate("online")
     store.signed.publisher.rotate("root")
     await origin.releases.refresh()
@@ -76,15 +77,17 @@ async def test_expired_metadata_are_told_and_routed_by(origin, store, publish):
     publish(store, "chat", "1.0")
     await origin.releases.refresh()
     async with origin.session.get("/readyz") as reply:
-        assert 86_000 < (await reply.json())["trust"]["expires_in_s"] <= 86_400
+        expires_in_s = (await reply.json())["trust"]["expires_in_s"]
+    assert 86_000 < expires_in_s["timestamp"] <= 86_400
+    assert expires_in_s.keys() == {"root", "timestamp", "snapshot", "targets", "models"}
     store.signed.reader.now_unix_s = origin.trust._now_unix_s = lambda: time.time() + 100_000
     publish_later = Catalog(store.signed).channels("chat")
     assert publish_later == {"stable": "1.0"}
     await origin.releases.refresh()
     async with origin.session.get("/readyz") as reply:
-        assert (reply.status, (await reply.json())["trust"]["expires_in_s"] < 0) == (200, True)
+        assert (reply.status, (await reply.json())["trust"]["expires_in_s"]["timestamp"] < 0) == (200, True)
     async with origin.session.get("/metrics") as reply:
-        assert "origin_trust_expires_seconds -" in await reply.text()
+        assert 'origin_trust_expires_seconds{role="timestamp"} -' in await reply.text()
 
 
 async def test_an_origin_with_the_online_key_renews(store, publish, monkeypatch):

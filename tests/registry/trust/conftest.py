@@ -8,6 +8,7 @@ import threading
 import pytest
 
 from registry.catalog import Catalog
+from registry.digest import digest_of
 from registry.errors import StoreError
 from registry.layout import trust_key
 from registry.store.memory import MemoryStore
@@ -15,8 +16,12 @@ from registry.trust.in_memory import signed_in_memory
 from registry.trust.kept import KeptInMemory
 from registry.trust.keys import ROOT_FILE, KeysInMemory
 from registry.trust.reader import RemoteReader
+from registry.trust.statements import SignedRelease
 
-DAY_S = 86_400.0
+
+def said_of(data):
+    """The statement of bytes that stand for a manifest here."""
+    return SignedRelease(sha256=digest_of(data), length_bytes=len(data))
 
 
 class World:
@@ -32,7 +37,9 @@ class World:
         self.asked = []
 
     def publish(self, name="chat", version="1", data=None):
-        self.catalog.add(name, version, data or f"manifest of {name}@{version}".encode(), channel="stable")
+        self.catalog.add(
+            name, version, said_of(data or f"manifest of {name}@{version}".encode()), channel="stable"
+        )
 
     def file(self, name):
         return self.objects.get(trust_key(name)).data
@@ -144,3 +151,8 @@ class Interleaving:
 @pytest.fixture
 def interleaving():
     return Interleaving
+
+
+@pytest.fixture
+def said():
+    return said_of

@@ -317,13 +317,13 @@ def test_a_withdrawn_release_is_not_installed(world):
         require_signed(world.read(world.reader()), "chat", "1", SHA_1)
 
 
-def test_a_namespaces_publisher_cannot_speak_for_others(world):
+def test_a_namespaces_publisher_cannot_speak_for_others(world, said):
     """Whoever has the key of `team/` signs that `chat` has another release, and points its channel there."""
-    from registry.trust.statements import Contents, statement_of
+    from registry.trust.statements import Contents
 
     world.publish()
     evil = Contents(
-        {("chat", "6"): statement_of(b"evil"), ("team/x", "1"): statement_of(b"fine")},
+        {("chat", "6"): said(b"evil"), ("team/x", "1"): said(b"fine")},
         {"chat": {"stable": ("6",)}, "team/x": {"stable": ("1",)}},
     )
     world.store.publisher.change("models-team", lambda _: evil)
@@ -331,6 +331,27 @@ def test_a_namespaces_publisher_cannot_speak_for_others(world):
     assert sorted(verified.releases()) == [("chat", "1"), ("team/x", "1")]
     assert verified.channels() == {"chat": {"stable": ("1",)}, "team/x": {"stable": ("1",)}}
     assert Catalog(world.store).channels("chat") == {"stable": "1"}
+
+
+def test_delegations_of_names_that_are_kept_for_other_files_are_passed_over(world):
+    """Whoever has the targets key delegates to a role `2.root`, so that its file takes a kept root's place."""
+    from tuf.api.metadata import DelegatedRole
+
+    from registry.trust.publisher import Draft
+    from registry.trust.statements import Contents
+
+    world.publish()
+
+    def draft(standing):
+        targets = standing.targets
+        targets.delegations.roles["2.root"] = DelegatedRole("2.root", [], 1, True, paths=["*/*"])
+        targets.add_key(world.keys.make("evil"), "2.root")
+        return Draft(targets=targets, contents={"2.root": Contents()})
+
+    world.store.publisher._transact(draft)
+    kept = KeptInMemory()
+    assert sorted(world.read(world.reader(kept)).contents) == ["models"]
+    assert "2.root.json" not in kept.files
 
 
 def test_a_tampered_manifest_and_a_swapped_one(world):
@@ -357,3 +378,38 @@ def test_a_refused_look_changes_nothing_that_is_kept(world, make_world):
     with pytest.raises(TrustError):
         world.read(reader)
     assert kept.files == before
+
+
+async def test_a_swapped_pack_never_reaches_a_file(world, tmp_path):
+    """The attacker replaces a pack by one that another release's publisher made, whole and well-formed."""
+    from registry.errors import ChunkMismatchError
+    from registry.fetch import StoreSource, fetch
+    from registry.layout import PACKS
+    from registry.publish import publish
+
+    for name, byte in (("chat", b"a"), ("evil", b"b")):
+        (tmp_path / name).write_bytes(byte * 100_000)
+        publish(tmp_path / name, name=name, version="1", store=world.store, created_unix_s=1)
+    packs = [info.key for info in world.objects.list(PACKS)]
+    data = [world.objects.get(key).data for key in packs]
+    for key, swapped in zip(packs, reversed(data), strict=True):
+        world.objects.delete(key)
+        world.objects.put_if_absent(key, swapped)
+    manifest_bytes, _ = world.catalog.manifest("chat", "1")
+    with pytest.raises(ChunkMismatchError):
+        await fetch(manifest_bytes, StoreSource(world.store), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"garbled by the disk"])
+def test_what_the_disk_garbled_is_fetched_again(world, tmp_path, data):
+    world.publish(version="1")
+    kept = KeptInDirectory(tmp_path, b"pin")
+    world.read(world.reader(kept))
+    world.store.publisher.rotate("online")
+    before = world.read(world.reader(kept))
+    files = sorted(kept.directory.glob("*.json"))
+    assert len(files) == 7  # three roots' files, and one for each other role
+    for path in files:
+        path.write_bytes(data)
+        assert world.read(world.reader(kept)).releases() == before.releases()

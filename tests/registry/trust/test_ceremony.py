@@ -7,6 +7,7 @@ import stat
 import pytest
 
 from registry.catalog import Catalog
+from registry.digest import digest_of
 from registry.errors import (
     InputInvalidError,
     KeyUnusableError,
@@ -18,7 +19,6 @@ from registry.layout import trust_key
 from registry.trust import ceremony
 from registry.trust.keys import ROOT_FILE, KeyDirectory, KeysInMemory
 from registry.trust.reader import require_signed
-from registry.trust.statements import statement_of
 
 
 def lose(keys, root, *roles):
@@ -55,7 +55,7 @@ def test_a_publishers_key_is_replaced_by_the_targets_key(world, namespace):
     world.store.publisher.delegate(namespace)
     after = world.read(reader)
     assert not set(old) & set(after.targets.delegations.roles[role].keyids)
-    require_signed(after, name, "1", statement_of(f"manifest of {name}@1".encode()).sha256)
+    require_signed(after, name, "1", digest_of(f"manifest of {name}@1".encode()))
     for key_id in old:
         del world.keys.signers_by_id[key_id]
     world.publish(name, version="2")
@@ -178,7 +178,7 @@ def test_renewal_waits_for_half_of_the_time(world):
     assert (verified.timestamp.version, verified.snapshot.version) == (3, 2)
 
 
-def test_the_online_key_alone_renews_and_signs_nothing_else(world):
+def test_the_online_key_alone_renews_and_signs_nothing_else(world, said):
     world.publish()
     root = world.read(world.reader()).root
     online = KeysInMemory()
@@ -190,7 +190,7 @@ def test_the_online_key_alone_renews_and_signs_nothing_else(world):
     store = SignedStore(world.store.reader.over(world.objects), online)
     assert store.publisher.renew(even_if_young=True)
     with pytest.raises(KeyUnusableError):
-        Catalog(store).add("chat", "2", b"evil", channel="stable")
+        Catalog(store).add("chat", "2", said(b"evil"), channel="stable")
     assert trust_key("2.models.json") not in [info.key for info in world.objects.list("tuf/")]
 
 

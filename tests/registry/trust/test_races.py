@@ -8,11 +8,18 @@ import threading
 import pytest
 
 from registry.catalog import Catalog
+from registry.digest import digest_of
 from registry.errors import ReleaseConflictError, StoreUnavailableError
 from registry.layout import trust_key
 from registry.store.memory import MemoryStore
+from registry.trust.statements import SignedRelease
 
 NAMES = ("chat", "team/chat")
+
+
+def said_of(data):
+    """The statement of bytes that stand for a manifest here."""
+    return SignedRelease(sha256=digest_of(data), length_bytes=len(data))
 
 
 def publishing(*versions):
@@ -20,7 +27,7 @@ def publishing(*versions):
 
     def job(catalog):
         for version in versions:
-            catalog.add("chat", version, b"bytes of " + version.encode(), channel=f"c-{version[0]}")
+            catalog.add("chat", version, said_of(version.encode()), channel=f"c-{version[0]}")
 
     return job
 
@@ -71,7 +78,7 @@ def test_publishers_of_two_namespaces_meet_at_the_timestamp_alone(make_world, in
     def publish(name):
         def job(catalog):
             for version in ("1", "2"):
-                catalog.add(name, version, name.encode(), channel="stable")
+                catalog.add(name, version, said_of(name.encode()), channel="stable")
 
         return job
 
@@ -88,7 +95,7 @@ def test_a_version_that_two_publish_with_other_bytes_has_one_winner(make_world, 
     def publish(data):
         def job(catalog):
             try:
-                catalog.add("chat", "1", data, channel="stable")
+                catalog.add("chat", "1", said_of(data), channel="stable")
             except ReleaseConflictError:
                 outcomes.append("refused")
             else:
@@ -99,9 +106,7 @@ def test_a_version_that_two_publish_with_other_bytes_has_one_winner(make_world, 
     race(world, interleaving, seed, [publish(b"mine"), publish(b"yours")])
     assert sorted(map(str, outcomes))[1] == "refused"
     winner = next(outcome for outcome in outcomes if outcome != "refused")
-    from registry.trust.statements import statement_of
-
-    assert world.catalog.statement("chat", "1") == statement_of(winner)
+    assert world.catalog.statement("chat", "1") == said_of(winner)
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -113,7 +118,7 @@ def test_renewal_and_rotation_race_with_a_publish(make_world, interleaving, seed
         interleaving,
         seed,
         [
-            lambda catalog: catalog.add("chat", "1", b"1", channel="stable"),
+            lambda catalog: catalog.add("chat", "1", said_of(b"1"), channel="stable"),
             lambda catalog: catalog._store.publisher.renew(even_if_young=True),
             lambda catalog: catalog._store.publisher.delegate("team"),
         ],
