@@ -2,6 +2,7 @@
 
 packs/ab/<sha256>              immutable   chunks, concatenated
 manifests/<name>/<version>.eaf immutable   what a release contains
+deltas/<new>/<base>            immutable   from one manifest's release to another's, both by digest
 channels/<name>.msgpack        by If-Match which version each channel of a model points at
 probes/<random>                removed     proof that the store does conditional writes
 """
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 PACKS = "packs/"
 MANIFESTS = "manifests/"
+DELTAS = "deltas/"
 CHANNELS = "channels/"
 PROBES = "probes/"
 
@@ -33,6 +35,11 @@ def pack_key(digest: Digest) -> str:
 def manifest_key(name: str, version: str) -> str:
     """Where the manifest of a release lies."""
     return f"{MANIFESTS}{check_name(name)}/{check_version(version)}.eaf"
+
+
+def delta_key(new: Digest, base: Digest) -> str:
+    """Where the delta that makes the release of one manifest out of another's lies, if there is one."""
+    return f"{DELTAS}{new}/{base}"
 
 
 def channels_key(name: str) -> str:

@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING, TypeVar
 import structlog
 
 from registry.digest import digest_of
-from registry.errors import ChunkMismatchError, ManifestInvalidError, ReleaseConflictError, UnpackLimitError
+from registry.errors import (
+    ChunkMismatchError,
+    EdgewardError,
+    ManifestInvalidError,
+    ReleaseConflictError,
+    UnpackLimitError,
+)
+from registry.fetch.delta_intake import DeltaSource, ReceivedDelta, ask_delta
 from registry.fetch.local_chunks import LocalChunks
 from registry.fetch.partial import PartialRelease, remove_stale_partials, try_lock
 from registry.fetch.source import Source, StoreSource
@@ -30,14 +37,18 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
     from pathlib import Path
 
+    from registry.delta import Entry
     from registry.manifest import Manifest
 
 __all__ = [
     "FILES_NAME",
     "MANIFEST_NAME",
+    "DeltaSource",
     "FetchReport",
+    "ReceivedDelta",
     "Source",
     "StoreSource",
+    "ask_delta",
     "fetch",
     "remove_stale_partials",
 ]
@@ -76,6 +87,7 @@ async def fetch(
     target: Path,
     *,
     local: Sequence[Path] = (),
+    delta: ReceivedDelta | None = None,
     progress: ProgressHook = ignore_progress,
     concurrency_count: int = 4,
 ) -> FetchReport:
@@ -88,6 +100,7 @@ async def fetch(
         source: gives ranges of packs.
         target: a directory that does not exist yet, or holds this very release.
         local: directories of other releases, whose chunks are used where they fit.
+        delta: what `ask_delta` gave; the release that it starts from should be among `local`.
         progress: hears how many bytes are in place, and from where.
         concurrency_count: ranges in flight; memory is at most some 32 MiB for each.
 
@@ -122,7 +135,7 @@ async def fetch(
             # Another process may have finished between our look and our lock.
             if _is_there(target, manifest_bytes):
                 return whole
-            return await job.run(manifest_bytes, target, local)
+            return await job.run(manifest_bytes, target, local, delta)
         finally:
             job.close()
             partial.close()
@@ -183,7 +196,9 @@ class _Job:
         """Wait for the threads: none may write after the partial release is unlocked. At most one range each."""
         self._threads.shutdown(wait=True, cancel_futures=True)
 
-    async def run(self, manifest_bytes: bytes, target: Path, local: Sequence[Path]) -> FetchReport:
+    async def run(
+        self, manifest_bytes: bytes, target: Path, local: Sequence[Path], delta: ReceivedDelta | None
+    ) -> FetchReport:
         """Resume, reuse, fetch, finish."""
         written = await self._in_thread(self._partial.prepare)
         self._report("")
@@ -195,6 +210,8 @@ class _Job:
             found = [chunk for digest, chunk in missing.items() if digest in chunks]
             await self._spread(found, lambda chunk: self._in_thread(self._reuse, chunks, chunk))
         reused_bytes = self._done_bytes - resumed_bytes
+        if delta is not None:
+            await self._apply(delta)
         await self._spread(plan_reads(map(self._located, self._missing())), self._fetch)
         await self._in_thread(self._partial.finish, manifest_bytes, target)
         report = FetchReport(
@@ -215,6 +232,44 @@ class _Job:
             requests_count=report.requests_count,
         )
         return report
+
+    async def _apply(self, delta: ReceivedDelta) -> None:
+        """Place the chunks that a delta makes; those that it does not make right stay missing."""
+        self._requests_count += delta.requests_count
+        self._fetched_bytes += delta.fetched_bytes
+        here, ahead = delta.plan(self._missing())
+        start = memoryview(delta.start)
+
+        async def place_here(entry: Entry) -> None:
+            body = start[entry.offset_bytes : entry.offset_bytes + entry.length_bytes]
+            await self._in_thread(self._make, delta, entry, body)
+
+        async def place_ahead(read: RangeRead) -> None:
+            assert isinstance(self._source, DeltaSource)
+            try:
+                data, _ = await self._source.delta(
+                    delta.new, delta.base, read.offset_bytes, read.length_bytes
+                )
+            except EdgewardError as error:
+                log.warning("delta.refused", manifest=delta.new, error=error.message)
+                return
+            self._requests_count += 1
+            self._fetched_bytes += len(data)
+            for place in read.chunks:
+                begin = place.offset_bytes - read.offset_bytes
+                body = memoryview(data)[begin : begin + place.length_bytes]
+                await self._in_thread(self._make, delta, delta.entries[place.chunk], body)
+
+        await self._spread(here, place_here)
+        await self._spread(ahead, place_ahead)
+
+    def _make(self, delta: ReceivedDelta, entry: Entry, body: memoryview) -> None:
+        try:
+            raw = delta.read_part(entry, body)
+        except (ChunkMismatchError, UnpackLimitError) as error:
+            log.warning("delta_chunk.refused", chunk=entry.chunk, error=error.message)
+            return
+        self._place(entry.chunk, raw, "delta")
 
     def _missing(self) -> list[int]:
         return [
