@@ -29,6 +29,7 @@ def make_app(context: Context) -> web.Application:
             web.get("/v1/catalog", catalog.catalog),
             web.get("/v1/manifests/{name:.+}/{version}", catalog.manifest),
             web.get("/v1/blobs/{key:.+}", blobs.blob),  # HEAD too
+            web.get("/v1/deltas/{new}/{base}", blobs.delta),  # HEAD too
             # Clients ask for a node, or are sent to one.
             web.post("/v1/route", routes.route),
             web.post("/v1/chat/completions", routes.redirect),

@@ -24,6 +24,7 @@ CHANNELS = "channels/"
 PROBES = "probes/"
 
 _MANIFEST = re.compile(rf"{MANIFESTS}(?P<name>.+)/(?P<version>[^/]+)\.eaf")
+_DELTA = re.compile(rf"{DELTAS}[0-9a-f]{{64}}/[0-9a-f]{{64}}")
 _PACK = re.compile(rf"{PACKS}(?P<fan>[0-9a-f]{{2}})/(?P<digest>(?P=fan)[0-9a-f]{{62}})")
 
 
@@ -61,3 +62,8 @@ def parse_manifest_key(key: str) -> tuple[str, str] | None:
 def is_pack_key(key: str) -> bool:
     """Whether a key, perhaps from a stranger, is exactly that of a pack."""
     return _PACK.fullmatch(key) is not None
+
+
+def is_delta_key(key: str) -> bool:
+    """Whether a key, perhaps from a stranger, is exactly that of a delta."""
+    return _DELTA.fullmatch(key) is not None
