@@ -30,7 +30,7 @@ _LENGTH_LIMIT_BYTES = 96 * 1024 * 1024  # a delta is made in memory
 _THREADS_LIMIT_COUNT = 4
 # Level 19 takes a second for a few MiB and saves a sixth to a quarter; for a large change that is too long.
 _THOROUGH_LEVEL, _QUICK_LEVEL = 19, 7
-_THOROUGH_LIMIT_BYTES = 512 * 1024 * 1024
+_THOROUGH_LIMIT_BYTES = 128 * 1024 * 1024
 
 log = structlog.get_logger()
 
