@@ -219,10 +219,11 @@ def xet(base, new, folder, absent):
     names = [folder / "base.gguf", folder / "new.gguf"]
     for name, data in zip(names, (base, new), strict=True):
         name.write_bytes(data)
-    store = folder / "xet"
+    store, out = folder / "xet", folder / "xet-fetched"
     store.mkdir()
+    out.mkdir()
     done = subprocess.run(
-        [sys.executable, "-c", XET, f"local://{store}", *map(str, names), str(folder)],
+        [sys.executable, "-c", XET, f"local://{store}", *map(str, names), str(out)],
         env={**os.environ, "HF_XET_CHUNK_CACHE_SIZE_BYTES": str(10**10), "HOME": str(folder)},
         capture_output=True, text=True, check=False, timeout=600,
     )  # fmt: skip
