@@ -30,6 +30,7 @@ GROUPS: dict[str, dict[str, Verb]] = {
         "promote": Verb("deploy.cli.promote", "point a channel at a published version"),
         "rollback": Verb("deploy.cli.rollback", "point a channel at what it pointed at before"),
         "models": Verb("deploy.cli.models", "list releases and channels"),
+        "diff": Verb("deploy.cli.diff", "show what a node with one release fetches for another"),
         "pull": Verb("deploy.cli.pull", "fetch a release into a directory"),
         "verify": Verb("deploy.cli.verify", "check every byte of a fetched release"),
     },

@@ -108,14 +108,12 @@ def publish(
     """
     _check_words(name, version, channel, variant, license_name)
     counting = CountingStore(store)
-    if parent is not None:
-        Catalog(counting).resolve(parent)
-    job = _Publish(name, version, counting, find_files(path), variant, progress)
+    job = _Publish(name, version, counting, find_files(path), variant, parent, progress)
     published = job.published()
     if published is None:
         made = job.read(license_name, created_unix_s)
         data = encode_manifest(made)
-        job.write_deltas(data, made, parent)
+        job.write_deltas(data, made)
         if counting.put_if_absent(manifest_key(name, version), data):
             job.uploaded_bytes += len(data)
             return job.report(
@@ -129,10 +127,7 @@ def publish(
         data, manifest = published
         outcome = "unchanged"
         contents = job.contents()
-    if contents != content_digest(manifest):
-        raise ReleaseConflictError(
-            f"{name}@{version} is published already, with other files; a version never changes: choose a new one"
-        )
+    _check_same(contents, manifest)
     moved = _point(counting, name, channel, version, only_new=outcome == "unchanged")
     return job.report(outcome, data, manifest, moved)
 
@@ -147,6 +142,14 @@ def _check_words(
     if max(len(variant or ""), len(license_name)) > _LABEL_LIMIT_CHARACTERS:
         raise InputInvalidError(
             f"a variant's or license's name has at most {_LABEL_LIMIT_CHARACTERS} characters"
+        )
+
+
+def _check_same(contents: Digest, manifest: Manifest) -> None:
+    if contents != content_digest(manifest):
+        raise ReleaseConflictError(
+            f"{manifest.name}@{manifest.version} is published already, with other files; a version never changes: "
+            "choose a new one"
         )
 
 
@@ -170,6 +173,7 @@ class _Publish:
         store: CountingStore,
         files: list[SourceFile],
         variant: str | None,
+        parent: str | None,
         progress: ProgressHook,
     ) -> None:
         self.uploaded_bytes = 0
@@ -180,6 +184,7 @@ class _Publish:
         self._store = store
         self._files = files
         self._variant = variant
+        self._parent = parent
         self._progress = progress
         self._known: list[NewChunk] = []  # by the chunk's number
         self._done_bytes = 0
@@ -203,6 +208,8 @@ class _Publish:
 
     def read(self, license_name: str, created_unix_s: int) -> Manifest:
         """Read the files, store the chunks that are new, and describe the release."""
+        if self._parent is not None:
+            Catalog(self._store).resolve(self._parent)  # before hours of work
         known = find_known_chunks(Catalog(self._store), self._store, self._name)
         pieces: list[Piece] = []
         files: list[ReleaseFile] = []
@@ -230,9 +237,9 @@ class _Publish:
             pieces=tuple(pieces),
         )
 
-    def write_deltas(self, data: bytes, manifest: Manifest, parent: str | None) -> None:
+    def write_deltas(self, data: bytes, manifest: Manifest) -> None:
         """Store deltas from the last releases, and from the parent, where they pay."""
-        bases = choose_bases(Catalog(self._store), self._name, self._version, parent)
+        bases = choose_bases(Catalog(self._store), self._name, self._version, self._parent)
         writer = DeltaWriter(self._store, data, manifest, self._known, self._raw)
         self.deltas_bytes = sum(writer.write(*base) for base in bases)
         self.uploaded_bytes += self.deltas_bytes
