@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _THREADS_LIMIT_COUNT = 4
 _THOROUGH_LIMIT_BYTES = 8 * 1024 * 1024
 _HASHED_BYTES = 1024 * 1024
-_AHEAD_COUNT = 2  # pieces read ahead for each thread
+_AHEAD_COUNT = 6  # pieces read ahead for each thread
 
 
 class ReadPiece(NamedTuple):
@@ -121,7 +121,8 @@ def read_cut(file: SourceFile, descriptor: int, piece: Cut) -> bytes:
     Raises:
         ArtifactError: the file became shorter.
     """
-    return b"".join(_read(file, descriptor, *extent) for extent in piece.extents)
+    parts = [_read(file, descriptor, *extent) for extent in piece.extents]
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def _digest_of_file(file: SourceFile, descriptor: int, advance: Callable[[int], None]) -> Digest:

@@ -111,7 +111,7 @@ def edited_template(path, extra_bytes=1152):
     header, raw = header_of(path), path.read_bytes()
     field = header.field(CHAT_TEMPLATE_KEY)
     if field is None:
-        return raw
+        return _with_template(raw, header, extra_bytes)
     text = raw[field.start + 8 : field.end] + (b"{# edited #}" * extra_bytes)[:extra_bytes]
     head = (
         raw[: field.start]
@@ -120,6 +120,18 @@ def edited_template(path, extra_bytes=1152):
         + raw[field.end : header.tensor_infos.end_bytes]
     )
     return head + bytes(-len(head) % header.alignment) + raw[header.data_start :]
+
+
+def _with_template(raw, header, length):
+    """The file with a field that it did not have."""
+    start = header.tensor_infos.start_bytes
+    field = (
+        struct.pack("<Q", len(CHAT_TEMPLATE_KEY)) + CHAT_TEMPLATE_KEY.encode() + struct.pack("<IQ", 8, length)
+    )
+    head = bytearray(raw[:start] + field + (b"{# added #}" * length)[:length])
+    struct.pack_into("<Q", head, 16, len(header.kvs) + 1)
+    head += raw[start : header.tensor_infos.end_bytes]
+    return bytes(head) + bytes(-len(head) % header.alignment) + raw[header.data_start :]
 
 
 def rearranged(path, order):
