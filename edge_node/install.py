@@ -16,8 +16,9 @@ import structlog
 
 from edge_node.model_store import served_variant
 from edge_node.runner import engine_kind
+from registry.digest import Digest
 from registry.errors import ArtifactError, ChunkMismatchError, DiskFullError, InputInvalidError
-from registry.fetch import MANIFEST_NAME, fetch
+from registry.fetch import MANIFEST_NAME, ask_delta, fetch
 from registry.manifest import content_digest, decode_manifest, manifest_digest
 from registry.progress import ignore_progress
 from registry.verify import verify
@@ -97,7 +98,8 @@ async def install(
         EdgewardError: whatever the origin answered.
     """
     await trust.admit(wanted)
-    manifest_bytes = await source.manifest(wanted.name, wanted.version)
+    delta = await ask_delta(source, Digest(wanted.manifest_sha256), _alike(local, store, wanted.name))
+    manifest_bytes = delta.manifest_bytes if delta else await source.manifest(wanted.name, wanted.version)
     manifest = await asyncio.to_thread(_checked_manifest, wanted, manifest_bytes)
     target = store.path(wanted.name, wanted.version)
     report = None
@@ -112,13 +114,14 @@ async def install(
                 source,
                 target,
                 local=local,
+                delta=delta,
                 progress=progress,
                 concurrency_count=concurrency_count,
                 neighbours=neighbours,
             )
     return Installed(
         release=await asyncio.to_thread(store.inspect, wanted.name, wanted.version),
-        fetched_bytes=len(manifest_bytes) + (report.fetched_bytes if report else 0),
+        fetched_bytes=(0 if delta else len(manifest_bytes)) + (report.fetched_bytes if report else 0),
         reused_bytes=report.reused_bytes if report else 0,
         peer_bytes=report.peer_bytes if report else 0,
     )
@@ -134,6 +137,13 @@ def _full_disk_named(manifest: Manifest) -> Iterator[None]:
         raise DiskFullError(
             f"no room on this node's disk for {manifest.name}@{manifest.version} ({manifest.total_bytes} bytes)"
         ) from error
+
+
+def _alike(local: Sequence[Path], store: ModelStore, name: str) -> list[Path]:
+    """The installed releases of the same model, the newest first: those that a delta may start from."""
+    folder = store.path(name, "0").parent
+    mine = [directory for directory in local if directory.parent == folder]
+    return sorted(mine, key=lambda directory: directory.stat().st_mtime, reverse=True)
 
 
 async def verify_whole(store: ModelStore, name: str, version: str) -> None:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
     from typing import Self
 
+    from registry.digest import Digest
+
 T = TypeVar("T")
 
 _CONNECT_S = 3.0
@@ -48,7 +50,7 @@ class _ErrorBody(msgspec.Struct):
 class OriginClient:
     """Calls one origin over one kept session; use it as an async context manager, from one event loop.
 
-    It is also a source of ranges for `registry.fetch` (`name` and `read_range`).
+    It is also a source of ranges and deltas for `registry.fetch` (`name`, `read_range`, `delta`).
 
     Args:
         url: where the origin listens, such as `http://127.0.0.1:7700`.
@@ -167,6 +169,34 @@ class OriginClient:
                 remote_status=reply.status,
             )
         return data
+
+    async def delta(
+        self, new: Digest, base: Digest, offset_bytes: int, limit_bytes: int
+    ) -> tuple[bytes, int]:
+        """At most so many bytes of the delta between two manifests from an offset on, and how long it is.
+
+        Raises:
+            ObjectMissingError: there is no such delta.
+            OriginUnreachableError: the connection broke or went silent for 30 s.
+        """
+        headers = {"Range": f"bytes={offset_bytes}-{offset_bytes + limit_bytes - 1}"}
+        async with self._answer(
+            "GET", f"/v1/deltas/{new}/{base}", None, headers, self._stream_timeout
+        ) as reply:
+            total = reply.headers.get("Content-Range", "").rpartition("/")[2]
+            if reply.status != _PARTIAL_CONTENT or not total.isdigit():
+                raise OriginRefusedError(
+                    f"{self.url} answered {reply.status} to a ranged read of a delta; "
+                    "something between here and the origin drops Range headers",
+                    remote_status=reply.status,
+                )
+            data = await reply.read()
+        if len(data) != min(limit_bytes, int(total) - offset_bytes):
+            raise OriginRefusedError(
+                f"{self.url} sent {len(data)} bytes of a delta, not what was asked for",
+                remote_status=reply.status,
+            )
+        return data, int(total)
 
     def _read(self, body: bytes, kind: type[T]) -> T:
         try:

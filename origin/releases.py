@@ -27,7 +27,7 @@ from registry.errors import (
     StoreUnavailableError,
     TrustError,
 )
-from registry.layout import is_pack_key
+from registry.layout import is_delta_key, is_pack_key
 from registry.manifest import manifest_digest
 from registry.trust.statements import role_of
 
@@ -218,7 +218,7 @@ class Releases:
 
 
 class Blobs:
-    """Ranges of packs, read from the store in threads, a bounded number of them at once."""
+    """Ranges of packs and deltas, read from the store in threads, a bounded number of them at once."""
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
@@ -226,15 +226,16 @@ class Blobs:
         self._calls = BlockingCalls(_READS_AT_ONCE_COUNT)
 
     async def length_bytes(self, key: str) -> int:
-        """A pack's length.
+        """The length of a pack or a delta.
 
         Raises:
-            ObjectMissingError: no such pack, or the key is not a pack's.
+            ObjectMissingError: no such object, or the key is neither's.
         """
         known = self._lengths.get(key)
         if known is not None:
             return known
-        info = await self._calls.run(self._store.head, key) if is_pack_key(key) else None
+        served = is_pack_key(key) or is_delta_key(key)
+        info = await self._calls.run(self._store.head, key) if served else None
         if info is None:
             raise ObjectMissingError(f"there is no pack {key[:200]!r} (packs are named packs/ab/<sha256>)")
         self._lengths[key] = info.length_bytes
@@ -243,7 +244,7 @@ class Blobs:
         return info.length_bytes
 
     async def read(self, key: str, offset_bytes: int, length_bytes: int) -> bytes:
-        """Exactly that range of a pack."""
+        """Exactly that range of a pack or a delta."""
         return await self._calls.run(self._store.get_range, key, offset_bytes, length_bytes)
 
 

@@ -30,6 +30,7 @@ def make_app(context: Context) -> web.Application:
             web.get("/v1/catalog", catalog.catalog),
             web.get("/v1/manifests/{name:.+}/{version}", catalog.manifest),
             web.get("/v1/blobs/{key:.+}", blobs.blob),  # HEAD too
+            web.get("/v1/deltas/{new}/{base}", blobs.delta),  # HEAD too
             # Nodes check what they were told.
             web.get("/v1/trust/{file}", signed.trust),
             # Clients ask for a node, or are sent to one.

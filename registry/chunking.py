@@ -72,10 +72,12 @@ def cut(spans: Iterable[Span]) -> list[Cut]:
             bundle.clear()
         bundle.append(span)
     cuts.extend(_bundle(bundle) for bundle in open_bundles.values())
-    return sorted(cuts)
+    return sorted(cuts, key=lambda piece: min(piece.extents))
 
 
 def _bundle(spans: list[Span]) -> Cut:
+    if spans[0].group:  # by name: tensors may come in another order in another version
+        spans = sorted(spans, key=lambda span: (span.label, span.start_bytes))
     extents: list[Extent] = []
     segments: list[Segment] = []
     for span in spans:

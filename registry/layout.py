@@ -2,6 +2,7 @@
 
 packs/ab/<sha256>                       immutable   chunks, concatenated
 manifests/<name>/<version>.<sha256>.eaf immutable   what a release contains; the signed metadata say which are true
+deltas/<new>/<base>                     immutable   from one manifest's release to another's, both by digest
 tuf/N.<role>.json                       immutable   signed metadata: roots, targets, publishers' roles, snapshots
 tuf/timestamp.json                      by If-Match the newest snapshot; the one key that is ever replaced
 probes/<random>                         removed     proof that the store does conditional writes
@@ -17,10 +18,12 @@ from registry.reference import check_name, check_version
 
 PACKS = "packs/"
 MANIFESTS = "manifests/"
+DELTAS = "deltas/"
 TRUST = "tuf/"
 PROBES = "probes/"
 
 _MANIFEST = re.compile(rf"{MANIFESTS}(?P<name>.+)/(?P<version>[^/]+)\.(?P<digest>[0-9a-f]{{64}})\.eaf")
+_DELTA = re.compile(rf"{DELTAS}[0-9a-f]{{64}}/[0-9a-f]{{64}}")
 _TRUST_FILE = re.compile(r"(?:timestamp|[1-9][0-9]{0,9}\.[a-z0-9][a-z0-9._-]{0,127})\.json")
 _PACK = re.compile(rf"{PACKS}(?P<fan>[0-9a-f]{{2}})/(?P<digest>(?P=fan)[0-9a-f]{{62}})")
 
@@ -46,6 +49,11 @@ def trust_key(file: str) -> str:
     return f"{TRUST}{file}"
 
 
+def delta_key(new: Digest, base: Digest) -> str:
+    """Where the delta that makes the release of one manifest out of another's lies, if there is one."""
+    return f"{DELTAS}{new}/{base}"
+
+
 def probe_key(nonce: str) -> str:
     """Where a proof of conditional writes is tried; `nonce` is new for each."""
     return f"{PROBES}{nonce}"
@@ -65,3 +73,8 @@ def is_trust_file(file: str) -> bool:
 def is_pack_key(key: str) -> bool:
     """Whether a key, perhaps from a stranger, is exactly that of a pack."""
     return _PACK.fullmatch(key) is not None
+
+
+def is_delta_key(key: str) -> bool:
+    """Whether a key, perhaps from a stranger, is exactly that of a delta."""
+    return _DELTA.fullmatch(key) is not None

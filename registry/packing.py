@@ -6,6 +6,7 @@ Stored bytes are one byte that names the codec, then what the codec made. Codec 
 from __future__ import annotations
 
 from enum import IntEnum
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 import zstandard
@@ -45,7 +46,7 @@ def encode_chunk(raw: bytes, segments: Sequence[Segment] = ()) -> bytes:
         segments: what they are, one stretch after another; nothing means unknown, and then no time is spent on it.
     """
     if any(segment.form != Form.PLAIN for segment in segments):
-        planes: bytes = _planes().encode_planes(raw, segments)
+        planes: bytes = load_plane_module("plane_coding").encode_planes(raw, segments)
         return bytes((Codec.PLANES,)) + planes
     packed = zstandard.ZstdCompressor(level=_LEVEL).compress(raw)
     if segments and len(packed) < _WORTH_KEEPING * len(raw):
@@ -77,7 +78,7 @@ def decode_chunk(stored: bytes | memoryview, digest: Digest, raw_bytes: int) -> 
     elif codec == Codec.ZSTD:
         raw = unpack_zstd(payload, raw_bytes, f"chunk {digest[:12]}", exact=True)
     elif codec == Codec.PLANES:
-        raw = _planes().decode_planes(payload, raw_bytes, f"chunk {digest[:12]}")
+        raw = load_plane_module("plane_coding").decode_planes(payload, raw_bytes, f"chunk {digest[:12]}")
     else:
         raise ChunkMismatchError(
             f"chunk {digest[:12]} uses codec {codec}, unknown here; update Edgeward or refetch"
@@ -87,15 +88,14 @@ def decode_chunk(stored: bytes | memoryview, digest: Digest, raw_bytes: int) -> 
     return raw
 
 
-def _planes() -> ModuleType:
-    """The module that takes numbers apart; it needs numpy, which a light client may be without until it pulls."""
+def load_plane_module(name: str) -> ModuleType:
+    """A module that takes numbers apart; it needs numpy, which a light client may be without until it pulls."""
     try:
-        from registry import plane_coding  # noqa: PLC0415  # as the docstring says
+        return import_module(f"registry.{name}")
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"the chunks of a model need {error.name}: pip install 'edgeward[origin]' or {error.name} alone"
         ) from error
-    return plane_coding
 
 
 def unpack_zstd(packed: bytes | memoryview, limit_bytes: int, what: str, *, exact: bool = False) -> bytes:

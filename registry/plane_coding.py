@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _LEVEL = 3
 _WORTH_KEEPING = 0.97
+_SURELY_BEST = 0.95  # columns that save so much save more than the plane as it is
 _RAW, _ZSTD, _COLUMNS = 0, 1, 2
 _SEGMENT_LIMIT_COUNT = 1 << 16
 # zstd makes one table of codes for 128 KiB; the rows of a short ranked plane deserve several.
@@ -130,13 +131,15 @@ def _encode(
     row_blocks: int,
 ) -> bytes:
     """A mode, and the best stored form of a plane that was found."""
-    ordered = by_rank(content, plane.rank(before), plane.row_bytes) if plane.rank else content
-    best = _pack(compressor, plane, _ZSTD, ordered)
     width = row_blocks * plane.width_bytes
+    best = None
     if plane.by_column and 0 < width <= len(content):
         classes, turned = to_columns(content, width)
-        columns = _pack(compressor, plane, _COLUMNS, turned, classes)
-        best = min(best, columns, key=len)
+        best = _pack(compressor, plane, _COLUMNS, turned, classes)
+    if best is None or len(best) > _SURELY_BEST * len(content):
+        ordered = by_rank(content, plane.rank(before), plane.row_bytes) if plane.rank else content
+        plain = _pack(compressor, plane, _ZSTD, ordered)
+        best = plain if best is None else min(best, plain, key=len)
     if len(best) < _WORTH_KEEPING * len(content):
         return best
     return bytes((_RAW,)) + content.tobytes()

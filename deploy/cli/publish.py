@@ -36,6 +36,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     channel.add_argument("--channel", default="stable", help="the channel to point at it (stable)")
     channel.add_argument("--no-channel", action="store_true", help="point no channel at it yet")
     parser.add_argument("--variant", help="the name of this form of the model (default: its quantization)")
+    parser.add_argument(
+        "--parent",
+        metavar="REF",
+        help="the release that this one was made from; nodes that hold it get a delta",
+    )
     parser.add_argument("--license", default="", help="the model's license, such as Apache-2.0")
     add_store_arguments(parser)
     add_json_argument(parser)
@@ -64,6 +69,7 @@ def run(args: argparse.Namespace) -> int:
             channel=channel,
             variant=args.variant,
             license_name=args.license,
+            parent=args.parent,
             created_unix_s=int(time.time()),
             progress=progress,
         )

@@ -36,6 +36,7 @@ GROUPS: dict[str, dict[str, Verb]] = {
         "rollback": Verb("deploy.cli.rollback", "point a channel at what it pointed at before"),
         "yank": Verb("deploy.cli.yank", "withdraw a version for good"),
         "models": Verb("deploy.cli.models", "list releases and channels"),
+        "diff": Verb("deploy.cli.diff", "show what a node with one release fetches for another"),
         "pull": Verb("deploy.cli.pull", "fetch a release into a directory"),
         "verify": Verb("deploy.cli.verify", "check every byte of a fetched release"),
     },

@@ -1,4 +1,4 @@
-"""Packs over HTTP: immutable, ranged, streamed through a bounded amount of memory."""
+"""Packs and deltas over HTTP: immutable, ranged, streamed through a bounded amount of memory."""
 
 from __future__ import annotations
 
@@ -9,17 +9,30 @@ from origin.errors import RangeUnsatisfiableError
 from origin.web.caching import IMMUTABLE, none_match, wanted_range
 from origin.web.context import context_of
 from origin.web.errors import error_answer
-from registry.errors import EdgewardError
+from registry.errors import EdgewardError, ObjectMissingError
+from registry.layout import DELTAS, is_delta_key
 
 log = structlog.get_logger()
 
 
 async def blob(request: web.Request) -> web.StreamResponse:
     """GET and HEAD /v1/blobs/{key}: a pack or one range of it."""
-    context = context_of(request)
     key = request.match_info["key"]
+    return await _answer(request, key, f'"{key.rpartition("/")[2]}"')
+
+
+async def delta(request: web.Request) -> web.StreamResponse:
+    """GET and HEAD /v1/deltas/{new}/{base}: the delta between two manifests, or one range of it."""
+    new, base = (request.match_info[name] for name in ("new", "base"))
+    key = f"{DELTAS}{new}/{base}"
+    if not is_delta_key(key):
+        raise ObjectMissingError("a delta is named by the digests of two manifests: /v1/deltas/<new>/<base>")
+    return await _answer(request, key, f'"{new}.{base}"')
+
+
+async def _answer(request: web.Request, key: str, etag: str) -> web.StreamResponse:
+    context = context_of(request)
     total_bytes = await context.blobs.length_bytes(key)
-    etag = f'"{key.rpartition("/")[2]}"'
     headers = {"ETag": etag, "Cache-Control": IMMUTABLE, "Accept-Ranges": "bytes"}
     if not none_match(request, etag):
         return web.Response(status=304, headers=headers)

@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING, TypeVar
 import structlog
 
 from registry.digest import digest_of
-from registry.errors import ChunkMismatchError, ManifestInvalidError, ReleaseConflictError, UnpackLimitError
+from registry.errors import (
+    ChunkMismatchError,
+    EdgewardError,
+    ManifestInvalidError,
+    ReleaseConflictError,
+    UnpackLimitError,
+)
+from registry.fetch.delta_intake import DeltaSource, ReceivedDelta, ask_delta
 from registry.fetch.local_chunks import LocalChunks
 from registry.fetch.partial import PartialRelease, remove_stale_partials, try_lock
 from registry.fetch.source import Source, StoreSource
@@ -31,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
     from pathlib import Path
 
+    from registry.delta import Entry
     from registry.digest import Digest
     from registry.fetch.neighbours import Neighbours
     from registry.manifest import Manifest
@@ -38,9 +46,12 @@ if TYPE_CHECKING:
 __all__ = [
     "FILES_NAME",
     "MANIFEST_NAME",
+    "DeltaSource",
     "FetchReport",
+    "ReceivedDelta",
     "Source",
     "StoreSource",
+    "ask_delta",
     "fetch",
     "remove_stale_partials",
 ]
@@ -83,6 +94,7 @@ async def fetch(
     target: Path,
     *,
     local: Sequence[Path] = (),
+    delta: ReceivedDelta | None = None,
     progress: ProgressHook = ignore_progress,
     concurrency_count: int = 4,
     neighbours: Neighbours | None = None,
@@ -96,6 +108,7 @@ async def fetch(
         source: gives ranges of packs.
         target: a directory that does not exist yet, or holds this very release.
         local: directories of other releases, whose chunks are used where they fit.
+        delta: what `ask_delta` gave; the release that it starts from should be among `local`.
         progress: hears how many bytes are in place, and from where.
         concurrency_count: ranges in flight; memory is at most some 32 MiB for each.
         neighbours: nodes that may have chunks already, and get those that arrive here.
@@ -132,7 +145,7 @@ async def fetch(
             # Another process may have finished between our look and our lock.
             if _is_there(target, manifest_bytes):
                 return whole
-            return await job.run(manifest_bytes, target, local)
+            return await job.run(manifest_bytes, target, local, delta)
         finally:
             job.close()
             partial.close()
@@ -200,7 +213,9 @@ class _Job:
             self._neighbours.shelf.end(self._digest)
         self._threads.shutdown(wait=True, cancel_futures=True)
 
-    async def run(self, manifest_bytes: bytes, target: Path, local: Sequence[Path]) -> FetchReport:
+    async def run(
+        self, manifest_bytes: bytes, target: Path, local: Sequence[Path], delta: ReceivedDelta | None
+    ) -> FetchReport:
         """Resume, reuse, fetch, finish."""
         written = await self._in_thread(self._partial.prepare)
         self._report("")
@@ -215,6 +230,8 @@ class _Job:
             found = [chunk for digest, chunk in missing.items() if digest in chunks]
             await self._spread(found, lambda chunk: self._in_thread(self._reuse, chunks, chunk))
         reused_bytes = self._done_bytes - resumed_bytes
+        if delta is not None:
+            await self._apply(delta)
         if self._neighbours is not None and self._peers_are_worth_asking(self._neighbours):
             swarm = Swarm(
                 self, self._manifest, self._digest, self._neighbours, workers_count=self._concurrency_count
@@ -272,6 +289,44 @@ class _Job:
     def _peers_are_worth_asking(self, neighbours: Neighbours) -> bool:
         stored_bytes = sum(self._manifest.chunks[chunk].stored_bytes for chunk in self._missing())
         return stored_bytes >= _PEERS_WORTH_BYTES and bool(neighbours.peers())
+
+    async def _apply(self, delta: ReceivedDelta) -> None:
+        """Place the chunks that a delta makes; those that it does not make right stay missing."""
+        self._requests_count += delta.requests_count
+        self._fetched_bytes += delta.fetched_bytes
+        here, ahead = delta.plan(self._missing())
+        start = memoryview(delta.start)
+
+        async def place_here(entry: Entry) -> None:
+            body = start[entry.offset_bytes : entry.offset_bytes + entry.length_bytes]
+            await self._in_thread(self._make, delta, entry, body)
+
+        async def place_ahead(read: RangeRead) -> None:
+            assert isinstance(self._source, DeltaSource)
+            try:
+                data, _ = await self._source.delta(
+                    delta.new, delta.base, read.offset_bytes, read.length_bytes
+                )
+            except EdgewardError as error:
+                log.warning("delta.refused", manifest=delta.new, error=error.message)
+                return
+            self._requests_count += 1
+            self._fetched_bytes += len(data)
+            for place in read.chunks:
+                begin = place.offset_bytes - read.offset_bytes
+                body = memoryview(data)[begin : begin + place.length_bytes]
+                await self._in_thread(self._make, delta, delta.entries[place.chunk], body)
+
+        await self._spread(here, place_here)
+        await self._spread(ahead, place_ahead)
+
+    def _make(self, delta: ReceivedDelta, entry: Entry, body: memoryview) -> None:
+        try:
+            raw = delta.read_part(entry, body)
+        except (ChunkMismatchError, UnpackLimitError) as error:
+            log.warning("delta_chunk.refused", chunk=entry.chunk, error=error.message)
+            return
+        self._place(entry.chunk, raw, "delta")
 
     def _missing(self) -> list[int]:
         return [chunk for chunk in range(len(self._pieces)) if self.lacks(chunk)]

@@ -5,7 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Protocol
 
+from registry.errors import ObjectMissingError
+from registry.layout import delta_key
+
 if TYPE_CHECKING:
+    from registry.digest import Digest
     from registry.store import ObjectStore
 
 
@@ -33,3 +37,16 @@ class StoreSource:
     async def read_range(self, key: str, offset_bytes: int, length_bytes: int) -> bytes:
         """Exactly that range of the object."""
         return await asyncio.to_thread(self._store.get_range, key, offset_bytes, length_bytes)
+
+    async def delta(
+        self, new: Digest, base: Digest, offset_bytes: int, limit_bytes: int
+    ) -> tuple[bytes, int]:
+        """At most so many bytes of a delta from an offset on, and how long it is. Raises ObjectMissingError."""
+        return await asyncio.to_thread(self._delta, delta_key(new, base), offset_bytes, limit_bytes)
+
+    def _delta(self, key: str, offset_bytes: int, limit_bytes: int) -> tuple[bytes, int]:
+        info = self._store.head(key)
+        if info is None:
+            raise ObjectMissingError(f"there is no delta {key}")
+        length = min(limit_bytes, info.length_bytes - offset_bytes)
+        return self._store.get_range(key, offset_bytes, length), info.length_bytes

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from registry.errors import FormatInvalidError, InputInvalidError
@@ -13,8 +14,9 @@ from registry.formats.file_format import FileFormat, FileKind, Span
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from typing import BinaryIO
 
-__all__ = ["FileFormat", "FileKind", "Span", "inspect"]
+__all__ = ["FileFormat", "FileKind", "Span", "inspect", "inspect_open"]
 
 _READERS = {".gguf": gguf.read_format, ".safetensors": safetensors.read_format, ".onnx": onnx.read_format}
 _LFS_POINTER = b"version https://git-lfs"
@@ -28,22 +30,28 @@ def inspect(path: Path) -> FileFormat:
         FormatInvalidError: damaged, truncated, or not what its name says.
         InputInvalidError: there is no such file, or it cannot be read.
     """
-    suffix = path.suffix.lower()
     try:
         size = path.stat().st_size
         with path.open("rb", buffering=0) as file:
-            start = file.read(len(_LFS_POINTER))
-            reader = _READERS.get(suffix)
-            if start.startswith(gguf.MAGIC) and reader is None:
-                reader = gguf.read_format
-            if reader is None:
-                return FileFormat(kind="file", spans=(Span(0, size),) if size else ())
-            _refuse_stand_ins(start, suffix)
-            return reader(file, size)
-    except FormatInvalidError as error:
-        raise FormatInvalidError(f"{path.name}: {error.message}") from error
+            return inspect_open(path.name, file, size)
     except OSError as error:
         raise InputInvalidError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def inspect_open(name: str, file: BinaryIO, size: int) -> FileFormat:
+    """`inspect` of an open file of `size` bytes that has this name; what reading it raises goes through."""
+    suffix = PurePosixPath(name).suffix.lower()
+    start = file.read(len(_LFS_POINTER))
+    reader = _READERS.get(suffix)
+    if start.startswith(gguf.MAGIC) and reader is None:
+        reader = gguf.read_format
+    if reader is None:
+        return FileFormat(kind="file", spans=(Span(0, size),) if size else ())
+    try:
+        _refuse_stand_ins(start, suffix)
+        return reader(file, size)
+    except FormatInvalidError as error:
+        raise FormatInvalidError(f"{PurePosixPath(name).name}: {error.message}") from error
 
 
 def _refuse_stand_ins(start: bytes, suffix: str) -> None:

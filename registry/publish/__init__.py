@@ -26,7 +26,8 @@ from registry.manifest import (
 )
 from registry.progress import Progress, ProgressHook, ignore_progress
 from registry.publish.counting import CountingStore
-from registry.publish.intake import FileIntake, file_digest
+from registry.publish.delta_writer import DeltaWriter, NewChunk, choose_bases
+from registry.publish.intake import FileIntake, file_digest, open_unchanged, read_cut
 from registry.publish.known_chunks import find_known_chunks
 from registry.publish.pack_writer import PackWriter
 from registry.publish.source_files import SourceFile, describe, find_files
@@ -53,7 +54,8 @@ class PublishReport:
         outcome: `unchanged` when the very same release was there already.
         total_bytes: size of the release's files.
         new_chunks_count: chunks that no earlier release had.
-        uploaded_bytes: what was written to the store: packs and manifest, not the signed metadata.
+        uploaded_bytes: what was written to the store: packs, deltas and manifest, not the signed metadata.
+        deltas_bytes: what of it are deltas.
         requests_count: calls to the store.
         channel: the channel that now points at this version; None when none was asked for, or when it points
             elsewhere because the release is not new.
@@ -66,6 +68,7 @@ class PublishReport:
     new_chunks_count: int
     chunks_count: int
     uploaded_bytes: int
+    deltas_bytes: int
     requests_count: int
     manifest_sha256: Digest
     channel: str | None
@@ -80,6 +83,7 @@ def publish(
     channel: str | None = "stable",
     variant: str | None = None,
     license_name: str = "",
+    parent: str | None = None,
     created_unix_s: int,
     progress: ProgressHook = ignore_progress,
 ) -> PublishReport:
@@ -93,6 +97,7 @@ def publish(
         channel: made to point at the release, unless that is unchanged and the channel was there before.
         variant: the label of this form of the model; its quantization by default.
         license_name: such as `Apache-2.0`.
+        parent: a release, such as `chat@1.2.0`, that this one was made from: it gets a delta, too.
         created_unix_s: now.
         progress: hears how many bytes were read.
 
@@ -108,13 +113,14 @@ def publish(
     """
     _check_words(name, version, channel, variant, license_name)
     signed = store.over(counting := CountingStore(store))
-    job = _Publish(name, version, counting, signed, find_files(path), variant, progress)
+    job = _Publish(name, version, counting, signed, find_files(path), variant, parent, progress)
     catalog = Catalog(signed)
     published = job.published()
     signed.publisher.require(role_of(name))
     if published is None:
         made = job.read(license_name, created_unix_s)
         data = job.store(made)
+        job.write_deltas(data, made)
         try:
             catalog.add(name, version, statement_of(data), channel=channel)
         except ReleaseConflictError:
@@ -157,17 +163,21 @@ class _Publish:
         signed: SignedStore,
         files: list[SourceFile],
         variant: str | None,
+        parent: str | None,
         progress: ProgressHook,
     ) -> None:
         self.uploaded_bytes = 0
         self.new_chunks_count = 0
+        self.deltas_bytes = 0
         self._name = name
         self._version = version
         self._store = store
         self._catalog = Catalog(signed)
         self._files = files
         self._variant = variant
+        self._parent = parent
         self._progress = progress
+        self._known: list[NewChunk] = []  # by the chunk's number
         self._done_bytes = 0
         self._total_bytes = sum(file.stamp.size_bytes for file in files)
 
@@ -189,6 +199,8 @@ class _Publish:
 
     def read(self, license_name: str, created_unix_s: int) -> Manifest:
         """Read the files, store the chunks that are new, and describe the release."""
+        if self._parent is not None:
+            self._catalog.resolve(self._parent)  # before hours of work
         known = find_known_chunks(self._catalog.frozen(), self._store, self._name)
         pieces: list[Piece] = []
         files: list[ReleaseFile] = []
@@ -197,7 +209,9 @@ class _Publish:
                 intake = FileIntake(file, known)
                 for piece in intake.pieces():
                     chunk = packs.add(piece.digest, piece.raw_bytes, piece.stored)
-                    pieces.append(Piece(chunk, number, piece.extents))
+                    if chunk == len(self._known):
+                        self._known.append(NewChunk(file.path, piece.cut))
+                    pieces.append(Piece(chunk, number, piece.cut.extents))
                     self._advance(piece.raw_bytes)
                 files.append(ReleaseFile(file.path, file.stamp.size_bytes, intake.digest))
             chunks, stored_packs = packs.finish()
@@ -223,6 +237,18 @@ class _Publish:
             self.uploaded_bytes += len(data)
         return data
 
+    def write_deltas(self, data: bytes, manifest: Manifest) -> None:
+        """Store deltas from the last releases, and from the parent, where they pay."""
+        bases = choose_bases(self._catalog.frozen(), self._name, self._version, self._parent)
+        writer = DeltaWriter(self._store, data, manifest, self._known, self._raw)
+        self.deltas_bytes = sum(writer.write(*base) for base in bases)
+        self.uploaded_bytes += self.deltas_bytes
+
+    def _raw(self, chunk: NewChunk) -> bytes:
+        file = next(file for file in self._files if file.path == chunk.path)
+        with open_unchanged(file) as descriptor:
+            return read_cut(file, descriptor, chunk.cut)
+
     def report(self, outcome: Outcome, data: bytes, manifest: Manifest, channel: str | None) -> PublishReport:
         """What was done, also as a log line."""
         report = PublishReport(
@@ -233,6 +259,7 @@ class _Publish:
             new_chunks_count=self.new_chunks_count,
             chunks_count=len(manifest.chunks),
             uploaded_bytes=self.uploaded_bytes,
+            deltas_bytes=self.deltas_bytes,
             requests_count=self._store.requests_count,
             manifest_sha256=manifest_digest(data),
             channel=channel,

@@ -9,7 +9,7 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
-from registry.chunking import Cut, Extent, cut
+from registry.chunking import Cut, cut
 from registry.digest import Digest, digest_of
 from registry.errors import ArtifactError, InputInvalidError
 from registry.packing import encode_chunk
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 _THREADS_LIMIT_COUNT = 4
 _THOROUGH_LIMIT_BYTES = 8 * 1024 * 1024
 _HASHED_BYTES = 1024 * 1024
-_AHEAD_COUNT = 2  # pieces read ahead for each thread
+_AHEAD_COUNT = 6  # pieces read ahead for each thread
 
 
 class ReadPiece(NamedTuple):
-    """One piece of a file: its digest, where it lies, and its stored form unless it is known already."""
+    """One piece of a file: its digest, how it was cut, and its stored form unless it is known already."""
 
     digest: Digest
     raw_bytes: int
-    extents: tuple[Extent, ...]
+    cut: Cut
     stored: bytes | None
 
 
@@ -107,12 +107,22 @@ class FileIntake:
             raise CancelledError
 
     def _take(self, descriptor: int, piece: Cut) -> ReadPiece:
-        raw = b"".join(_read(self._file, descriptor, *extent) for extent in piece.extents)
+        raw = read_cut(self._file, descriptor, piece)
         digest = digest_of(raw)
         stored = (
             None if digest in self._known else encode_chunk(raw, piece.segments if self._thorough else ())
         )
-        return ReadPiece(digest, len(raw), piece.extents, stored)
+        return ReadPiece(digest, len(raw), piece, stored)
+
+
+def read_cut(file: SourceFile, descriptor: int, piece: Cut) -> bytes:
+    """The bytes of a piece of an open file.
+
+    Raises:
+        ArtifactError: the file became shorter.
+    """
+    parts = [_read(file, descriptor, *extent) for extent in piece.extents]
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def _digest_of_file(file: SourceFile, descriptor: int, advance: Callable[[int], None]) -> Digest:

@@ -1,0 +1,163 @@
+"""How fast releases go to and from a real S3 server on loopback, and how much memory that takes.
+
+    python tests/bench/bench_transfer.py [--quick] [--json FILE]
+
+In the same run and on the same file: sha256 alone, and a plain download to disk by boto3 in ranges of 16 MiB, four at
+a time. The file is a GGUF of real weights, repeated with other scales until it is large, so that no chunk is known.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+
+import model_edits
+import numpy as np
+from bench_artifacts import SMOLLM2
+from bench_report import arguments, finish
+
+from deploy.local.network import LocalNetwork
+from deploy.local.ports import free_ports
+
+RANGE_BYTES = 16 * 1024 * 1024
+LIMIT_BYTES = 400 * 1024 * 1024
+
+MEASURED = """
+import asyncio, json, resource, sys, time
+from pathlib import Path
+from registry.store.config import StoreConfig
+from registry.store.s3 import open_s3
+import structlog
+structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
+config, verb, path = json.loads(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
+store = open_s3(StoreConfig(**config))
+started = time.perf_counter()
+if verb == "publish":
+    from registry.publish import publish
+    publish(path, name="large", version="1", store=store, created_unix_s=0)
+else:
+    from registry.catalog import Catalog
+    from registry.fetch import StoreSource, fetch
+    asyncio.run(fetch(Catalog(store).manifest("large", "1")[0], StoreSource(store), path))
+took = time.perf_counter() - started
+print(json.dumps([took, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024]))
+"""
+
+
+def large_gguf(path, size_bytes):
+    """A GGUF of one tensor for each repetition of SmolLM2's largest Q4_1 tensors, scales moved a little each time."""
+    header = model_edits.header_of(SMOLLM2)
+    raw = np.fromfile(SMOLLM2, np.uint8)
+    parts = [raw[t.start : t.end] for t in header.tensors if t.element == "Q4_1" and "ffn" in t.name]
+    blocks = np.concatenate(parts).reshape(-1, 20)
+    count = max(1, size_bytes // blocks.size)
+    name = "tensor.{:04}"
+    infos = b"".join(
+        struct.pack("<Q", 11)
+        + name.format(index).encode()
+        + struct.pack("<IQQIQ", 2, 1536, blocks.size // 960, 3, index * blocks.size)
+        for index in range(count)
+    )
+    field = struct.pack("<Q", 20) + b"general.architecture" + struct.pack("<IQ", 8, 5) + b"llama"
+    head = b"GGUF" + struct.pack("<IQQ", 3, count, 1) + field + infos
+    with path.open("wb") as file:
+        file.write(head + bytes(-len(head) % 32))
+        for index in range(count):
+            moved = blocks.copy()
+            moved[:, 0] += np.uint8(index + 1)
+            file.write(moved.tobytes())
+    return path.stat().st_size
+
+
+def measured(config, verb, path):
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURED, json.dumps(asdict(config)), verb, str(path)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return json.loads(done.stdout)
+
+
+def plain_download(config, path, target, size):
+    """Seconds to get an object of the file's bytes to disk with boto3 alone."""
+    import boto3
+
+    client = boto3.client(
+        "s3",
+        endpoint_url=config.endpoint,
+        region_name=config.region,
+        aws_access_key_id=config.access_key,
+        aws_secret_access_key=config.secret_key,
+    )
+    with path.open("rb") as file:
+        client.upload_fileobj(file, config.bucket, "plain")
+    started_s = time.perf_counter()
+    with target.open("wb") as file, ThreadPoolExecutor(4) as threads:
+        file.truncate(size)
+
+        def part(start):
+            end = min(size, start + RANGE_BYTES)
+            body = client.get_object(Bucket=config.bucket, Key="plain", Range=f"bytes={start}-{end - 1}")[
+                "Body"
+            ]
+            os.pwrite(file.fileno(), body.read(), start)
+
+        list(threads.map(part, range(0, size, RANGE_BYTES)))
+        os.fsync(file.fileno())
+    return time.perf_counter() - started_s
+
+
+def main():
+    args = arguments(__doc__)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        network = LocalNetwork(folder / "network", free_ports(0, start_port=24_000))
+        try:
+            asyncio.run(network.start_store())
+            config = network.store_config
+            size = large_gguf(folder / "large.gguf", (200 if args.quick else 1500) * 1_000_000)
+            started_s = time.perf_counter()
+            with (folder / "large.gguf").open("rb") as file:
+                hashlib.file_digest(file, "sha256")
+            hashed_s = time.perf_counter() - started_s
+            downloaded_s = plain_download(config, folder / "large.gguf", folder / "plain", size)
+            published_s, publish_rss = measured(config, "publish", folder / "large.gguf")
+            fetched_s, fetch_rss = measured(config, "fetch", folder / "fetched")
+            same = (folder / "fetched/files/large.gguf").read_bytes() == (folder / "large.gguf").read_bytes()
+        finally:
+            network.stop()
+    rates = {"sha256": hashed_s, "boto3_download": downloaded_s, "publish": published_s, "fetch": fetched_s}
+    figures = {f"{name}_mb_per_s": size / took_s / 1e6 for name, took_s in rates.items()}
+    slower = min(figures["sha256_mb_per_s"], figures["boto3_download_mb_per_s"])
+    figures["publish_ratio"] = figures["publish_mb_per_s"] / slower
+    figures["fetch_ratio"] = figures["fetch_mb_per_s"] / slower
+    figures |= {
+        "publish_rss_bytes": publish_rss,
+        "fetch_rss_bytes": fetch_rss,
+        "file_bytes": size,
+        "same": same,
+    }
+    required = {
+        "publish_ratio": (">=", 0.8),
+        "fetch_ratio": (">=", 0.8),
+        "publish_rss_bytes": ("<=", LIMIT_BYTES),
+        "fetch_rss_bytes": ("<=", LIMIT_BYTES),
+    }
+    return finish(
+        args.json, figures=figures, required=required, packages=("zstandard", "numpy", "boto3"), runs=[]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
