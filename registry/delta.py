@@ -13,6 +13,7 @@ import zstandard
 
 from registry.digest import digest_of
 from registry.errors import ChunkMismatchError
+from registry.frames import unpack_frame
 from registry.manifest import UNPACKED_LIMIT_BYTES
 from registry.packing import CHUNK_LIMIT_BYTES, decode_chunk, load_plane_module
 from registry.varint import VarintReader, put_varint, unzigzag, zigzag
@@ -119,7 +120,7 @@ def decode_manifest_patch(head: bytes, base_plain: bytes, digest: Digest) -> tup
     reader.finish()
     if index_bytes > HEAD_LIMIT_BYTES:
         raise ChunkMismatchError("the delta is damaged: its index is over the limit")
-    return plain, _unpacked(zstandard.ZstdDecompressor(), packed, index_bytes, "the delta")
+    return plain, unpack_frame(packed, index_bytes, "the delta")
 
 
 def decode_index(index: bytes, manifest: Manifest, base: Manifest, offset_bytes: int) -> list[Entry]:
@@ -185,24 +186,12 @@ def decode_patch(patch: memoryview, base: bytes, length_bytes: int, what: str) -
     Raises:
         ChunkMismatchError: it is damaged, or has another length.
     """
-    return _unpacked(zstandard.ZstdDecompressor(dict_data=_dictionary(base)), patch, length_bytes, what)
+    return unpack_frame(patch, length_bytes, what, dictionary=base)
 
 
 def best_of(candidates: Sequence[Coded]) -> Coded:
     """The shortest; the first among equals."""
     return min(candidates, key=lambda coded: len(coded.body))
-
-
-def _unpacked(
-    decompressor: zstandard.ZstdDecompressor, frame: memoryview, length_bytes: int, what: str
-) -> bytes:
-    try:
-        content = decompressor.decompress(frame, max_output_size=max(1, length_bytes), allow_extra_data=False)
-    except zstandard.ZstdError as error:
-        raise ChunkMismatchError(f"{what} is damaged: {error}") from error
-    if len(content) != length_bytes:
-        raise ChunkMismatchError(f"{what} is damaged: it has {len(content)} bytes instead of {length_bytes}")
-    return content
 
 
 def _dictionary(base: bytes) -> zstandard.ZstdCompressionDict:

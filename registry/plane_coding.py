@@ -14,6 +14,7 @@ import zstandard
 from registry.chunking import Segment
 from registry.element_forms import BLOCK_BYTES, Form
 from registry.errors import ChunkMismatchError, UnpackLimitError
+from registry.frames import unpack_frame
 from registry.planes import Layout, Plane, by_rank, from_columns, from_rank, layout_of, to_columns
 from registry.varint import VarintReader, put_varint
 
@@ -186,7 +187,7 @@ def _decode(
 
 def _unpack(reader: VarintReader, length_bytes: int) -> Bytes:
     count = reader.varint()
-    if count > _PARTS_LIMIT_COUNT:
+    if count > _PARTS_LIMIT_COUNT or bool(count) != bool(length_bytes):
         raise ChunkMismatchError(f"{reader.what} is damaged: a plane claims {count} frames")
     lengths = [reader.varint() for _ in range(count)]
     part_bytes = -(-length_bytes // max(count, 1))
@@ -196,22 +197,3 @@ def _unpack(reader: VarintReader, length_bytes: int) -> Bytes:
         parts.append(np.frombuffer(unpack_frame(reader.take(length), expected, reader.what), np.uint8))
         length_bytes -= expected
     return parts[0] if count == 1 else np.concatenate([np.empty(0, np.uint8), *parts])
-
-
-def unpack_frame(frame: memoryview, length_bytes: int, what: str) -> bytes:
-    """The content of one zstd frame that is known to have this length; no more memory is used.
-
-    Raises:
-        ChunkMismatchError: it is not a whole frame, or has another length.
-    """
-    try:
-        content = zstandard.ZstdDecompressor().decompress(
-            frame, max_output_size=max(1, length_bytes), allow_extra_data=False
-        )
-    except zstandard.ZstdError as error:
-        raise ChunkMismatchError(f"{what} is damaged: {error}") from error
-    if len(content) != length_bytes:
-        raise ChunkMismatchError(
-            f"{what} is damaged: a frame has {len(content)} bytes instead of {length_bytes}"
-        )
-    return content

@@ -13,7 +13,7 @@ import zstandard
 
 from registry.element_forms import BLOCK_BYTES, Form
 from registry.errors import ChunkMismatchError
-from registry.plane_coding import unpack_frame
+from registry.frames import unpack_frame
 from registry.planes import layout_of
 from registry.varint import VarintReader, put_varint
 

@@ -130,13 +130,7 @@ def publish(
         published = catalog.manifest(name, version)
     else:
         contents = job.contents()
-    if contents != content_digest(published[1]):
-        raise ReleaseConflictError(
-            f"{name}@{version} is published already, with other files; a version never changes: choose a new one"
-        )
-    if channel is not None and not catalog.move_channel(name, channel, version, only_new=True):
-        channel = channel if catalog.channels(name).get(channel) == version else None
-    return job.report("unchanged", *published, channel)
+    return job.unchanged(contents, *published, channel)
 
 
 def _check_words(
@@ -243,6 +237,24 @@ class _Publish:
         writer = DeltaWriter(self._store, data, manifest, self._known, self._raw)
         self.deltas_bytes = sum(writer.write(*base) for base in bases)
         self.uploaded_bytes += self.deltas_bytes
+
+    def unchanged(
+        self, contents: Digest, data: bytes, manifest: Manifest, channel: str | None
+    ) -> PublishReport:
+        """The report on a release that was there before.
+
+        Raises:
+            ReleaseConflictError: it has other contents.
+        """
+        name, version = self._name, self._version
+        if contents != content_digest(manifest):
+            raise ReleaseConflictError(
+                f"{name}@{version} is published already, with other files; a version never changes: "
+                "choose a new one"
+            )
+        if channel is not None and not self._catalog.move_channel(name, channel, version, only_new=True):
+            channel = channel if self._catalog.channels(name).get(channel) == version else None
+        return self.report("unchanged", data, manifest, channel)
 
     def _raw(self, chunk: NewChunk) -> bytes:
         file = next(file for file in self._files if file.path == chunk.path)

@@ -53,7 +53,7 @@ def _release(path, store, version):
 @pytest.fixture(autouse=True)
 def _small_ranges(monkeypatch):
     """Many requests for a small model."""
-    monkeypatch.setattr("registry.fetch.plan_reads", _plan_small)
+    monkeypatch.setattr("registry.fetch.job.plan_reads", _plan_small)
 
 
 def _plan_small(wanted):
@@ -315,7 +315,7 @@ class Files:
             file.seek(offset_bytes)
             return file.read(length_bytes)
 
-from registry import fetch as module
+from registry.fetch import job as module
 from registry.plan import plan_reads
 module.plan_reads = lambda wanted: plan_reads(wanted, range_limit_bytes=1_000_000)
 asyncio.run(fetch((store / "manifest").read_bytes(), Files(), target, concurrency_count=1))

@@ -4,6 +4,7 @@ import random
 
 import pytest
 
+from registry.catalog import Catalog
 from registry.errors import ObjectMissingError, StoreUnavailableError
 from registry.fetch import StoreSource, ask_delta, fetch
 from registry.layout import DELTAS
@@ -33,7 +34,7 @@ def versions(gguf_bytes, store, tmp_path):
     for version, data in (("1", first), ("2", bytes(second))):
         (tmp_path / "model.gguf").write_bytes(data)
         publish(tmp_path / "model.gguf", name="m", version=version, store=store, created_unix_s=int(version))
-        manifests.append(store.get(f"manifests/m/{version}.eaf").data)
+        manifests.append(Catalog(store).manifest("m", version)[0])
     return manifests, bytes(second)
 
 

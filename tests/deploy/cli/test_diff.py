@@ -14,8 +14,8 @@ def _cost(**changes):
 
 def test_in_words_it_says_what_is_fetched_and_why():
     words = _in_words("m@1", "m@2", _cost())
-    assert words.startswith("m@1 to m@2: 15 kB in 2 requests")
-    assert "the manifest: 9 kB, and packs: 6 kB" in words
+    assert words.startswith("m@1 to m@2: 15.0 kB in 2 requests")
+    assert "the manifest: 9.0 kB, and packs: 6.0 kB" in words
     assert "250 chunks" in words
 
 
