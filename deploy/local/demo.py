@@ -148,8 +148,8 @@ class Demo:
         for site in SITES:
             self.story.say(f"{site.label:<10} fetched {human_bytes(fetched[site.node_id])} and changed over")
         step.summary = (
-            f"{human_bytes(report.uploaded_bytes)} uploaded; {human_bytes(most)} a node, manifest included, "
-            f"for a {human_bytes(whole)} file"
+            f"{human_bytes(report.uploaded_bytes)} uploaded; {human_bytes(most)} a node (manifest included, "
+            f"signatures not) for a {human_bytes(whole)} file"
         )
         step.facts = {"uploaded_bytes": report.uploaded_bytes, "fetched_bytes": fetched, "file_bytes": whole}
 
