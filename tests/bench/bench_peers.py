@@ -27,7 +27,9 @@ from edge_node.model_store import ModelStore
 from edge_node.peers import Exchange
 from edge_node.scheduler import Scheduler
 from edge_node.server import NodeParts, build_app
+from edge_node.supervisor import Clock
 from edge_node.telemetry import Metrics
+from edge_node.trust import NodeTrust
 from origin.api import NodeReport
 from origin.client import OriginClient
 from origin.config import OriginConfig
@@ -36,7 +38,7 @@ from registry.catalog import Catalog
 from registry.log import configure_logging
 from registry.progress import ignore_progress
 from registry.publish import publish
-from registry.store.memory import MemoryStore
+from registry.trust.in_memory import signed_in_memory
 
 NODES_COUNT = 8
 
@@ -49,6 +51,10 @@ class Node:
         self.exchange = Exchange(node_id)
         self.store = ModelStore(directory / node_id)
         self.origin = origin
+        self.trust = NodeTrust(
+            source=origin, data_dir=directory / node_id, trusted_root=None, takes_first_root=True,
+            channel="stable", clock=Clock(now_s=time.monotonic, sleep=asyncio.sleep), now_unix_s=time.time,
+        )  # fmt: skip
         self.url = ""
         self.alone = alone
 
@@ -85,7 +91,8 @@ class Node:
 
         began_s = time.monotonic()
         installed = await install(
-            wanted, source=self.origin, store=self.store, local=(), evict=nothing, progress=ignore_progress,
+            wanted, source=self.origin, trust=self.trust, store=self.store, local=(), evict=nothing,
+            progress=ignore_progress,
             concurrency_count=4, neighbours=self.exchange.neighbours(wanted.manifest_sha256),
         )  # fmt: skip
         return {
@@ -135,7 +142,7 @@ def main():
     figures, runs = {}, []
     with tempfile.TemporaryDirectory() as folder:
         directory = Path(folder)
-        store = MemoryStore()
+        store = signed_in_memory()
         path = model(directory, quick=args.quick)
         # A file without a format would be refused by the nodes: their engines serve GGUF and ONNX.
         if path.suffix == ".bin":

@@ -44,11 +44,12 @@ store = open_s3(StoreConfig(**config))
 started = time.perf_counter()
 if verb == "publish":
     from registry.publish import publish
-    publish(path, name="large", version="1", store=store, created_unix_s=0)
+    from registry.trust.in_memory import signed_in_memory
+    publish(path, name="large", version="1", store=signed_in_memory(store), created_unix_s=0)
 else:
-    from registry.catalog import Catalog
     from registry.fetch import StoreSource, fetch
-    asyncio.run(fetch(Catalog(store).manifest("large", "1")[0], StoreSource(store), path))
+    (manifest,) = store.list("manifests/large/")
+    asyncio.run(fetch(store.get(manifest.key).data, StoreSource(store), path))
 took = time.perf_counter() - started
 print(json.dumps([took, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024]))
 """
