@@ -75,6 +75,7 @@ class NodeTrust:
         self._clock = clock
         self._now_unix_s = now_unix_s
         self._reader: RemoteReader | None = None
+        self._opening = asyncio.Lock()  # a second reader would write over what the first one keeps
         self._read_at_s: float | None = None
         self._expires_unix_s: float | None = None
         self._problem: EdgewardError | None = None
@@ -134,9 +135,10 @@ class NodeTrust:
         return verified
 
     async def _opened(self) -> RemoteReader:
-        if self._reader is None:
-            self._reader = await self._open()
-        return self._reader
+        async with self._opening:
+            if self._reader is None:
+                self._reader = await self._open()
+            return self._reader
 
     async def _open(self) -> RemoteReader:
         # Imported when first needed: what signs and verifies imports boto3 where that is installed.

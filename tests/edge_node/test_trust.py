@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from edge_node.supervisor import Clock
@@ -21,6 +23,7 @@ from registry.errors import (
 )
 from registry.layout import trust_key
 from registry.trust.in_memory import signed_in_memory
+from registry.trust.kept import KeptInDirectory
 from registry.trust.statements import SignedRelease
 
 DAY_S = 86_400.0
@@ -90,6 +93,19 @@ async def test_what_was_signed_is_admitted_at_the_price_of_few_requests(bucket, 
     del bucket.asked[:]
     await trust.admit(second)
     assert len(bucket.asked) == 4  # with the manifest and one range of a pack: 6 requests for an update
+
+
+async def test_asking_for_several_models_at_once_reads_one_after_the_other(bucket, make_trust, monkeypatch):
+    """Two readers of one directory would write over each other's files."""
+    wanted = bucket.publish("1")
+    opened = []
+    real = KeptInDirectory.__init__
+    monkeypatch.setattr(
+        KeptInDirectory, "__init__", lambda kept, *rest: opened.append(kept) or real(kept, *rest)
+    )
+    trust = make_trust()
+    await asyncio.gather(*(trust.admit(wanted) for _ in range(8)))
+    assert len(opened) == 1
 
 
 @pytest.mark.parametrize(
