@@ -3,6 +3,8 @@
 packs/ab/<sha256>              immutable   chunks, concatenated
 manifests/<name>/<version>.eaf immutable   what a release contains
 channels/<name>.msgpack        by If-Match which version each channel of a model points at
+removed/<name>/<version>.eaf   by If-Match manifests of removed releases, until their packs may go
+condemned/<random>             removed     packs that a garbage collection is about to remove
 probes/<random>                removed     proof that the store does conditional writes
 """
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 PACKS = "packs/"
 MANIFESTS = "manifests/"
 CHANNELS = "channels/"
+REMOVED = "removed/"
+CONDEMNED = "condemned/"
 PROBES = "probes/"
 
 _MANIFEST = re.compile(rf"{MANIFESTS}(?P<name>.+)/(?P<version>[^/]+)\.eaf")
@@ -38,6 +42,16 @@ def manifest_key(name: str, version: str) -> str:
 def channels_key(name: str) -> str:
     """Where the channels of a model lie."""
     return f"{CHANNELS}{check_name(name)}.msgpack"
+
+
+def removed_key(name: str, version: str) -> str:
+    """Where the manifest of a removed release is kept for a while."""
+    return f"{REMOVED}{check_name(name)}/{check_version(version)}.eaf"
+
+
+def condemned_key(nonce: str) -> str:
+    """Where a garbage collection says what it is about to remove; `nonce` is new for each."""
+    return f"{CONDEMNED}{nonce}"
 
 
 def probe_key(nonce: str) -> str:

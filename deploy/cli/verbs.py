@@ -29,6 +29,8 @@ GROUPS: dict[str, dict[str, Verb]] = {
         "publish": Verb("deploy.cli.publish", "publish a model file or directory as a new version"),
         "promote": Verb("deploy.cli.promote", "point a channel at a published version"),
         "rollback": Verb("deploy.cli.rollback", "point a channel at what it pointed at before"),
+        "remove": Verb("deploy.cli.remove", "take a release out of the catalog"),
+        "gc": Verb("deploy.cli.gc", "remove the bytes that no release needs any more"),
         "models": Verb("deploy.cli.models", "list releases and channels"),
         "pull": Verb("deploy.cli.pull", "fetch a release into a directory"),
         "verify": Verb("deploy.cli.verify", "check every byte of a fetched release"),

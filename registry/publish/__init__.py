@@ -7,6 +7,7 @@ bytes that nobody names, and the next try finds them there. A release never chan
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import structlog
@@ -17,6 +18,7 @@ from registry.errors import InputInvalidError, ReleaseConflictError, ReleaseUnkn
 from registry.layout import manifest_key
 from registry.manifest import Manifest, Piece, ReleaseFile, content_digest, encode_manifest, files_digest
 from registry.progress import Progress, ProgressHook, ignore_progress
+from registry.publish.confirm import settle
 from registry.publish.counting import CountingStore
 from registry.publish.intake import FileIntake, file_digest
 from registry.publish.known_chunks import find_known_chunks
@@ -96,15 +98,16 @@ def publish(
     _check_words(name, version, channel, variant, license_name)
     counting = CountingStore(store)
     job = _Publish(name, version, counting, find_files(path), variant, progress)
+    remake = partial(job.read, license_name, created_unix_s)
     published = job.published()
     if published is None:
-        made = job.read(license_name, created_unix_s)
+        made = remake()
         data = encode_manifest(made)
         if counting.put_if_absent(manifest_key(name, version), data):
             job.uploaded_bytes += len(data)
-            return job.report(
-                "published", data, made, _point(counting, name, channel, version, only_new=False)
-            )
+            data, made = settle(counting, data, made, remake)
+            moved = _point(counting, name, channel, version, only_new=False)
+            return job.report("published", data, made, moved)
         data, manifest = Catalog(counting).manifest(name, version)
         # Our own bytes are there when the answer to our first try was lost.
         outcome: Outcome = "published" if manifest == made else "unchanged"
@@ -117,6 +120,7 @@ def publish(
         raise ReleaseConflictError(
             f"{name}@{version} is published already, with other files; a version never changes: choose a new one"
         )
+    data, manifest = settle(counting, data, manifest, remake)
     moved = _point(counting, name, channel, version, only_new=outcome == "unchanged")
     return job.report(outcome, data, manifest, moved)
 
