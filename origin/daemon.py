@@ -20,8 +20,8 @@ from origin.server import make_app, make_runner
 from origin.telemetry import Telemetry
 from origin.web.context import Context
 from registry.errors import ConfigError
+from registry.store.opening import open_store
 from registry.store.retrying import RetryingStore
-from registry.store.s3 import open_s3
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -48,7 +48,7 @@ def run_origin(config: OriginConfig, store_config: StoreConfig) -> None:
     """
     check_exposure(config)
     asyncio.run(
-        _serve_until_told(config, RetryingStore(open_s3(store_config), tries_count=_STORE_TRIES_COUNT))
+        _serve_until_told(config, RetryingStore(open_store(store_config), tries_count=_STORE_TRIES_COUNT))
     )
 
 

@@ -30,7 +30,9 @@ def add_client_arguments(parser: argparse.ArgumentParser, *, place: bool = True)
 def add_store_arguments(parser: argparse.ArgumentParser) -> None:
     """`--endpoint` and `--bucket`; keys come from settings or from boto3's own chain only."""
     parser.add_argument(
-        "--endpoint", metavar="URL", help="the S3 endpoint (default: [store] in the settings)"
+        "--endpoint",
+        metavar="URL",
+        help="the S3 endpoint, or file:///PATH (default: [store] in the settings)",
     )
     parser.add_argument("--bucket", metavar="NAME", help="the bucket (default: [store] in the settings)")
 
@@ -73,7 +75,7 @@ def has_store(args: argparse.Namespace) -> bool:
 
 def open_store(args: argparse.Namespace) -> ObjectStore:
     """The object store, with calls tried again. Does not connect yet."""
+    from registry.store.opening import open_store as open_configured
     from registry.store.retrying import RetryingStore
-    from registry.store.s3 import open_s3
 
-    return RetryingStore(open_s3(store_settings(args)))
+    return RetryingStore(open_configured(store_settings(args)))
