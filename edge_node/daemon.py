@@ -28,6 +28,7 @@ from edge_node.model_store import ModelStore
 from edge_node.peers import Exchange
 from edge_node.runner import Runner, RunnerLimits
 from edge_node.scheduler import Scheduler
+from edge_node.scrubber import Scrubber
 from edge_node.server import Limits, NodeParts, build_app
 from edge_node.supervisor import Clock
 from edge_node.sync import Sync, SyncLimits
@@ -104,6 +105,16 @@ class Node:
             ),
             exchange=self._exchange,
         )
+        self._scrubber = Scrubber(
+            installed=self._sync.installed,
+            source=self._origin,
+            exchange=self._exchange,
+            mended=self._sync.mended,
+            metrics=self._metrics,
+            clock=clock,
+            bytes_per_s=config.scrub_bytes_per_s,
+            pause_s=config.scrub_pause_s,
+        )
         self._heartbeat = Heartbeat(
             origin=self._origin,
             compose=self.report,
@@ -123,7 +134,12 @@ class Node:
         ends.push_async_callback(self._close_engines)
         await self._sync.restore()
         ends.push_async_callback(self._end_tasks)
-        for name, work in (("sync", self._sync.run), ("heartbeat", self._heartbeat.run)):
+        works = (
+            ("sync", self._sync.run),
+            ("heartbeat", self._heartbeat.run),
+            ("scrubber", self._scrubber.run),
+        )
+        for name, work in works:
             self._tasks.append(asyncio.create_task(_for_ever(name, work), name=name))
 
     async def drain(self, hurry: asyncio.Event) -> None:
