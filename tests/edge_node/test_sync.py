@@ -266,3 +266,17 @@ async def test_other_bytes_under_the_same_version_replace_what_serves(node, scri
     await node.until(lambda: len(node.engines.made) == 2)
     await node.until_states(chat_1="ready")
     assert (node.store.path("chat", "1") / "files" / "model.gguf").read_bytes() == B
+
+
+async def test_an_engine_is_started_anew_only_when_its_own_file_was_mended(
+    node, scripted_origin, scripted_engines
+):
+    node.hears(scripted_origin.publish("chat", "1", [A]))
+    await node.until_states(chat_1="ready")
+    (release,) = node.sync.installed()
+    await node.sync.mended(release, ["README.md"])
+    assert len(scripted_engines.made) == 1
+    await node.sync.mended(release, release.files)
+    await node.until(lambda: len(scripted_engines.made) == 2)
+    await node.until_states(chat_1="ready")
+    assert scripted_engines.made[0].closed_with_s is not None
