@@ -249,7 +249,7 @@ def test_the_manifest_is_written_after_the_packs_and_the_timestamp_last(model):
     del store.writes[:]
     _publish(model, signed, "2")
     words = [key.split("/")[0] if not key.startswith("tuf/") else key[4:-5] for key in store.writes]
-    assert words == ["manifests", "2.models", "2.snapshot", "timestamp"]
+    assert words == ["manifests", "deltas", "manifests", "2.models", "2.snapshot", "timestamp"]
 
 
 def test_a_publish_that_was_cut_off_is_finished_by_the_next(model):
