@@ -51,6 +51,8 @@ class NodeConfig:
         origin_timeout_s: patience with one call of the origin.
         fetch_concurrency_count: ranges fetched at once.
         unwanted_keep_s: how long a model that is no longer wanted stays on the disk.
+        scrub_bytes_per_s: how fast releases on the disk are read through in the background; 0 is never.
+        scrub_pause_s: the rest before each such round.
     """
 
     node_id: str = ""
@@ -76,6 +78,8 @@ class NodeConfig:
     origin_timeout_s: float = 10.0
     fetch_concurrency_count: int = 4
     unwanted_keep_s: float = 3600.0
+    scrub_bytes_per_s: int = 4 * 2**20
+    scrub_pause_s: float = 3600.0
 
     def __post_init__(self) -> None:
         """Refuse what cannot work. Raises ConfigError."""
@@ -104,7 +108,7 @@ class NodeConfig:
         for name, least in (
             ("threads_count", 1), ("context_tokens", 0), ("queue_limit_count", 0), ("body_limit_bytes", 1024),
             ("unpacked_limit_bytes", 1024), ("fetch_concurrency_count", 1), ("drain_s", 0), ("swap_grace_s", 0),
-            ("unwanted_keep_s", 0), ("origin_timeout_s", 0.1),
+            ("unwanted_keep_s", 0), ("origin_timeout_s", 0.1), ("scrub_bytes_per_s", 0), ("scrub_pause_s", 1),
         ):  # fmt: skip
             value = getattr(self, name)
             if not least <= value < math.inf:  # so written, NaN is refused too

@@ -27,6 +27,7 @@ from edge_node.model_store import ModelStore
 from edge_node.peers import Exchange
 from edge_node.runner import Runner, RunnerLimits
 from edge_node.scheduler import Scheduler
+from edge_node.scrubber import Scrubber
 from edge_node.server import Limits, NodeParts, build_app
 from edge_node.supervisor import Clock
 from edge_node.sync import Sync, SyncLimits
@@ -114,6 +115,7 @@ class Node:
             ),
             exchange=self._exchange,
         )
+        self._scrubber = self._make_scrubber(clock)
         self._heartbeat = Heartbeat(
             origin=self._origin,
             compose=self.report,
@@ -124,6 +126,18 @@ class Node:
         self._engine_grace_s = _ENGINE_GRACE_S
         self._tasks: list[asyncio.Task[None]] = []
 
+    def _make_scrubber(self, clock: Clock) -> Scrubber:
+        return Scrubber(
+            installed=self._sync.installed,
+            source=self._origin,
+            exchange=self._exchange,
+            mended=self._sync.mended,
+            metrics=self._metrics,
+            clock=clock,
+            bytes_per_s=self._config.scrub_bytes_per_s,
+            pause_s=self._config.scrub_pause_s,
+        )
+
     async def start(self, ends: AsyncExitStack) -> None:
         """Open the port, serve what is on the disk, and begin to report; `ends` gets the way back."""
         ends.push_async_callback(self._origin.close)
@@ -133,11 +147,13 @@ class Node:
         ends.push_async_callback(self._close_engines)
         await self._sync.restore()
         ends.push_async_callback(self._end_tasks)
-        for name, work in (
+        works = (
             ("sync", self._sync.run),
             ("heartbeat", self._heartbeat.run),
             ("trust", self._trust.keep_fresh),
-        ):
+            ("scrubber", self._scrubber.run),
+        )
+        for name, work in works:
             self._tasks.append(asyncio.create_task(_for_ever(name, work), name=name))
 
     async def drain(self, hurry: asyncio.Event) -> None:

@@ -19,7 +19,7 @@ from edge_node.reconcile import Situation, plan, served_after
 from registry.errors import ArtifactError, DiskFullError, EdgewardError, InputInvalidError
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Collection, Coroutine
     from pathlib import Path
 
     from edge_node.install import ReleaseSource
@@ -154,6 +154,26 @@ class Sync:
                 {release.manifest_sha256: release.directory for release in self._present.values()}
             )
         return todo.look_again_s
+
+    def installed(self) -> tuple[InstalledRelease, ...]:
+        """Every whole release on the disk."""
+        return tuple(self._present.values())
+
+    async def mended(self, release: InstalledRelease, replaced: Collection[str]) -> None:
+        """Files of a release were replaced by right ones: an engine that has one of them open is started anew."""
+        key = (release.name, release.version)
+        if key in self._runner.resident() and set(replaced) & set(release.files):
+            running = self._activating.get(key)
+            if running is not None:
+                await asyncio.wait({running})
+            self._begin(self._activating, key, self._reload(release))
+        self._runner.changed.set()
+
+    async def _reload(self, release: InstalledRelease) -> None:
+        key = (release.name, release.version)
+        self._runner.retire(key)
+        await self._runner.gone(key)
+        await self._activate(release)
 
     def arrivals(self) -> tuple[Arrival, ...]:
         """Wanted releases that are not in memory yet."""

@@ -74,6 +74,12 @@ class Metrics:
         self._chunks_served = Counter(
             "edge_chunks_served_bytes", "Model bytes sent to other nodes.", registry=self._registry
         )
+        self._verify_failures = Counter(
+            "edge_artifact_verify_failures", "Releases found damaged on the disk.", registry=self._registry
+        )
+        self._repairs = Counter(
+            "edge_artifact_repairs", "Releases mended on the disk.", registry=self._registry
+        )
         self._model_load = self._gauge("edge_model_load_seconds", "Time the newest load took.", ["model"])
         self._origin_up = self._gauge("edge_origin_up", "1 while the origin answers.", [])
         self._trust_age = self._gauge(
@@ -121,6 +127,14 @@ class Metrics:
     def chunk_served(self, *, served_bytes: int) -> None:
         """Count model bytes that went to another node."""
         self._chunks_served.inc(served_bytes)
+
+    def verify_failed(self) -> None:
+        """Count a release that was found damaged on the disk."""
+        self._verify_failures.inc()
+
+    def repaired(self) -> None:
+        """Count a release that was mended."""
+        self._repairs.inc()
 
     def model_loaded(self, *, model: str, load_s: float) -> None:
         """Note how long loading a release took."""

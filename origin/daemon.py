@@ -17,8 +17,8 @@ from origin.telemetry import Telemetry
 from origin.trust import TrustFiles
 from origin.web.context import Context
 from registry.listening import listen
+from registry.store.opening import open_store
 from registry.store.retrying import RetryingStore
-from registry.store.s3 import open_s3
 from registry.trust.keys import ROOT_FILE, KeyDirectory
 from registry.trust.signed_store import open_signed
 
@@ -47,7 +47,7 @@ def run_origin(config: OriginConfig, store_config: StoreConfig) -> None:
         TrustRootMissingError: there is no root to check signatures against.
     """
     store = open_signed(
-        RetryingStore(open_s3(store_config), tries_count=_STORE_TRIES_COUNT),
+        RetryingStore(open_store(store_config), tries_count=_STORE_TRIES_COUNT),
         scope=store_config.scope,
         keys=KeyDirectory(config.keys_dir, store_config.keys_passphrase) if config.keys_dir else None,
         trusted_root=store_config.trusted_root or store_config.keys_dir / ROOT_FILE,

@@ -16,6 +16,7 @@ from registry.errors import (
 from registry.layout import manifest_key
 from registry.manifest import MANIFEST_LIMIT_BYTES, Manifest, decode_manifest, stored_limit_bytes
 from registry.reference import Reference, check_channel, check_name, check_version, parse_reference
+from registry.store.rewriting import write_again
 from registry.trust import changes
 from registry.trust.reader import read_bounded
 from registry.trust.statements import role_of, statement_of
@@ -225,18 +226,48 @@ class Catalog:
         self._store.publisher.change(role_of(name), change)
         return versions[0]
 
-    def yank(self, name: str, version: str) -> bool:
+    def statements(self) -> Mapping[tuple[str, str], SignedRelease]:
+        """What was signed of every release, of those that were withdrawn as well.
+
+        Raises:
+            TrustMissingError: nothing was ever signed here.
+            TrustError: the word of a publisher's role cannot be taken, so nobody knows whether this is all.
+        """
+        verified = self._now()
+        if verified is None:
+            raise TrustMissingError("nothing is signed in this store yet")
+        for problem in verified.problems.values():
+            raise problem
+        return verified.releases()
+
+    def yank(self, name: str, version: str, *, unless_pointed: bool = False) -> bool:
         """Withdraw a release; False when it was already. Channels that point at it go back.
+
+        Its bytes stay for the grace period of the garbage collection, which begins now.
+
+        Args:
+            name: of the model.
+            version: of the release.
+            unless_pointed: leave a release alone that a channel points at.
 
         Raises:
             ReleaseUnknownError: there is no such version.
             KeyUnusableError: the keys to sign with are not here.
             StoreError: others kept signing.
         """
-        if (name, version) not in self._signed():
+        said = self._signed().get((name, version))
+        if said is None:
             raise self._unknown_version(check_name(name), check_version(version))
+        if not said.yanked:
+            self._store.publisher.require(role_of(name))
+            write_again(self._store, manifest_key(name, version, said.sha256))
         return self._store.publisher.change(
-            role_of(name), lambda contents: changes.yank(contents, name, version)
+            role_of(name),
+            lambda contents: (
+                None
+                if unless_pointed and changes.is_pointed_at(contents, name, version)
+                else changes.yank(contents, name, version)
+            ),
         )
 
     def _signed(self) -> Mapping[tuple[str, str], SignedRelease]:

@@ -5,6 +5,7 @@ manifests/<name>/<version>.<sha256>.eaf immutable   what a release contains; the
 deltas/<new>/<base>                     immutable   from one manifest's release to another's, both by digest
 tuf/N.<role>.json                       immutable   signed metadata: roots, targets, publishers' roles, snapshots
 tuf/timestamp.json                      by If-Match the newest snapshot; the one key that is ever replaced
+condemned/<random>                      removed     objects that a garbage collection is about to remove
 probes/<random>                         removed     proof that the store does conditional writes
 """
 
@@ -20,10 +21,11 @@ PACKS = "packs/"
 MANIFESTS = "manifests/"
 DELTAS = "deltas/"
 TRUST = "tuf/"
+CONDEMNED = "condemned/"
 PROBES = "probes/"
 
 _MANIFEST = re.compile(rf"{MANIFESTS}(?P<name>.+)/(?P<version>[^/]+)\.(?P<digest>[0-9a-f]{{64}})\.eaf")
-_DELTA = re.compile(rf"{DELTAS}[0-9a-f]{{64}}/[0-9a-f]{{64}}")
+_DELTA = re.compile(rf"{DELTAS}(?P<new>[0-9a-f]{{64}})/(?P<base>[0-9a-f]{{64}})")
 _TRUST_FILE = re.compile(r"(?:timestamp|[1-9][0-9]{0,9}\.[a-z0-9][a-z0-9._-]{0,127})\.json")
 _PACK = re.compile(rf"{PACKS}(?P<fan>[0-9a-f]{{2}})/(?P<digest>(?P=fan)[0-9a-f]{{62}})")
 
@@ -54,6 +56,16 @@ def delta_key(new: Digest, base: Digest) -> str:
     return f"{DELTAS}{new}/{base}"
 
 
+def deltas_prefix(new: Digest) -> str:
+    """What the keys of all deltas to the release of one manifest start with."""
+    return f"{DELTAS}{new}/"
+
+
+def condemned_key(nonce: str) -> str:
+    """Where a garbage collection says what it is about to remove; `nonce` is new for each."""
+    return f"{CONDEMNED}{nonce}"
+
+
 def probe_key(nonce: str) -> str:
     """Where a proof of conditional writes is tried; `nonce` is new for each."""
     return f"{PROBES}{nonce}"
@@ -78,3 +90,9 @@ def is_pack_key(key: str) -> bool:
 def is_delta_key(key: str) -> bool:
     """Whether a key, perhaps from a stranger, is exactly that of a delta."""
     return _DELTA.fullmatch(key) is not None
+
+
+def parse_delta_key(key: str) -> tuple[Digest, Digest] | None:
+    """The digests of the new manifest and of the base's that a delta's key spells; None for any other key."""
+    match = _DELTA.fullmatch(key)
+    return (Digest(match["new"]), Digest(match["base"])) if match else None

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     import argparse
 
     from edge_node.client import AsyncClient
+    from registry.store import ObjectStore
     from registry.store.config import StoreConfig
     from registry.trust.keys import KeyDirectory
     from registry.trust.signed_store import SignedStore
@@ -31,7 +32,9 @@ def add_client_arguments(parser: argparse.ArgumentParser, *, place: bool = True)
 def add_store_arguments(parser: argparse.ArgumentParser) -> None:
     """`--endpoint` and `--bucket`; keys come from settings or from boto3's own chain only."""
     parser.add_argument(
-        "--endpoint", metavar="URL", help="the S3 endpoint (default: [store] in the settings)"
+        "--endpoint",
+        metavar="URL",
+        help="the S3 endpoint, or file:///PATH (default: [store] in the settings)",
     )
     parser.add_argument("--bucket", metavar="NAME", help="the bucket (default: [store] in the settings)")
 
@@ -82,13 +85,19 @@ def open_store(args: argparse.Namespace) -> SignedStore:
     Raises:
         TrustRootMissingError: there are neither keys nor a trusted root.
     """
+    from registry.store.opening import open_store as open_objects
     from registry.store.retrying import RetryingStore
-    from registry.store.s3 import open_s3
-    from registry.trust.signed_store import open_signed
 
     config = store_settings(args)
+    return with_trust(args, RetryingStore(open_objects(config)), config)
+
+
+def with_trust(args: argparse.Namespace, store: ObjectStore, config: StoreConfig) -> SignedStore:
+    """A store with its trust, as flags and settings say; `config` says which store it is."""
+    from registry.trust.signed_store import open_signed
+
     return open_signed(
-        RetryingStore(open_s3(config)),
+        store,
         scope=config.scope,
         keys=open_keys(args),
         trusted_root=config.trusted_root,

@@ -43,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--license", default="", help="the model's license, such as Apache-2.0")
     add_store_arguments(parser)
+    parser.add_argument("--store", dest="endpoint", metavar="URL", help="the same as --endpoint")
     add_json_argument(parser)
 
 

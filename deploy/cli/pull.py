@@ -29,14 +29,21 @@ EXAMPLES = """\
   edgeward pull chat
   edgeward pull chat@1.2.0 --to ./chat-1.2.0
   edgeward pull chat:canary --from-origin http://origin.example:7700
-  edgeward pull chat --store"""
+  edgeward pull chat --store
+  edgeward pull chat --store file:///media/usb/edgeward"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of the verb."""
-    parser.add_argument("reference", metavar="REF", help="chat, chat:canary or chat@1.2.0")
+    parser.add_argument("reference", metavar="REF", nargs="?", help="chat, chat:canary or chat@1.2.0")
     parser.add_argument("--to", metavar="DIR", help="the new directory (default: ./NAME-VERSION)")
-    parser.add_argument("--store", action="store_true", help="read the object store itself, not an origin")
+    parser.add_argument(
+        "--store",
+        nargs="?",
+        const="",
+        metavar="URL",
+        help="read the object store itself, not an origin; the one of the settings, or file:///PATH, http://HOST:PORT",
+    )
     parser.add_argument(
         "--trust-origin", action="store_true", help="without a root of trust, take the origin's word"
     )
@@ -54,9 +61,16 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _pull(args: argparse.Namespace) -> int:
+    from registry.errors import InputInvalidError
     from registry.fetch import fetch
     from registry.reference import parse_reference
 
+    if args.reference is None and args.store and "://" not in args.store:
+        args.reference, args.store = args.store, ""  # `pull --store chat`
+    if args.reference is None:
+        raise InputInvalidError("say which release: edgeward pull chat")
+    if args.store:
+        args.endpoint = args.store
     reference = parse_reference(args.reference)
     async with _found(args, reference) as (name, version, manifest_bytes, source):
         target = _target(args.to, name, version)
@@ -90,7 +104,7 @@ async def _found(
     args: argparse.Namespace, reference: Reference
 ) -> AsyncIterator[tuple[str, str, bytes, Source]]:
     """The release that is meant, its manifest, and where its bytes come from."""
-    if args.store:
+    if args.store is not None:
         from deploy.cli.connect import open_store
         from registry.catalog import Catalog
         from registry.fetch import StoreSource

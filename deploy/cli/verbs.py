@@ -35,6 +35,8 @@ GROUPS: dict[str, dict[str, Verb]] = {
         "promote": Verb("deploy.cli.promote", "point a channel at a published version"),
         "rollback": Verb("deploy.cli.rollback", "point a channel at what it pointed at before"),
         "yank": Verb("deploy.cli.yank", "withdraw a version for good"),
+        "mirror": Verb("deploy.cli.mirror", "copy releases to another bucket or a directory, or back"),
+        "gc": Verb("deploy.cli.gc", "remove the bytes that no release needs any more"),
         "models": Verb("deploy.cli.models", "list releases and channels"),
         "diff": Verb("deploy.cli.diff", "show what a node with one release fetches for another"),
         "pull": Verb("deploy.cli.pull", "fetch a release into a directory"),

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deploy.cli.connect import add_client_arguments, add_store_arguments
 from deploy.cli.terminal import add_json_argument, progress_bar, show_json
+from deploy.sizes import human_bytes
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import AsyncIterator
+
+    from registry.fetch import Source
+    from registry.repair import RepairReport
+    from registry.verify import VerifyReport
 
 DESCRIPTION = """\
 Read every file of a fetched release and compare it with the manifest beside it. The exit code is 0 only if
-every file is there and whole."""
+every file is there and whole. With --repair, damaged and missing files are fetched again, only the chunks that are
+wrong, and replaced while the release is in use."""
 
 EXAMPLES = """\
   edgeward verify ./chat-1.2.0
   edgeward verify chat@1.2.0 --in ~/.local/share/edgeward/node     # a release that a node holds
+  edgeward verify ./chat-1.2.0 --repair
   edgeward verify ./chat-1.2.0 --json"""
 
 
@@ -28,6 +38,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--in", dest="within", metavar="ROOT", help="a node's data directory, or where `pull` was run"
     )
+    parser.add_argument(
+        "--repair", action="store_true", help="fetch what is damaged again, from the origin or with --store"
+    )
+    parser.add_argument(
+        "--store",
+        nargs="?",
+        const="",
+        metavar="URL",
+        help="repair from the object store itself; the one of the settings, or file:///PATH, http://HOST:PORT",
+    )
+    add_client_arguments(parser, place=False)
+    add_store_arguments(parser)
     add_json_argument(parser)
 
 
@@ -38,6 +60,8 @@ def run(args: argparse.Namespace) -> int:
     directory = _directory(args)
     with progress_bar(str(directory.name)) as progress:
         report = verify(directory, progress)
+    if args.repair and not report.whole:
+        return _repair(args, directory, report)
     if args.json:
         show_json(report)
     else:
@@ -47,6 +71,44 @@ def run(args: argparse.Namespace) -> int:
             print(f"damaged  {file.path} ({file.chunks_count} chunks)")
         print(f"{'whole' if report.whole else 'NOT WHOLE'}: {directory}, {len(report.ok)} files as published")
     return 0 if report.whole else 1
+
+
+def _repair(args: argparse.Namespace, directory: Path, found: VerifyReport) -> int:
+    import asyncio
+
+    from registry.repair import repair
+
+    async def mend() -> RepairReport:
+        async with _source(args) as source:
+            with progress_bar(str(directory.name)) as progress:
+                return await repair(directory, source, found=found, progress=progress)
+
+    report = asyncio.run(mend())
+    if args.json:
+        show_json(report)
+    else:
+        for path in report.replaced:
+            print(f"mended   {path}")
+        print(f"whole: {directory}, {human_bytes(report.fetched_bytes)} fetched")
+    return 0
+
+
+@asynccontextmanager
+async def _source(args: argparse.Namespace) -> AsyncIterator[Source]:
+    if args.store is not None:
+        from deploy.cli.connect import open_store
+        from registry.fetch import StoreSource
+
+        args.endpoint = args.store or args.endpoint
+        yield StoreSource(open_store(args))
+        return
+    from deploy.cli.connect import config_file
+    from edge_node.client.config import load_client_config
+    from origin.client import OriginClient
+
+    config = load_client_config(file=config_file(args), flags={"origin": args.origin})
+    async with OriginClient(config.origin) as origin:
+        yield origin
 
 
 def _directory(args: argparse.Namespace) -> Path:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 DESCRIPTION = """\
 Withdraw a published version for good. No node installs it any more, and channels that point at it go back to what
 they pointed at before; nodes that hold it go on serving until their channel has another version for them. The
-version's name stays taken."""
+version's name stays taken, and its bytes go with `edgeward gc` after the grace period."""
 
 EXAMPLES = """\
   edgeward yank chat@1.3.0"""

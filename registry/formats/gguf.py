@@ -283,6 +283,8 @@ def _read_info(reader: HeaderReader, alignment: int) -> _TensorInfo:
 
 
 def _place_tensors(infos: list[_TensorInfo], data_start: int, size: int) -> tuple[GgufTensor, ...]:
+    if not infos:  # a vocabulary alone
+        return ()
     infos = sorted(infos, key=lambda info: info.offset_bytes)
     starts = [data_start + info.offset_bytes for info in infos]
     placed = []

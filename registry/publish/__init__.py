@@ -8,6 +8,7 @@ vouches for, and the next try finds them there. A release never changes once it 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import structlog
@@ -25,6 +26,7 @@ from registry.manifest import (
     manifest_digest,
 )
 from registry.progress import Progress, ProgressHook, ignore_progress
+from registry.publish.confirm import mend, settle
 from registry.publish.counting import CountingStore
 from registry.publish.delta_writer import DeltaWriter, NewChunk, choose_bases
 from registry.publish.intake import FileIntake, file_digest, open_unchanged, read_cut
@@ -118,9 +120,11 @@ def publish(
     published = job.published()
     signed.publisher.require(role_of(name))
     if published is None:
-        made = job.read(license_name, created_unix_s)
+        remake = partial(job.read, license_name, created_unix_s)
+        made = remake()
         data = job.store(made)
         job.write_deltas(data, made)
+        data, made = settle(counting, data, made, remake)
         try:
             catalog.add(name, version, statement_of(data), channel=channel)
         except ReleaseConflictError:
@@ -252,6 +256,7 @@ class _Publish:
                 f"{name}@{version} is published already, with other files; a version never changes: "
                 "choose a new one"
             )
+        mend(self._store, data, manifest, partial(self.read, manifest.license_name, manifest.created_unix_s))
         if channel is not None and not self._catalog.move_channel(name, channel, version, only_new=True):
             channel = channel if self._catalog.channels(name).get(channel) == version else None
         return self.report("unchanged", data, manifest, channel)

@@ -10,7 +10,7 @@ import structlog
 
 from registry.delta import Coded, Mode, best_of, encode_delta, encode_patch, new_chunks
 from registry.element_forms import Form
-from registry.errors import ArtifactError, ObjectMissingError
+from registry.errors import ArtifactError, ObjectMissingError, TrustError
 from registry.layout import delta_key
 from registry.manifest import manifest_digest, unpack_manifest
 from registry.packing import encode_chunk, load_plane_module
@@ -50,7 +50,7 @@ def choose_bases(
     for other in catalog.versions(name):
         try:
             found.append(catalog.manifest(name, other))
-        except ArtifactError as error:
+        except (ArtifactError, TrustError) as error:
             log.warning("manifest.skipped", release=f"{name}@{other}", error=error.message)
     found.sort(key=lambda item: (item[1].created_unix_s, item[1].version), reverse=True)
     chosen = [item for item in found if item[1].version != version][:_RELEASES_COUNT]

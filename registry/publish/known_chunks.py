@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
-from registry.errors import ManifestInvalidError, TrustError
+from registry.errors import ManifestInvalidError, ReleaseUnknownError, ReleaseYankedError, TrustError
 from registry.layout import pack_key
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ def find_known_chunks(catalog: Catalog, store: ObjectStore, name: str) -> dict[D
     for release in _worth_reading(catalog.releases(), name):
         try:
             _, manifest = catalog.manifest(release.name, release.version)
+        except (ReleaseUnknownError, ReleaseYankedError):  # withdrawn since it was listed
+            continue
         except (ManifestInvalidError, TrustError) as error:
             log.warning("manifest.skipped", release=str(release), error=error.message)
             continue

@@ -82,6 +82,11 @@ def yank(contents: Contents, name: str, version: str) -> Contents | None:
     return _pointing(withdrawn, name, pointers)
 
 
+def is_pointed_at(contents: Contents, name: str, version: str) -> bool:
+    """Whether a channel points at a release."""
+    return any(versions[0] == version for versions in contents.channels.get(name, {}).values())
+
+
 def yanked(name: str, version: str) -> ReleaseYankedError:
     """The refusal of a release that was withdrawn."""
     return ReleaseYankedError(f"{name}@{version} was withdrawn; publish the model under a new version")

@@ -1,10 +1,12 @@
 """What every ObjectStore promises, tried on each implementation."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from registry.errors import ObjectMissingError, PreconditionFailedError, StoreError
+from registry.store.directory import DirectoryStore
 from registry.store.memory import MemoryStore
 from registry.store.probing import probe_conditional_writes
 from registry.store.retrying import RetryingStore
@@ -12,8 +14,10 @@ from registry.store.retrying import RetryingStore
 NOBODY = "packs/00/none"
 
 
-@pytest.fixture(params=["memory", "retrying", pytest.param("s3", marks=pytest.mark.system)])
-def store(request):
+@pytest.fixture(params=["memory", "retrying", "directory", pytest.param("s3", marks=pytest.mark.system)])
+def store(request, tmp_path):
+    if request.param == "directory":
+        return DirectoryStore(tmp_path)
     if request.param == "s3":
         from registry.store.s3 import open_s3
 
@@ -97,6 +101,15 @@ def test_a_listing_is_by_key_and_under_its_prefix(store, prefix):
     assert list(store.list(prefix + "nothing/")) == []
     first = next(iter(store.list(prefix)))
     assert (first.length_bytes, first.etag) == (len(first.key), store.get(first.key).etag)
+
+
+def test_it_is_known_when_an_object_was_written(store, prefix):
+    etag = store.put_if_match(prefix + "a", b"x", None)
+    first = store.head(prefix + "a").modified_unix_s
+    assert 0 <= time.time() - first < 600
+    assert [info.modified_unix_s for info in store.list(prefix)] == [first]
+    store.put_if_match(prefix + "a", b"y", etag)
+    assert store.head(prefix + "a").modified_unix_s >= first
 
 
 def test_deleted_means_gone(store, prefix):

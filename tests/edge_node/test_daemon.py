@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -280,3 +281,42 @@ def test_a_told_process_ends_well(tmp_path):
         assert process.wait() == 0
     assert b"node.stopped" in lines[-1]
     assert (tmp_path / "node" / "node.id").is_file()
+
+
+async def test_a_second_node_takes_what_the_first_one_holds(
+    registry, origin_url, settings, scripted_engines, http, tmp_path
+):
+    chunks = [random.Random(number).randbytes(400_000) for number in range(8)]
+    registry.publish("chat", "1", chunks)
+    async with running_node(settings(origin=origin_url), build=scripted_engines) as first:
+        await until(ready(first.url, http), lambda it: it["ready"])
+        other = settings(origin=origin_url, node_id="fra-2", data_dir=tmp_path / "other")
+        async with running_node(other, build=scripted_engines) as second:
+            await until(ready(second.url, http), lambda it: it["ready"])
+
+            async def page():
+                async with http.get(f"{second.url}/metrics") as reply:
+                    return await reply.text()
+
+            text = await until(page, lambda it: 'pull_bytes_total{source="peer"}' in it)
+    fetched = float(text.partition('pull_bytes_total{source="peer"} ')[2].partition("\n")[0])
+    assert fetched > 0
+    assert (tmp_path / "other/models/chat/1/files/model.gguf").read_bytes() == b"".join(chunks)
+
+
+async def test_a_byte_that_rots_on_a_nodes_disk_is_mended_while_it_serves(
+    registry, origin_url, settings, scripted_engines, http, tmp_path
+):
+    registry.publish("chat", "1", [A, B])
+    config = settings(origin=origin_url, scrub_pause_s=1, scrub_bytes_per_s=10**9)
+    async with running_node(config, build=scripted_engines) as node:
+        await until(ready(node.url, http), lambda it: it["ready"])
+        place = tmp_path / "node/models/chat/1/files/model.gguf"
+        place.write_bytes(b"X" + place.read_bytes()[1:])
+
+        async def bytes_on_disk():
+            return place.read_bytes()
+
+        assert await until(bytes_on_disk, lambda it: it == A + B)
+        await until(ready(node.url, http), lambda it: it["ready"])
+        assert len(scripted_engines.made) >= 1

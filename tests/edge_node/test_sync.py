@@ -292,3 +292,17 @@ async def test_a_restart_serves_what_is_installed_whatever_the_signatures_say(no
     trust.refusal = TrustExpiredError("timestamp.json has expired")
     await node.restart()
     await node.until_states(chat_1="ready")
+
+
+async def test_an_engine_is_started_anew_only_when_its_own_file_was_mended(
+    node, scripted_origin, scripted_engines
+):
+    node.hears(scripted_origin.publish("chat", "1", [A]))
+    await node.until_states(chat_1="ready")
+    (release,) = node.sync.installed()
+    await node.sync.mended(release, ["README.md"])
+    assert len(scripted_engines.made) == 1
+    await node.sync.mended(release, release.files)
+    await node.until(lambda: len(scripted_engines.made) == 2)
+    await node.until_states(chat_1="ready")
+    assert scripted_engines.made[0].closed_with_s is not None

@@ -245,11 +245,11 @@ def test_the_manifest_is_written_after_the_packs_and_the_timestamp_last(model):
     _publish(model, signed)
     files = ["1.root", "1.targets", "1.models", "1.snapshot", "timestamp"]
     words = [key.split("/")[0] if not key.startswith("tuf/") else key[4:-5] for key in store.writes]
-    assert words == ["packs", "manifests", *files]
+    assert words == ["packs", "manifests", "manifests", *files]  # the second time so that it is young
     del store.writes[:]
     _publish(model, signed, "2")
     words = [key.split("/")[0] if not key.startswith("tuf/") else key[4:-5] for key in store.writes]
-    assert words == ["manifests", "deltas", "2.models", "2.snapshot", "timestamp"]
+    assert words == ["manifests", "deltas", "manifests", "2.models", "2.snapshot", "timestamp"]
 
 
 def test_a_publish_that_was_cut_off_is_finished_by_the_next(model):
@@ -338,7 +338,7 @@ def test_memory_is_bounded_by_packs_not_by_the_model(tmp_path, monkeypatch):
 
     path = tmp_path / "f.bin"
     with path.open("wb") as file:
-        for seed in range(24):
+        for seed in range(48):
             file.write(random.Random(seed).randbytes(4 << 20))
     tracemalloc.start()
     try:
@@ -346,7 +346,7 @@ def test_memory_is_bounded_by_packs_not_by_the_model(tmp_path, monkeypatch):
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert peak < 72 << 20  # a file of 96 MiB
+    assert peak < 96 << 20  # a file of 192 MiB; how many chunks are under way at once is the threads' luck
 
 
 def test_progress_reaches_the_total(model, store):

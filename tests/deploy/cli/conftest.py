@@ -27,6 +27,11 @@ def alone(monkeypatch, tmp_path):
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.chdir(tmp_path)
     before = logging.getLogger().handlers[:]
+    configure = structlog.configure
+    # A logger that is kept would write to this test's standard error for ever.
+    monkeypatch.setattr(
+        structlog, "configure", lambda **said: configure(**{**said, "cache_logger_on_first_use": False})
+    )
     yield
     structlog.reset_defaults()
     structlog.contextvars.clear_contextvars()

@@ -126,7 +126,7 @@ async def test_a_peer_is_dropped_after_two_wrong_answers(tmp_path, store, releas
     liar, other = Peer("liar", shelf, flip), Peer("other", shelf)
     await fetch(manifest, Source(store), tmp_path / "a/1", neighbours=neighbours("a", [liar, other]))
     assert holds(tmp_path / "a/1", files)
-    assert liar.asked_count <= 2 + 4  # those that were under way when the second wrong answer came
+    assert liar.asked_count < 2 + 8  # the others were under way when the second wrong answer came
     alone = Source(store)
     await fetch(manifest, alone, tmp_path / "b/1", neighbours=neighbours("b", [Peer("liar", shelf, flip)]))
     assert holds(tmp_path / "b/1", files)

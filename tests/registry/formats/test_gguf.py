@@ -150,3 +150,11 @@ def test_damaged_headers_never_escape_as_another_error(gguf_bytes, data):
     except FormatInvalidError:
         return
     assert all(0 <= tensor.start <= tensor.end <= cut for tensor in header.tensors)
+
+
+def test_a_vocabulary_without_tensors_is_a_model_file(tmp_path, gguf_bytes):
+    path = tmp_path / "vocabulary.gguf"
+    path.write_bytes(gguf_bytes(tensors={}))
+    found = inspect(path)
+    assert (found.kind, found.parameter_count) == ("gguf", 0)
+    assert found.spans[-1].end_bytes == path.stat().st_size
