@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import threading
 from typing import TYPE_CHECKING, Protocol
 
 from registry.digest import digest_of
@@ -41,11 +42,14 @@ class KeptInMemory:
 
     def __init__(self) -> None:
         self.files: Kept = {}
+        # Readers in several threads may share this: one that reads an older state must not check it against a newer.
+        self._turn = threading.RLock()
 
     @contextlib.contextmanager
     def turn(self) -> Iterator[Kept]:
-        """The files themselves."""
-        yield self.files
+        """The files themselves, alone."""
+        with self._turn:
+            yield self.files
 
     def load(self) -> Kept:
         """The files themselves."""

@@ -1,0 +1,35 @@
+"""What was verified is kept for one reader at a time, in memory and in a directory."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from registry.trust.kept import KeptInDirectory, KeptInMemory
+
+
+@pytest.fixture(params=["memory", "directory"])
+def kept_of_a_kind(request, tmp_path):
+    return KeptInMemory() if request.param == "memory" else KeptInDirectory(tmp_path, b"pin")
+
+
+def test_turns_exclude_one_another(kept_of_a_kind):
+    """Two readers in two threads: what one reads is not changed by the other in the middle."""
+    inside, entered, order = threading.Event(), threading.Event(), []
+
+    def second():
+        entered.set()
+        with kept_of_a_kind.turn() as files:
+            order.append(("second", dict(files)))
+
+    with kept_of_a_kind.turn() as files:
+        thread = threading.Thread(target=second)
+        thread.start()
+        entered.wait(20)
+        inside.wait(0.05)  # the second one has time to come in, if nothing keeps it out
+        files["timestamp.json"] = b"{}"
+        order.append(("first", {}))
+    thread.join(20)
+    assert [name for name, _ in order] == ["first", "second"]
+    assert order[1][1] == {"timestamp.json": b"{}"}
