@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import threading
 from typing import TYPE_CHECKING, Protocol
 
 from registry.digest import digest_of
@@ -38,18 +37,15 @@ class Keeping(Protocol):
 
 
 class KeptInMemory:
-    """Knowledge that ends with the process: for one command, and for tests."""
+    """Knowledge that ends with the process: for one command, and for tests. It belongs to one thread."""
 
     def __init__(self) -> None:
         self.files: Kept = {}
-        # Readers in several threads may share this: one that reads an older state must not check it against a newer.
-        self._turn = threading.RLock()
 
     @contextlib.contextmanager
     def turn(self) -> Iterator[Kept]:
-        """The files themselves, alone."""
-        with self._turn:
-            yield self.files
+        """The files themselves."""
+        yield self.files
 
     def load(self) -> Kept:
         """The files themselves."""

@@ -21,7 +21,8 @@ def test_two_publishers_lose_nothing(s3_store_config):
     failures = []
 
     def publish(letter):
-        catalog = Catalog(store.over(RetryingStore(open_s3(s3_store_config))))
+        # A publisher of its own, as in another process: only the keys and the bucket are shared.
+        catalog = Catalog(signed_in_memory(RetryingStore(open_s3(s3_store_config)), keys=store._keys))
         try:
             for number in range(6):
                 version = f"{letter}{number}"

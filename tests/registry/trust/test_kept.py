@@ -1,4 +1,4 @@
-"""What was verified is kept for one reader at a time, in memory and in a directory."""
+"""What was verified is kept in a directory for one reader at a time."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import threading
 
 import pytest
 
-from registry.trust.kept import KeptInDirectory, KeptInMemory
+from registry.trust.kept import KeptInDirectory
 
 
-@pytest.fixture(params=["memory", "directory"])
-def kept_of_a_kind(request, tmp_path):
-    return KeptInMemory() if request.param == "memory" else KeptInDirectory(tmp_path, b"pin")
+@pytest.fixture
+def kept_of_a_kind(tmp_path):
+    return KeptInDirectory(tmp_path, b"pin")
 
 
 def test_turns_exclude_one_another(kept_of_a_kind):
