@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from deploy.local.network import LocalNetwork, Site
     from registry.store.config import StoreConfig
 
 
@@ -36,3 +38,20 @@ def sample_models() -> Path:
     chat_model()
     embedding_model()
     return samples_home()
+
+
+@pytest.fixture(scope="session")
+def start_network(sample_models: Path) -> Callable[[LocalNetwork, Sequence[Site]], None]:
+    """Starts every part of a network at these sites, with both sample models published and served."""
+    from registry.publish import publish
+
+    async def start(network: LocalNetwork, sites: Sequence[Site]) -> None:
+        store = await network.start_store()
+        await network.start_origin()
+        for name, path in (("chat", sample_models / "smollm2"), ("embed", sample_models / "minilm")):
+            publish(path, name=name, version="1.0.0", store=store, created_unix_s=int(time.time()))
+        for index, site in enumerate(sites):
+            network.start_node(site, index)
+        await network.wait_until_serving([("chat", "1.0.0"), ("embed", "1.0.0")], timeout_s=300)
+
+    return lambda network, sites: asyncio.run(start(network, sites))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +10,6 @@ import pytest
 
 from deploy.local.network import SITES, LocalNetwork
 from deploy.local.ports import free_ports
-from registry.publish import publish
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,24 +54,15 @@ def complaints_in(logs: Path) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def network(tmp_path_factory: pytest.TempPathFactory, sample_models: Path) -> Iterator[LocalNetwork]:
+def network(tmp_path_factory: pytest.TempPathFactory, start_network) -> Iterator[LocalNetwork]:
     """Two nodes that serve two real models, with an empty home; it also marks all of their processes."""
     directory = tmp_path_factory.mktemp("broken")
     home = pytest.MonkeyPatch()
     home.setenv("HOME", str(directory))
     network = LocalNetwork(directory, free_ports(len(NODES), start_port=26_000))
 
-    async def start() -> None:
-        store = await network.start_store()
-        await network.start_origin()
-        for name, path in (("chat", sample_models / "smollm2"), ("embed", sample_models / "minilm")):
-            publish(path, name=name, version="1.0.0", store=store, created_unix_s=int(time.time()))
-        for index, site in enumerate(NODES):
-            network.start_node(site, index)
-        await network.wait_until_serving(WANTED, timeout_s=300)
-
     try:
-        asyncio.run(start())
+        start_network(network, NODES)
         yield network
     finally:
         network.stop()
