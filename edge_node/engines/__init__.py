@@ -5,8 +5,8 @@ the whole process on bad input and that must never take the node down. Front and
 each a tagged map, over a socket pair (`channel`). `process` is the front's side; `llama` and `onnx` are the
 two runtimes.
 
-A generation: `Generate` → `Started` → `Delta`* → `Finished`. An embedding: `Embed` → `Embedded`.
-Either may end in `Refused` (this request is at fault) instead. The death of the child ends all of its requests
+A generation: `Generate` → `Progress`* → `Started` → `Delta`* → `Finished`. An embedding: `Embed` → `Embedded`.
+Any of them may end in `Refused` (this request is at fault) instead. The death of the child ends all of its requests
 with `EngineFailedError`.
 """
 
@@ -18,6 +18,8 @@ from msgspec import Struct
 
 EngineKind = Literal["llama", "onnx"]
 FinishReason = Literal["stop", "length", "cancelled"]
+CachedFrom = Literal["", "memory", "disk", "release"]
+KvType = Literal["f16", "q8_0"]
 
 
 class EngineSpec(Struct, frozen=True, kw_only=True):
@@ -28,6 +30,14 @@ class EngineSpec(Struct, frozen=True, kw_only=True):
         files: their paths below `model_dir`.
         threads_count: compute threads; two engines on two cores must have one each.
         context_tokens: prompt plus answer; 0 takes the model's own limit, capped at 4096.
+        slots_count: generations worked on at once; 0 leaves it to the engine.
+        kv_type: how keys and values are kept; q8_0 takes 0.53 of the memory of f16.
+        prefix_dir: where prefilled prefixes outlive the process; empty keeps them in memory only.
+        prefix_limit_bytes: the most that they take there.
+        gpu_layers: layers computed by GPUs; -1 is all, 0 none.
+        gpu_split: shares of the model for each GPU; empty leaves it to the runtime.
+        split_mode: how several GPUs share a model, in llama.cpp's words.
+        providers: ONNX Runtime's execution providers, in order; empty takes the CPU.
     """
 
     kind: EngineKind
@@ -37,6 +47,22 @@ class EngineSpec(Struct, frozen=True, kw_only=True):
     files: tuple[str, ...]
     threads_count: int = 1
     context_tokens: int = 0
+    slots_count: int = 0
+    kv_type: KvType = "f16"
+    prefix_dir: str = ""
+    prefix_limit_bytes: int = 0
+    gpu_layers: int = 0
+    gpu_split: tuple[float, ...] = ()
+    split_mode: Literal["none", "layer", "row"] = "layer"
+    providers: tuple[str, ...] = ()
+
+
+class ToolCall(Struct, frozen=True, kw_only=True):
+    """A call that the assistant made: `arguments` is JSON text."""
+
+    id: str
+    name: str
+    arguments: str
 
 
 class ChatMessage(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -45,10 +71,28 @@ class ChatMessage(Struct, frozen=True, kw_only=True, omit_defaults=True):
     role: str
     content: str
     name: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+
+
+class Grammar(Struct, frozen=True, kw_only=True):
+    """What an answer's text must match, in llama.cpp's GBNF.
+
+    Attributes:
+        triggers: when not empty, the text is free until one of these words appears; from there it must match.
+    """
+
+    text: str
+    root: str = "root"
+    triggers: tuple[str, ...] = ()
 
 
 class Sampling(Struct, frozen=True, kw_only=True):
-    """How tokens are chosen. Temperature 0 is greedy. `seed` None draws one from the system."""
+    """How tokens are chosen. Temperature 0 is greedy. `seed` None draws one from the system.
+
+    Attributes:
+        logprobs_count: None for no log probabilities; else how many alternatives beside each chosen token, 0 to 20.
+    """
 
     max_tokens: int | None = None
     temperature: float = 1.0
@@ -60,16 +104,31 @@ class Sampling(Struct, frozen=True, kw_only=True):
     presence_penalty: float = 0.0
     logit_bias: dict[int, float] = {}
     stop: tuple[str, ...] = ()
+    logprobs_count: int | None = None
+    grammar: Grammar | None = None
 
 
 class Generate(Struct, frozen=True, kw_only=True, tag="generate"):
-    """Continue a chat (`messages`) or a text (`text`, or token ids); exactly one of the three is set."""
+    """Continue a chat (`messages`) or a text (`text`, or token ids); exactly one of the three is set.
+
+    Attributes:
+        tools: definitions as JSON text, each, for the chat template.
+        continues_last: the last message is the beginning of the answer, and is continued.
+        client: whose request it is; clients get equal shares of the engine, and prefixes are not shared among them.
+        deterministic: computed only in batches whose scores are proved equal to those of a lone run.
+        reports_progress: `Progress` is wanted until `Started`.
+    """
 
     request_id: str
     messages: tuple[ChatMessage, ...] | None = None
     text: str | None = None
     tokens: tuple[int, ...] | None = None
+    tools: tuple[str, ...] = ()
+    continues_last: bool = False
     sampling: Sampling = Sampling()
+    client: str = ""
+    deterministic: bool = False
+    reports_progress: bool = False
 
 
 class Embed(Struct, frozen=True, kw_only=True, tag="embed"):
@@ -103,6 +162,7 @@ class Ready(Struct, frozen=True, kw_only=True, tag="ready"):
         slots: requests worked on at once; further ones wait in the child's queue.
         load_s: how long loading took.
         fingerprint: engine build and settings, for `system_fingerprint`.
+        deterministic_rows: up to how many rows a batch was seen to give the very scores of a lone run; 0: not tried.
     """
 
     abilities: tuple[str, ...]
@@ -111,24 +171,51 @@ class Ready(Struct, frozen=True, kw_only=True, tag="ready"):
     load_s: float
     fingerprint: str
     embedding_dims: int = 0
+    deterministic_rows: int = 0
+
+
+class Progress(Struct, frozen=True, kw_only=True, tag="progress"):
+    """Before `Started`: how many requests are served before this one, and how much of its prompt has been read."""
+
+    request_id: str
+    ahead_count: int
+    read_tokens: int
+    prompt_tokens: int
 
 
 class Started(Struct, frozen=True, kw_only=True, tag="started"):
-    """The prompt has been read; tokens follow. `cached_tokens` of the prompt were still in the KV cache."""
+    """The prompt has been read; tokens follow. `cached_tokens` of the prompt did not have to be computed."""
 
     request_id: str
     prompt_tokens: int
     cached_tokens: int
+    cached_from: CachedFrom = ""
     queue_s: float
     prefill_s: float
 
 
+class Choice(Struct, frozen=True, array_like=True):
+    """A token that was or could have been chosen, its bytes, and the logarithm of its probability."""
+
+    token: int
+    piece: bytes
+    logprob: float
+
+
+class TokenScore(Struct, frozen=True, array_like=True):
+    """The chosen token, and the most probable ones in falling order, before any sampling setting but the bias."""
+
+    chosen: Choice
+    top: tuple[Choice, ...]
+
+
 class Delta(Struct, frozen=True, tag="delta"):
-    """More text, always whole characters; `tokens_count` tokens made it."""
+    """More text, always whole characters; `tokens_count` tokens made it, with their `scores` if wanted."""
 
     request_id: str
     text: str
     tokens_count: int
+    scores: tuple[TokenScore, ...] = ()
 
 
 class Finished(Struct, frozen=True, kw_only=True, tag="finished"):
@@ -165,4 +252,4 @@ class LoadFailed(Struct, frozen=True, tag="load_failed"):
     message: str
 
 
-Event = Ready | Started | Delta | Finished | Embedded | Refused | LoadFailed
+Event = Ready | Progress | Started | Delta | Finished | Embedded | Refused | LoadFailed
