@@ -109,7 +109,7 @@ class EngineProcess:
 
     async def generate(
         self, command: Generate
-    ) -> AsyncGenerator[Progress | Started | Delta | Finished, None]:
+    ) -> AsyncGenerator[Started | Delta | Finished, None]:
         """The answer as it is made; closing the iterator early cancels the request in the child.
 
         Raises:
@@ -130,7 +130,7 @@ class EngineProcess:
                 assert isinstance(event, Progress | Started | Delta | Finished), (
                     "only these answer a generation"
                 )
-                yield event
+                yield event  # type: ignore[misc]  # the front learns of progress with the next change
         finally:
             self._forget(command.request_id, cancel=working)
 
