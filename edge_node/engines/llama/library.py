@@ -199,7 +199,7 @@ def _context_params(spec: EngineSpec, model: Any, context_tokens: int, *, chunk_
         token_bytes=_token_bytes(model, spec),
         memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
     )
-    params.n_batch = params.n_ubatch = chunk_tokens + slots_count
+    params.n_batch = params.n_ubatch = max(chunk_tokens, slots_count)
     # Recurrent models keep a state of fixed size for each: none to spare there.
     spare_count = 0 if _is_recurrent(model) else slots_count + _SPARE_SEQUENCES_COUNT
     params.n_seq_max = min(slots_count + spare_count, _SEQUENCES_LIMIT)
