@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
@@ -66,6 +66,13 @@ class RunnerLimits:
     swap_grace_s: float = 300.0
 
 
+class Measured(Protocol):
+    """Takes how fast a quantization writes."""
+
+    def __call__(self, quantization: str, *, weights_bytes: int, tokens_per_s: float) -> None:
+        """Take it."""
+
+
 @dataclass(eq=False, slots=True)
 class _Resident:
     release: InstalledRelease
@@ -106,6 +113,7 @@ class Runner:
 
     Attributes:
         changed: set whenever a state or the current version of a model changes; whoever waits clears it.
+        measured: told how fast a model writes when it has been loaded.
         arrivals: gives the releases on their way here, as `sync` knows them, to tell requests how long it takes.
     """
 
@@ -114,6 +122,7 @@ class Runner:
     ) -> None:
         self.changed = asyncio.Event()
         self.arrivals: Callable[[], tuple[Arrival, ...]] = tuple
+        self.measured: Measured | None = None
         self._build = build
         self._clock = clock
         self._channel = channel
@@ -266,6 +275,13 @@ class Runner:
             context_tokens=self._limits.context_tokens,
         )
 
+    def _tell_speed(self, resident: _Resident) -> None:
+        release, tokens_per_s = resident.release, resident.supervisor.decode_tokens_per_s
+        if self.measured is not None and tokens_per_s is not None:
+            self.measured(
+                release.quantization, weights_bytes=release.variant_bytes, tokens_per_s=tokens_per_s
+            )
+
     def _supervisor(self, spec: EngineSpec) -> Supervisor:
         return Supervisor(
             spec, build=self._build, blame=self._blame, clock=self._clock, changed=self._supervisor_changed
@@ -289,6 +305,7 @@ class Runner:
         if not resident.announced:
             resident.announced = True
             ready = resident.supervisor.ready
+            self._tell_speed(resident)
             log.info(
                 "release.activated",
                 release=f"{name}@{version}",
@@ -367,4 +384,5 @@ def _report(resident: _Resident) -> ModelReport:
         prefill_tokens_per_s=supervisor.prefill_tokens_per_s,
         load_s=supervisor.ready.load_s if supervisor.ready else None,
         detail=supervisor.detail,
+        variant=resident.release.variant,
     )

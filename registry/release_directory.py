@@ -120,6 +120,25 @@ class ReleaseDirectory:
             with full_disk_named(self.directory):
                 _allocate(place, file.size_bytes)
 
+    def remove_others(self) -> None:
+        """Remove the files that are not of the part."""
+        for number in range(len(self.manifest.files)):
+            if number not in self.part.files:
+                self.file(number).unlink(missing_ok=True)
+
+    def join(self, target: Path, held: Part) -> None:
+        """Give the files of this part to a release that holds other variants; what was sealed here stays here.
+
+        They are links, so that a crash in between loses nothing: the same is done again.
+        """
+        for number in sorted(self.part.files):
+            place = target / FILES_NAME / self.manifest.files[number].path
+            place.parent.mkdir(parents=True, exist_ok=True)
+            _link(self.file(number), place)
+        for folder, _, _ in os.walk(target / FILES_NAME, topdown=False):
+            sync(Path(folder))
+        write_held(target, held | self.part)  # only now do they count
+
     def seal(self, manifest_bytes: bytes) -> None:
         """Write the manifest and make all of it durable."""
         with full_disk_named(self.directory):
@@ -151,6 +170,19 @@ def full_disk_named(directory: Path) -> Iterator[None]:
             f"no room left in {directory.parent}: {room.f_bavail * room.f_frsize} bytes are free; make room and "
             "fetch again, what has arrived is kept"
         ) from error
+
+
+def _link(source: Path, place: Path) -> None:
+    aside = place.with_name(f".{place.name}.joining")
+    aside.unlink(missing_ok=True)
+    try:
+        aside.hardlink_to(source)
+    except OSError as error:
+        if error.errno not in {errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP}:
+            raise
+        source.replace(place)  # a file system without links: after a crash here this file is fetched again
+        return
+    aside.replace(place)
 
 
 def _allocate(place: Path, size_bytes: int) -> None:

@@ -71,7 +71,7 @@ def find_variants(sources: Sequence[VariantSource]) -> list[VariantFiles]:
         if earlier is not None:
             raise InputInvalidError(
                 f"{earlier} and {source.path} would both be the variant {draft.name}; name them: "
-                f"{draft.name}-a={earlier} {draft.name}-b={source.path}",
+                f"--variant NAME={earlier} --variant OTHER={source.path}",
                 param="variant",
             )
         taken[draft.name.casefold()] = source.path

@@ -49,7 +49,7 @@ def test_variants_are_named_by_quantization_and_two_of_one_name_are_refused(stor
     for number in range(2):
         (tmp_path / f"{number}.gguf").write_bytes(gguf_bytes(seed=number))
     sources = [VariantSource(path=tmp_path / f"{number}.gguf") for number in range(2)]
-    with pytest.raises(InputInvalidError, match=r"would both be the variant f16; name them: f16-a="):
+    with pytest.raises(InputInvalidError, match=r"would both be the variant f16; name them: --variant NAME="):
         publish(sources, name="chat", version="1", store=store, created_unix_s=1)
     with pytest.raises(InputInvalidError, match="say what to publish"):
         publish([], name="chat", version="1", store=store, created_unix_s=1)
