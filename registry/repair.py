@@ -75,7 +75,13 @@ async def repair(
     if fresh.exists():  # of a repair that was cut off between its last two steps
         await asyncio.to_thread(shutil.rmtree, fresh)
     report = await fetch(
-        manifest_bytes, source, fresh, local=(directory, *local), neighbours=neighbours, progress=progress
+        manifest_bytes,
+        source,
+        fresh,
+        variants=found.variants,
+        local=(directory, *local),
+        neighbours=neighbours,
+        progress=progress,
     )
     await asyncio.to_thread(_swap, fresh, directory, bad)
     log.warning(
