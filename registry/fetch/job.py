@@ -130,7 +130,7 @@ class FetchJob:
         self._report("")
         if self._neighbours is not None:
             places = (self._release.directory, target)
-            self._neighbours.shelf.begin(self._digest, self._manifest, places, self._done)
+            self._neighbours.shelf.begin(self._digest, self._part | self._partial.held, places, self._done)
         await self._spread(sorted(written), lambda piece: self._in_thread(self._resume, piece))
         resumed_bytes = self._done_bytes
         await self._reuse_all(local)
