@@ -99,14 +99,7 @@ class Node:
             build=build,
             clock=clock,
             channel=config.channel,
-            limits=RunnerLimits(
-                threads_count=config.threads_count,
-                context_tokens=config.context_tokens,
-                swap_grace_s=config.swap_grace_s,
-                memory_limit_bytes=usable_bytes(machine, config.memory_limit_bytes) or 0,
-                load_wait_s=config.load_wait_s,
-                load_wait_limit_count=config.queue_limit_count,
-            ),
+            limits=_runner_limits(config, machine),
         )
         self._exchange = Exchange(self.node_id)
         self._trust = NodeTrust(
@@ -271,6 +264,17 @@ class Node:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def _runner_limits(config: NodeConfig, machine: MachineReport) -> RunnerLimits:
+    return RunnerLimits(
+        threads_count=config.threads_count,
+        context_tokens=config.context_tokens,
+        swap_grace_s=config.swap_grace_s,
+        memory_limit_bytes=usable_bytes(machine, config.memory_limit_bytes) or 0,
+        load_wait_s=config.load_wait_s,
+        load_wait_limit_count=config.queue_limit_count,
+    )
 
 
 @asynccontextmanager
