@@ -16,18 +16,20 @@ from registry.errors import ChunkMismatchError
 from registry.frames import unpack_frame
 from registry.manifest import UNPACKED_LIMIT_BYTES
 from registry.packing import CHUNK_LIMIT_BYTES, decode_chunk, load_plane_module
+from registry.plan import RANGE_LIMIT_BYTES
 from registry.varint import VarintReader, put_varint, unzigzag, zigzag
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from registry.digest import Digest
-    from registry.manifest import Chunk, Manifest
+    from registry.manifest import Chunk, Manifest, Part
 
 MAGIC = b"EAD1"
 HEAD_LIMIT_BYTES = 16 * 1024 * 1024
 """Manifest patch and index; a delta with more is not written."""
 
+_PART_START_BYTES = 256 * 1024
 _LEVEL = 19
 _LENGTH_BYTES = 4
 _WINDOW_LIMIT_LOG = 27
@@ -57,6 +59,11 @@ class Entry(NamedTuple):
     against: int
     offset_bytes: int
     length_bytes: int
+
+
+def start_limit_bytes(held: Part) -> int:
+    """How much of a delta to ask for at first: a holder of some variants alone has no use for most of it."""
+    return RANGE_LIMIT_BYTES if held.is_whole else _PART_START_BYTES
 
 
 def new_chunks(manifest: Manifest, base: Manifest) -> list[int]:

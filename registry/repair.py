@@ -78,7 +78,13 @@ async def repair(
         await asyncio.to_thread(shutil.rmtree, fresh)
     manifest_bytes = await asyncio.to_thread((directory / MANIFEST_NAME).read_bytes)
     report = await fetch(
-        manifest_bytes, source, fresh, local=(directory, *local), neighbours=neighbours, progress=progress
+        manifest_bytes,
+        source,
+        fresh,
+        variants=found.variants,
+        local=(directory, *local),
+        neighbours=neighbours,
+        progress=progress,
     )
     await asyncio.to_thread(_swap, fresh, directory, bad)
     log.warning(

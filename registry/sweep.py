@@ -97,7 +97,7 @@ def sweep(
         store: whose clock tells ages.
         grace_s: longer than any publish or pull takes.
         keep_last_count: also withdraw releases, which needs keys, but the last so many of each model, and those that
-            channels point at.
+            channels point at or would after a rollback.
         dry_run: only say what would be done.
         progress: hears how many bytes of garbage are gone.
         stop: asked between removals; True ends the sweep in good order.
@@ -272,9 +272,9 @@ class _Sweep:
             )
             for release in catalog.releases()
         ]
-        channels = {name: set(pointers.values()) for name, pointers in catalog.all_channels().items()}
+        channels = catalog.within_reach()
         for release in superseded(dates, channels, keep_last_count=keep_last_count):
-            if self._dry_run or self._catalog.yank(release.name, release.version, unless_pointed=True):
+            if self._dry_run or self._catalog.yank(release.name, release.version, unless_within_reach=True):
                 yield f"{release.name}@{release.version}"
 
 

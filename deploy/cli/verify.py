@@ -72,7 +72,10 @@ def run(args: argparse.Namespace) -> int:
             print(f"missing  {path}")
         for file in report.damaged:
             print(f"damaged  {file.path} ({file.chunks_count} chunks)")
-        print(f"{'whole' if report.whole else 'NOT WHOLE'}: {directory}, {len(report.ok)} files as published")
+        print(
+            f"{'whole' if report.whole else 'NOT WHOLE'}: {directory}, {len(report.ok)} files as published "
+            f"({', '.join(report.variants)})"
+        )
     return 0 if report.whole else 1
 
 

@@ -101,15 +101,18 @@ class FetchJob:
         self._concurrency_count = max(1, concurrency_count)
         self._threads = ThreadPoolExecutor(self._concurrency_count, thread_name_prefix="fetch")
         self._guard = threading.Lock()
+        self._part = partial.release.part
         self._done = bytearray(len(manifest.pieces))
+        for number in partial.held.pieces:  # at the target, where peers get them
+            self._done[number] = 1
         self._done_bytes = 0
         self._fetched_bytes = 0
         self._requests_count = 0
         self._peer_bytes = 0
         # All pieces of each chunk: a chunk that occurs twice is fetched once.
         self._pieces: list[list[int]] = [[] for _ in manifest.chunks]
-        for number, piece in enumerate(manifest.pieces):
-            self._pieces[piece.chunk].append(number)
+        for number in sorted(self._part.pieces):
+            self._pieces[manifest.pieces[number].chunk].append(number)
 
     def close(self) -> None:
         """Wait for the threads: none may write after the partial release is unlocked. At most one range each."""
@@ -121,6 +124,8 @@ class FetchJob:
         self, manifest_bytes: bytes, target: Path, local: Sequence[Path], delta: ReceivedDelta | None
     ) -> FetchReport:
         """Resume, reuse, fetch, finish."""
+        if self._partial.held.variants:
+            local = (target, *local)
         written = await self._in_thread(self._partial.prepare)
         self._report("")
         if self._neighbours is not None:
@@ -152,7 +157,7 @@ class FetchJob:
     def _told(self, resumed_bytes: int, reused_bytes: int) -> FetchReport:
         """What was done, also as a log line."""
         report = FetchReport(
-            total_bytes=self._manifest.total_bytes,
+            total_bytes=self._part.total_bytes,
             fetched_bytes=self._fetched_bytes,
             reused_bytes=reused_bytes,
             resumed_bytes=resumed_bytes,
@@ -247,7 +252,7 @@ class FetchJob:
 
     def _resume(self, number: int) -> None:
         """Count a piece that the journal names, if its bytes are really there."""
-        if number >= len(self._manifest.pieces):
+        if number not in self._part.pieces:
             return
         piece = self._manifest.pieces[number]
         raw = self._release.read_piece(piece)
@@ -322,7 +327,7 @@ class FetchJob:
         return raw_bytes * len(fresh)
 
     def _report(self, source: str) -> None:
-        self._progress(Progress("fetch", self._done_bytes, self._manifest.total_bytes, source))
+        self._progress(Progress("fetch", self._done_bytes, self._part.total_bytes, source))
 
     async def _in_thread(self, work: Callable[..., R], *inputs: object) -> R:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, *inputs)

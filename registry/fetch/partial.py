@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from registry.digest import Digest
-    from registry.manifest import Manifest
+    from registry.manifest import Part
 
 _PREFIX = ".partial-"
 _END = "~"  # in no version's name
@@ -36,8 +36,9 @@ log = structlog.get_logger()
 class PartialRelease:
     """A partial release that this process has locked; close it in any case."""
 
-    def __init__(self, place: Path, lock: int, manifest: Manifest, digest: Digest) -> None:
-        self.release = ReleaseDirectory(place / "release", manifest)
+    def __init__(self, place: Path, lock: int, part: Part, held: Part, digest: Digest) -> None:
+        self.release = ReleaseDirectory(place / "release", part.manifest, part)
+        self.held = held
         self._place = place
         self._lock = lock
         self._digest = digest
@@ -50,6 +51,7 @@ class PartialRelease:
             DiskFullError: there is no room for the release.
         """
         self.release.directory.mkdir(exist_ok=True)
+        self.release.remove_others()  # of a fetch of other variants, which was broken off
         self.release.allocate()
         with full_disk_named(self._place):
             self._journal = Journal(self._place / "journal", self._digest)
@@ -62,10 +64,13 @@ class PartialRelease:
                 self._journal.append(pieces)
 
     def finish(self, manifest_bytes: bytes, target: Path) -> None:
-        """Make the release durable and let it appear at the target, whole."""
+        """Make what was fetched durable and let it appear at the target, whole."""
         self.release.seal(manifest_bytes)
-        self.release.directory.rename(target)
-        sync(target.parent)
+        if self.held.variants:
+            self.release.join(target, self.held)
+        else:
+            self.release.directory.rename(target)
+            sync(target.parent)
         shutil.rmtree(self._place, ignore_errors=True)  # what stays is removed as stale
 
     def close(self) -> None:
@@ -75,13 +80,20 @@ class PartialRelease:
         os.close(self._lock)
 
 
-def try_lock(target: Path, manifest: Manifest, digest: Digest) -> PartialRelease | None:
-    """The partial release of a target, made if need be; None while another process has it."""
+def try_lock(target: Path, part: Part, held: Part, digest: Digest) -> PartialRelease | None:
+    """The partial release of a target, made if need be; None while another process has it.
+
+    Args:
+        target: where the release will be.
+        part: what is fetched.
+        held: what is at the target already.
+        digest: of the manifest.
+    """
     place = target.parent / f"{_PREFIX}{target.name}{_END}{digest[:_DIGEST_DIGITS]}"
     make_folders(target.parent)
     place.mkdir(exist_ok=True)
     lock = _lock(place)
-    return None if lock is None else PartialRelease(place, lock, manifest, digest)
+    return None if lock is None else PartialRelease(place, lock, part, held, digest)
 
 
 def remove_stale_partials(parent: Path, keep: Collection[Path] = ()) -> tuple[Path, ...]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from registry.digest import digest_of
+from registry.errors import ManifestInvalidError
 from registry.fetch.turns import bits_of
 from registry.manifest import decode_manifest, manifest_digest
 from registry.release_directory import MANIFEST_NAME, ReleaseDirectory
@@ -67,6 +68,15 @@ class _Offer:
         return next((number for number in numbers if self._done is None or self._done[number]), None)
 
 
+def _held_pieces(release: ReleaseDirectory) -> bytearray | None:
+    if release.part.is_whole:
+        return None
+    held = bytearray(len(release.manifest.pieces))
+    for number in release.part.pieces:
+        held[number] = 1
+    return held
+
+
 class Shelf:
     """What is offered, by the digests of manifests. All calls may block, and may come from any thread."""
 
@@ -85,8 +95,9 @@ class Shelf:
             }
 
     def add_whole(self, manifest: Digest, directory: Path) -> None:
-        """Offer one more release."""
+        """Offer one more release, or more of one."""
         with self._guard:
+            self._whole_offers.pop(manifest, None)
             self._whole[manifest] = directory
 
     def begin(self, digest: Digest, manifest: Manifest, directories: Sequence[Path], done: bytearray) -> None:
@@ -131,7 +142,11 @@ class Shelf:
             return None
         if manifest_digest(data) != manifest:  # replaced by one of the same content, or damaged
             return None
-        offer = _Offer((directory,), decode_manifest(data), None)
+        try:
+            release = ReleaseDirectory.open(directory, decode_manifest(data))
+        except ManifestInvalidError:
+            return None
+        offer = _Offer((directory,), release.manifest, _held_pieces(release))
         with self._guard:
             if self._whole.get(manifest) == directory:
                 self._whole_offers[manifest] = offer

@@ -14,6 +14,7 @@ from registry.errors import ArtifactError, ObjectMissingError, TrustError
 from registry.layout import delta_key
 from registry.manifest import manifest_digest, unpack_manifest
 from registry.packing import encode_chunk, load_plane_module
+from registry.publish.counterparts import counterparts
 from registry.publish.earlier_release import EarlierRelease
 
 if TYPE_CHECKING:
@@ -124,13 +125,12 @@ class DeltaWriter:
 
     def _coded(self, base: EarlierRelease, wanted: list[int], level: int, limit: float) -> Iterator[Coded]:
         roles = base.roles() if wanted else {}
+        others = counterparts(self._manifest, base.manifest)
         pairs = []
         alone_bytes = 0
         for number in wanted:
             path, piece = self._known[number]
-            against = roles.get((path, piece.role)) or (
-                roles.get((self._only_other(roles, path), piece.role))
-            )
+            against = roles.get((others.get(path, path), piece.role))
             pairs.append((number, against))
             if against is None:
                 alone_bytes += self._manifest.chunks[number].stored_bytes
@@ -151,11 +151,6 @@ class DeltaWriter:
                 ]
                 for future in batch:
                     yield future.result()
-
-    def _only_other(self, roles: dict[tuple[str, str], tuple[int, tuple[Segment, ...]]], path: str) -> str:
-        """The one file of the base, when both releases have but one: files get new names with new versions."""
-        paths = {other for other, _ in roles}
-        return next(iter(paths)) if len(paths) == len(self._manifest.files) == 1 else path
 
 
 def _code(
