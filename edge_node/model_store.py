@@ -29,12 +29,13 @@ from msgspec import Struct
 from edge_node.errors import VariantUnfitError
 from edge_node.variant_choice import Machine, choose_variant, memory_bytes
 from origin.api import WantedRelease
-from registry.durable import sync, write_durably
+from registry.durable import make_folders, sync, write_durably
 from registry.errors import ArtifactError, ConfigError, EdgewardError, InputInvalidError
 from registry.fetch import FILES_NAME, MANIFEST_NAME, remove_stale_partials
 from registry.manifest import content_digest, decode_manifest, manifest_digest
 from registry.reference import check_name, check_version
 from registry.release_directory import read_held
+from registry.repair import MENDING
 from registry.wire import from_json, to_json
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ class ModelStore:
             ConfigError: another node uses it, or it cannot be written.
         """
         try:
-            self._models.mkdir(parents=True, exist_ok=True)
+            make_folders(self._models)
             self._trash.mkdir(exist_ok=True)
             self._lock = os.open(self._lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -137,6 +138,7 @@ class ModelStore:
             os.ftruncate(self._lock, 0)
             os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
         self.empty_trash()
+        self._remove_mending()
         return self
 
     def close(self) -> None:
@@ -197,6 +199,11 @@ class ModelStore:
     def empty_trash(self) -> None:
         """Delete what was moved aside."""
         for entry in sorted(self._trash.iterdir()):
+            _delete(entry)
+
+    def _remove_mending(self) -> None:
+        """Delete what a repair left that was killed between the files that it had mended and the end."""
+        for entry in sorted(self._models.glob(f"*/{MENDING}*")):
             _delete(entry)
 
     def used_bytes(self) -> int:
