@@ -20,6 +20,7 @@ from edge_node.engines import (
     Generate,
     Load,
     LoadFailed,
+    Progress,
     Ready,
     Refused,
     Started,
@@ -110,7 +111,9 @@ class EngineProcess:
         log.info("engine.loaded", release=self._label, load_s=round(ready.load_s, 3), pid=self.pid)
         return ready
 
-    async def generate(self, command: Generate) -> AsyncGenerator[Started | Delta | Finished, None]:
+    async def generate(
+        self, command: Generate
+    ) -> AsyncGenerator[Started | Delta | Finished, None]:
         """The answer as it is made; closing the iterator early cancels the request in the child.
 
         Raises:
@@ -128,8 +131,10 @@ class EngineProcess:
                     working = False
                     raise
                 working = not isinstance(event, Finished)
-                assert isinstance(event, Started | Delta | Finished), "only these answer a generation"
-                yield event
+                assert isinstance(event, Progress | Started | Delta | Finished), (
+                    "only these answer a generation"
+                )
+                yield event  # type: ignore[misc]  # the front learns of progress with the next change
         finally:
             self._forget(command.request_id, cancel=working)
 
