@@ -11,7 +11,7 @@ from registry.errors import FormatInvalidError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from edge_node.engines import EngineKind
+    from edge_node.engines import EngineKind, KvType, SplitMode
     from edge_node.model_store import InstalledRelease
 
 _ENGINES: Mapping[str, EngineKind] = {"gguf": "llama", "onnx": "onnx"}
@@ -37,6 +37,7 @@ class RunnerLimits:
     Attributes:
         threads_count: compute threads of each engine.
         context_tokens: prompt plus answer; 0 leaves it to the model.
+        slots_count, kv_type, gpu_layers, gpu_split, split_mode: as in `EngineSpec`.
         swap_grace_s: how long requests may go on with a release that was replaced.
         memory_limit_bytes: what all engines together may take; 0 is no limit.
         load_wait_s: how long a request waits for a release that is being loaded before it is refused.
@@ -45,6 +46,11 @@ class RunnerLimits:
 
     threads_count: int = 1
     context_tokens: int = 0
+    slots_count: int = 0
+    kv_type: KvType = "f16"
+    gpu_layers: int = 0
+    gpu_split: tuple[float, ...] = ()
+    split_mode: SplitMode = "layer"
     swap_grace_s: float = 300.0
     memory_limit_bytes: int = 0
     load_wait_s: float = 0.0
@@ -64,4 +70,9 @@ class RunnerLimits:
             files=release.files,
             threads_count=self.threads_count,
             context_tokens=self.context_tokens,
+            slots_count=self.slots_count,
+            kv_type=self.kv_type,
+            gpu_layers=self.gpu_layers,
+            gpu_split=self.gpu_split,
+            split_mode=self.split_mode,
         )

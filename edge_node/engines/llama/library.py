@@ -25,7 +25,7 @@ DEFAULT_SLOTS_COUNT = 16
 _SEQUENCES_LIMIT = 256
 # What the cells of all slots may take, and the part of the machine's memory that they may take, where the least that
 # is needed is not more.
-_CELLS_LIMIT_BYTES = 512 << 20
+_CELLS_LIMIT_BYTES = 256 << 20
 _CELLS_MEMORY_PART = 16
 _LEAST_CONTEXTS = 2
 _SPARE_SEQUENCES_COUNT = 16
