@@ -23,8 +23,8 @@ DEFAULT_CONTEXT_TOKENS = 4096
 DEFAULT_SLOTS_COUNT = 16
 # llama.cpp aborts on a sequence past this.
 _SEQUENCES_LIMIT = 256
-# What the cells of all slots may take, and the part of the machine's memory that they may take, where the least that
-# is needed is not more.
+# What the cells of all slots may take by default, where the least that is needed is not more: never more than this part
+# of the machine's memory.
 _CELLS_LIMIT_BYTES = 256 << 20
 _CELLS_MEMORY_PART = 16
 _LEAST_CONTEXTS = 2
@@ -159,15 +159,19 @@ def engine_fingerprint(spec: EngineSpec) -> str:
     return f"llama-{llama_cpp.__version__}-{spec.kv_type}-t{spec.threads_count}"
 
 
-def cells_count(context_tokens: int, *, slots_count: int, token_bytes: float, memory_bytes: int) -> int:
+def cells_count(context_tokens: int, *, slots_count: int, token_bytes: float, limit_bytes: int) -> int:
     """How many cells all slots share: a whole context each where that is cheap, two contexts at least.
 
     Short requests fill all slots; long ones wait, or are put off.
     """
-    limit_bytes = min(_CELLS_LIMIT_BYTES, memory_bytes // _CELLS_MEMORY_PART)
     affordable_count = int(limit_bytes / token_bytes)
     least_count = context_tokens * min(_LEAST_CONTEXTS, slots_count)
     return max(least_count, min(context_tokens * slots_count, affordable_count))
+
+
+def _cells_limit_bytes() -> int:
+    memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return min(_CELLS_LIMIT_BYTES, memory_bytes // _CELLS_MEMORY_PART)
 
 
 def _slots_count(spec: EngineSpec) -> int:
@@ -197,7 +201,7 @@ def _context_params(spec: EngineSpec, model: Any, context_tokens: int, *, chunk_
         context_tokens,
         slots_count=slots_count,
         token_bytes=_token_bytes(model, spec),
-        memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        limit_bytes=spec.kv_limit_bytes or _cells_limit_bytes(),
     )
     params.n_batch = params.n_ubatch = max(chunk_tokens, slots_count)
     # Recurrent models keep a state of fixed size for each: none to spare there.
