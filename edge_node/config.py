@@ -44,6 +44,11 @@ class NodeConfig:
         threads_count: compute threads of each engine.
         context_tokens: prompt plus answer; 0 takes each model's own limit, capped at 4096.
         queue_limit_count: requests that may wait for each model; further ones get 429.
+        queue_limit_tokens: prompt tokens that may wait for each model.
+        response_cache_bytes: room for answers that are kept in memory; 0 keeps none.
+        response_cache_age_s: how old a kept answer may become.
+        cold_wait_s: how long a request waits for a model that is nearly loaded.
+        connection_idle_s: how long a connection may go without a whole request's head, be it silent or slow.
         body_limit_bytes: the largest request body as it travels.
         unpacked_limit_bytes: the largest request body in zstd after decompression.
         drain_s: how long running answers may go on when the node is told to stop.
@@ -71,6 +76,11 @@ class NodeConfig:
     threads_count: int = 1
     context_tokens: int = 0
     queue_limit_count: int = 64
+    queue_limit_tokens: int = 2**17
+    response_cache_bytes: int = 64 * 2**20
+    response_cache_age_s: float = 86_400.0
+    cold_wait_s: float = 5.0
+    connection_idle_s: float = 75.0
     body_limit_bytes: int = 8 * 2**20
     unpacked_limit_bytes: int = 32 * 2**20
     drain_s: float = 30.0
@@ -109,6 +119,8 @@ class NodeConfig:
             ("threads_count", 1), ("context_tokens", 0), ("queue_limit_count", 0), ("body_limit_bytes", 1024),
             ("unpacked_limit_bytes", 1024), ("fetch_concurrency_count", 1), ("drain_s", 0), ("swap_grace_s", 0),
             ("unwanted_keep_s", 0), ("origin_timeout_s", 0.1), ("scrub_bytes_per_s", 0), ("scrub_pause_s", 1),
+            ("queue_limit_tokens", 1), ("response_cache_bytes", 0), ("response_cache_age_s", 0), ("cold_wait_s", 0),
+            ("connection_idle_s", 1),
         ):  # fmt: skip
             value = getattr(self, name)
             if not least <= value < math.inf:  # so written, NaN is refused too

@@ -19,14 +19,24 @@ from edge_node.errors import DrainingError, ModelNotHereError, ModelNotReadyErro
 from edge_node.residents import ReadyModel
 from edge_node.supervisor import Supervisor
 from origin.api import ModelReport
-from registry.errors import FormatInvalidError, InputInvalidError
+from registry.errors import EdgewardError, FormatInvalidError, InputInvalidError
 from registry.reference import parse_reference
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 
     from edge_node.arrivals import Arrival
-    from edge_node.engines import Delta, Embed, Embedded, EngineKind, Finished, Generate, Ready, Started
+    from edge_node.engines import (
+        Delta,
+        Embed,
+        Embedded,
+        EngineKind,
+        Finished,
+        Generate,
+        Progress,
+        Ready,
+        Started,
+    )
     from edge_node.model_store import InstalledRelease
     from edge_node.reconcile import ReleaseKey, ResidentState
     from edge_node.supervisor import Clock, Engine
@@ -90,9 +100,10 @@ class RunnerLease:
         self.name = release.name
         self.version = release.version
         self.ready = ready
+        self.stamp = _stamp(release, ready)
         self._supervisor = supervisor
 
-    def generate(self, command: Generate) -> AsyncGenerator[Started | Delta | Finished, None]:
+    def generate(self, command: Generate) -> AsyncGenerator[Progress | Started | Delta | Finished, None]:
         """Generate; closing the generator early cancels the engine's work."""
         return self._supervisor.generate(command)
 
@@ -196,6 +207,16 @@ class Runner:
             resident.leases_count -= 1
             if resident.leases_count == 0:
                 resident.idle.set()
+
+    def stamp(self, model: str) -> str | None:
+        """The stamp of the release that `model` means now; None while none answers, for whatever reason."""
+        if self._draining:
+            return None
+        try:
+            resident, ready = self._ready(model)
+        except EdgewardError:
+            return None
+        return _stamp(resident.release, ready)
 
     def ready_models(self) -> tuple[ReadyModel, ...]:
         """The releases that answer now, the current version of each name last."""
@@ -345,15 +366,21 @@ class Runner:
             failed = resident.state == "failed"
             doing = "could not be loaded, and is tried again" if failed else "is being loaded"
             return ModelNotReadyError(
-                f"{supervisor.release} {doing}", param="model", retry_after_s=supervisor.retry_after_s()
+                f"{supervisor.release} {doing}",
+                param="model",
+                retry_after_s=supervisor.retry_after_s(),
+                state=resident.state,
             )
         for arrival in self.arrivals():
             if arrival.name == reference.name and reference.version in {None, arrival.version}:
-                wait_s = arrival.retry_after_s(self._clock.now_s())
-                return ModelNotReadyError(arrival.sentence(), param="model", retry_after_s=wait_s)
+                return arrival.not_ready(self._clock.now_s())
         here = ", ".join(f"{model.name}@{model.version}" for model in self.ready_models()) or "none yet"
         asked = f"{reference.name}@{reference.version}" if reference.version else reference.name
         return ModelNotHereError(f"this node does not serve {asked}; it serves: {here}", param="model")
+
+
+def _stamp(release: InstalledRelease, ready: Ready) -> str:
+    return f"{release.manifest_sha256} {' '.join(release.files)} {ready.fingerprint}"
 
 
 def _report(resident: _Resident) -> ModelReport:
