@@ -6,7 +6,6 @@ caller) leaves its flight; the last one to leave stops the engine's work, and th
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Literal
 
@@ -18,12 +17,12 @@ from edge_node.cache.flights import Flights
 from edge_node.cache.keys import generation_key, is_repeatable, pure_key
 from edge_node.computation import Generating, Heard, Once
 from edge_node.engines import Delta, Embed, Embedded, Finished, Progress, Started
-from edge_node.errors import AnswerNotKeptError, EngineFailedError, ModelNotReadyError, RequestInvalidError
+from edge_node.errors import AnswerNotKeptError, EngineFailedError, RequestInvalidError
 from edge_node.generation import Generation
 from edge_node.scheduler import Asking
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
     from edge_node.cache.flights import Listener
     from edge_node.engines import Generate
@@ -35,8 +34,6 @@ __all__ = ["Ability", "Account", "Answering", "Generation"]
 
 Ability = Literal["chat", "completion", "embedding"]
 
-_COLD_LOOK_S = 0.1
-
 
 class Answering:
     """Answers requests on what this node holds ready.
@@ -45,8 +42,6 @@ class Answering:
         cache: the answers kept.
         clock: monotonic time in seconds.
         wall_clock: Unix time in seconds.
-        cold_wait_s: how long a request waits for a model that is being loaded, if that promises to be enough.
-        pause: waits so many seconds.
     """
 
     def __init__(
@@ -58,8 +53,6 @@ class Answering:
         cache: AnswerCache,
         clock: Callable[[], float],
         wall_clock: Callable[[], float],
-        cold_wait_s: float = 0.0,
-        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._residents = residents
         self._scheduler = scheduler
@@ -67,8 +60,6 @@ class Answering:
         self._cache = cache
         self._clock = clock
         self._wall_clock = wall_clock
-        self._cold_wait_s = cold_wait_s
-        self._pause = pause
         self._flights: Flights[Heard] = Flights(
             passes=lambda event: isinstance(event, Progress),
             completes=lambda event: isinstance(event, Finished | Embedded),
@@ -200,7 +191,7 @@ class Answering:
     ) -> AsyncIterator[tuple[AsyncExitStack, Lease]]:
         """A lease, which a computation may take over with the stack."""
         async with AsyncExitStack() as stack:
-            lease = await self._lease(stack, model)
+            lease = await stack.enter_async_context(self._residents.lease(model))
             account.model, account.release = lease.name, f"{lease.name}@{lease.version}"
             account.asked, account.operation = model, ability
             if ability not in lease.ready.abilities:
@@ -209,19 +200,6 @@ class Answering:
                     param="model",
                 )
             yield stack, lease
-
-    async def _lease(self, stack: AsyncExitStack, model: str) -> Lease:
-        """Hold a release; one that is nearly loaded is waited for."""
-        give_up_s: float | None = None
-        while True:
-            try:
-                return await stack.enter_async_context(self._residents.lease(model))
-            except ModelNotReadyError as error:
-                now_s = self._clock()
-                give_up_s = now_s + self._cold_wait_s if give_up_s is None else give_up_s
-                if now_s + (error.retry_after_s or 0.0) > give_up_s or now_s >= give_up_s:
-                    raise
-            await self._pause(_COLD_LOOK_S)
 
     def _joined(self, account: Account, lease: Lease, key: bytes | None) -> Listener[Heard] | None:
         """A place at a computation under way that gives the same answer."""

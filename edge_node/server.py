@@ -71,7 +71,6 @@ def build_app(parts: NodeParts) -> web.Application:
         cache=parts.cache,
         clock=parts.clock,
         wall_clock=parts.wall_clock,
-        cold_wait_s=parts.limits.cold_wait_s,
     )
     app[REPLAYS] = Replays(parts)
     chunks.prepare(app)

@@ -33,8 +33,6 @@ class Limits:
         stream_patience_s: how long a stream waits for the prompt to be read, so that an error until then
             gets its proper status; after that it begins with comments.
         keep_alive_s: the longest silence of a stream.
-        cold_wait_s: how long a request waits for a model that is being loaded, if that promises to be enough;
-            else it is told at once how far that is.
         connection_idle_s: how long a connection may go without a whole request's head, be it silent or slow.
     """
 
@@ -43,7 +41,6 @@ class Limits:
     body_wait_s: float = 60.0
     stream_patience_s: float = 5.0
     keep_alive_s: float = 10.0
-    cold_wait_s: float = 0.0
     connection_idle_s: float = 75.0
 
 

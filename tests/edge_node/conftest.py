@@ -115,13 +115,11 @@ class ScriptedResidents:
             ),
         )  # fmt: skip
         self.refusal = None
-        self.refused_count = 0
         self.held_count = 0
 
     @asynccontextmanager
     async def lease(self, model):
         if self.refusal is not None:
-            self.refused_count += 1
             raise self.refusal
         reference = parse_reference(model)
         for lease in (self.chat, self.embed):
@@ -298,6 +296,9 @@ class ScriptedEngine:
             abilities=self._maker.abilities, slots=2, context_tokens=512, load_s=0.25,
             fingerprint=f"fp-{version}",
         )  # fmt: skip
+
+    def memory_bytes(self):
+        return 0
 
     def die(self):
         self.exited.set()

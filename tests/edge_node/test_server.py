@@ -115,6 +115,7 @@ async def test_models_have_what_a_client_needs_to_choose(front):
         "version": "1.2.0",
         "abilities": ["chat", "completion"],
         "context_tokens": 512,
+        "asleep": False,
     }
     assert embed["id"] == "team/embed"
 
@@ -139,15 +140,6 @@ async def test_a_cold_model_says_how_far_it_is(front):
     body = await response.json()
     assert body["loading"] == {"state": "fetching", "eta_s": 42.0, "done_bytes": 30, "total_bytes": 100}
     assert body["error"]["code"] == "model.not_ready"
-
-
-async def test_a_model_that_is_nearly_loaded_is_waited_for(make_front, until):
-    front = await make_front(limits=Limits(cold_wait_s=600))
-    front.residents.refusal = ModelNotReadyError("being loaded", retry_after_s=1)
-    asking = asyncio.create_task(front.client.post(CHAT, json=ASK))
-    await until(lambda: front.residents.refused_count >= 2)
-    front.residents.refusal = None
-    assert (await asking).status == 200
 
 
 async def test_every_answer_says_how_long_it_took(front):
