@@ -111,9 +111,7 @@ class EngineProcess:
         log.info("engine.loaded", release=self._label, load_s=round(ready.load_s, 3), pid=self.pid)
         return ready
 
-    async def generate(
-        self, command: Generate
-    ) -> AsyncGenerator[Started | Delta | Finished, None]:
+    async def generate(self, command: Generate) -> AsyncGenerator[Started | Delta | Finished, None]:
         """The answer as it is made; closing the iterator early cancels the request in the child.
 
         Raises:
