@@ -28,6 +28,7 @@ class EngineSpec(Struct, frozen=True, kw_only=True):
     Attributes:
         model_dir: the directory with the release's files.
         files: their paths below `model_dir`.
+        files_sha256: their digests, in that order, in hexadecimal; empty when they are not known.
         threads_count: compute threads; two engines on two cores must have one each.
         context_tokens: prompt plus answer; 0 takes the model's own limit, capped at 4096.
         slots_count: generations worked on at once; 0 leaves it to the engine.
@@ -45,6 +46,7 @@ class EngineSpec(Struct, frozen=True, kw_only=True):
     version: str
     model_dir: str
     files: tuple[str, ...]
+    files_sha256: tuple[str, ...] = ()
     threads_count: int = 1
     context_tokens: int = 0
     slots_count: int = 0
