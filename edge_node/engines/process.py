@@ -27,7 +27,7 @@ from edge_node.engines import (
 from edge_node.engines.channel import FrontChannel
 from edge_node.engines.child_end import LastLines, child_environment, death_in_words
 from edge_node.engines.framing import FrameInvalidError
-from edge_node.errors import EngineFailedError, PromptTooLongError, RequestInvalidError
+from edge_node.errors import EngineFailedError, OverloadedError, PromptTooLongError, RequestInvalidError
 from registry.errors import EdgewardError
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ _TERM_WAIT_S = 2.0
 _REFUSALS: dict[str, type[EdgewardError]] = {
     PromptTooLongError.code: PromptTooLongError,
     RequestInvalidError.code: RequestInvalidError,
+    OverloadedError.code: OverloadedError,
 }
 
 
