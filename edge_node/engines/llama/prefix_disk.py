@@ -70,9 +70,16 @@ class PrefixDisk:
                 self.refuse(path, str(error))
         return sorted(found, key=lambda stored: len(stored.head.tokens))
 
-    def read(self, path: Path) -> Future[bytes | None]:
-        """The payload of a file, in a while; None when it is not what was written there."""
-        return self._thread.submit(self._read, path)
+    def read(self, path: Path) -> bytes | None:
+        """The payload of a file; None when it is not what was written there, and then it is gone."""
+        try:
+            payload = read_file(path)
+        except (PrefixFileInvalidError, OSError) as error:
+            self.refuse(path, str(error))
+            return None
+        with suppress(OSError):
+            os.utime(path)  # remembered over restarts: used now
+        return payload
 
     def write(
         self, scope: str | None, start: int, tokens: list[int], payload: bytes
@@ -107,17 +114,6 @@ class PrefixDisk:
             raise PrefixFileInvalidError("cut short")
         return Stored(path, head, status.st_size, status.st_mtime_ns)
 
-    def _read(self, path: Path) -> bytes | None:
-        try:
-            with path.open("rb") as file:
-                payload = read_payload(file, read_head(file))
-            with suppress(OSError):
-                os.utime(path)  # remembered over restarts: used now
-        except (PrefixFileInvalidError, OSError) as error:
-            self.refuse(path, str(error))
-            return None
-        return payload
-
     def _write(self, scope: str | None, start: int, tokens: list[int], payload: bytes) -> Stored | None:
         head = head_of(self._identity, scope, start, tokens, payload)
         path = self._directory / file_name(self._identity, scope, start, tokens)
@@ -137,6 +133,17 @@ class PrefixDisk:
             _unlink(temporary)
             return None
         return Stored(path, head, size_bytes, path.stat().st_mtime_ns)
+
+
+def read_file(path: Path) -> bytes:
+    """The payload of a file.
+
+    Raises:
+        PrefixFileInvalidError: damaged.
+        OSError: not there.
+    """
+    with path.open("rb") as file:
+        return read_payload(file, read_head(file))
 
 
 def published(directory: Path, names: tuple[str, ...], *, identity: str) -> tuple[list[Stored], int]:

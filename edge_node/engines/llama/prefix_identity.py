@@ -21,13 +21,14 @@ if TYPE_CHECKING:
 _PART_BYTES = 1 << 20
 
 
-def prefix_identity(spec: EngineSpec, model_path: Path, *, flash_attention: bool) -> str:
+def prefix_identity(spec: EngineSpec, model_path: Path) -> str:
     """The identity of prefixes that this engine computes, in hexadecimal."""
     parts = {
         "form": 1,
         "model": model_identity(spec, model_path),
         "kv_type": spec.kv_type,
-        "flash_attention": flash_attention,
+        # As `library` asks for it; what llama.cpp then decides follows from the build and the CPU.
+        "flash_attention": "auto" if spec.kv_type == "f16" else "on",
         "engine": engine_build(),
         "cpu": cpu_features(),
     }

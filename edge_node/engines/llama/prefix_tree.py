@@ -51,7 +51,7 @@ class Node:
     """A stretch of tokens that begins at position `start`.
 
     Attributes:
-        pins_count: how many need its cells now.
+        pins_count: how many use it, or a node below it, now: it leaves no tier meanwhile.
         in_cells: its keys and values are in cells, and so are those of all nodes above it.
         sequence: of a node in cells with none such below: the sequence id that holds the whole path.
         used_at: counts up.
@@ -147,12 +147,31 @@ class PrefixTree:
         nodes, count = self._walk(scope, tokens, kept_only=False)
         node = nodes[-1] if nodes else self._root
         if count < node.end:
-            node = self._split(node, count - node.start)
+            node = self.split(node, count - node.start)
         if count < len(tokens):
             child = Node(scope, tokens[count:], count, node)
             node.children[scope, child.edge[0]] = child
             node = child
         return node
+
+    def split(self, node: Node, count: int) -> Node:
+        """Cut a node after its first `count` tokens; the new upper part. The old object is the lower part now."""
+        parent = node.parent
+        assert parent is not None, "the root has no tokens"
+        upper = Node(node.scope, node.edge[:count], node.start, parent)
+        upper.used_at, upper.hits_count = node.used_at, node.hits_count
+        upper.pins_count = node.pins_count
+        upper.in_cells = node.in_cells
+        upper.copies = dict(node.copies)
+        upper.ranks = dict(node.ranks)
+        for copy in upper.copies.values():
+            copy.users_count += 1
+        parent.children[node.scope, upper.edge[0]] = upper
+        node.edge = node.edge[count:]
+        node.start += count
+        node.parent = upper
+        upper.children[node.scope, node.edge[0]] = node
+        return upper
 
     def keep_cells(self, node: Node) -> list[Node]:
         """The cells hold the way to `node`; the nodes of it that they did not hold before."""
@@ -187,14 +206,22 @@ class PrefixTree:
                 if step.is_in(tier):
                     step.ranks[tier] = self._floors[tier] + step.recompute_cost()
 
+    @staticmethod
+    def pin(node: Node) -> None:
+        """Keep the way to `node` where it is."""
+        for step in node.path():
+            step.pins_count += 1
+
+    @staticmethod
+    def unpin(node: Node) -> None:
+        """Take one pin back."""
+        for step in node.path():
+            step.pins_count -= 1
+
     def coldest(self, tier: Tier) -> Node | None:
         """What should leave a tier first; None when nothing may."""
         return min(
-            (
-                node
-                for node in self.nodes()
-                if node.ends(tier) and not (tier is Tier.CELLS and node.pins_count)
-            ),
+            (node for node in self.nodes() if node.ends(tier) and not node.pins_count),
             key=lambda node: (node.ranks[tier], node.used_at),
             default=None,
         )
@@ -214,6 +241,19 @@ class PrefixTree:
                     self._take_out(other, below, freed)
             self._detach(node)
         return freed
+
+    def drop(self, tier: Tier, node: Node) -> list[tuple[Tier, Copy]]:
+        """Take a node out of a tier with all that hangs below, pinned or not: what is there is no good."""
+        freed: list[tuple[Tier, Copy]] = []
+        for child in tuple(node.children.values()):
+            if child.is_in(tier):
+                freed += self.drop(tier, child)
+        return freed + (self.release(tier, node) if node.is_in(tier) else [])
+
+    def forget_new(self, node: Node) -> None:
+        """Undo a `place` that nothing came of."""
+        if not node.kept and not node.children:
+            self._detach(node)
 
     def nodes(self) -> Iterator[Node]:
         """Every node, in no order."""
@@ -241,24 +281,6 @@ class PrefixTree:
                 if count == child.end:
                     open_ways.append((child, [*way, child]))
         return best
-
-    def _split(self, node: Node, count: int) -> Node:
-        """Cut a node after its first `count` tokens; the new upper part. Who holds the node holds its lower part."""
-        parent = node.parent
-        assert parent is not None, "the root has no tokens"
-        upper = Node(node.scope, node.edge[:count], node.start, parent)
-        upper.used_at, upper.hits_count = node.used_at, node.hits_count
-        upper.in_cells = node.in_cells
-        upper.copies = dict(node.copies)
-        upper.ranks = dict(node.ranks)
-        for copy in upper.copies.values():
-            copy.users_count += 1
-        parent.children[node.scope, upper.edge[0]] = upper
-        node.edge = node.edge[count:]
-        node.start += count
-        node.parent = upper
-        upper.children[node.scope, node.edge[0]] = node
-        return upper
 
     def _take_out(self, tier: Tier, node: Node, freed: list[tuple[Tier, Copy]]) -> None:
         del node.ranks[tier]

@@ -29,7 +29,7 @@ def test_what_is_written_is_there_after_a_restart(disk):
     short = disk.write(None, 0, [1, 2], b"x").result()
     reopened = again(disk)
     assert reopened.stored() == [short, long]
-    assert reopened.read(long.path).result() == PAYLOAD
+    assert reopened.read(long.path) == PAYLOAD
     assert reopened.refused_count == 0
     assert long.size_bytes == long.path.stat().st_size
     reopened.remove(long.path)
@@ -49,7 +49,7 @@ def test_a_damaged_payload_is_found_when_it_is_read(disk):
         file.seek(-1, os.SEEK_END)
         file.write(b"?")
     assert [found.path for found in disk.stored()] == [stored.path]  # the head is whole
-    assert disk.read(stored.path).result() is None
+    assert disk.read(stored.path) is None
     assert disk.refused_count == 1
     assert not stored.path.exists()
 

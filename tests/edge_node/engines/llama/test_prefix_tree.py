@@ -82,25 +82,24 @@ class TreeBesideDictionary(RuleBasedStateMachine):
 
     @rule(scope=scopes, tokens=prefixes)
     def pin(self, scope, tokens):
-        node = next((n for n in reversed(self.tree.find(scope, tokens).nodes) if n.in_cells), None)
-        if node is not None:
-            node.pins_count += 1
+        for node in self.tree.find(scope, tokens).nodes[-1:]:
+            self.tree.pin(node)
             self.pinned.append(node)
 
     @precondition(lambda self: self.pinned)
     @rule(data=st.data())
     def unpin(self, data):
         node = self.pinned.pop(data.draw(st.integers(0, len(self.pinned) - 1)))
-        node.pins_count -= 1
+        self.tree.unpin(node)
 
     @rule(tier=st.sampled_from(Tier))
     def evict(self, tier):
         node = self.tree.coldest(tier)
         if node is None:
-            assert not self.kept[tier] or (tier is Tier.CELLS and self.pinned)
+            assert not self.kept[tier] or self.pinned
             return
         gone = positions(node)
-        assert not any(node is pinned for pinned in self.pinned) or tier is not Tier.CELLS
+        assert not any(node in pinned.path() for pinned in self.pinned)
         before = dict(self.tree.used)
         freed = self.tree.release(tier, node)
         for position in gone:
@@ -191,13 +190,16 @@ def test_a_client_builds_on_what_is_shared_and_others_do_not_see_it():
     assert tree.find(None, [5, 5]).count == 0
 
 
-def test_a_split_leaves_the_pin_and_the_sequence_with_the_lower_part():
+def test_a_split_leaves_the_sequence_with_the_lower_part_and_pins_both():
     tree = PrefixTree()
     whole = kept(tree, "", [1, 2, 3, 4])
-    whole.sequence, whole.pins_count = 9, 1
+    whole.sequence = 9
+    tree.pin(whole)
     upper = tree.place("", [1, 2])
-    assert (upper.sequence, upper.pins_count, upper.in_cells) == (None, 0, True)
+    assert (upper.sequence, upper.pins_count, upper.in_cells) == (None, 1, True)
     assert (whole.tokens(), whole.sequence, whole.pins_count) == ([1, 2, 3, 4], 9, 1)
+    tree.unpin(whole)
+    assert (upper.pins_count, whole.pins_count) == (0, 0)
 
 
 def test_a_copy_counts_once_until_its_last_part_goes():
