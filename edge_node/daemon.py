@@ -88,14 +88,7 @@ class Node:
             build=build,
             clock=clock,
             channel=config.channel,
-            limits=RunnerLimits(
-                threads_count=config.threads_count,
-                context_tokens=config.context_tokens,
-                swap_grace_s=config.swap_grace_s,
-                memory_limit_bytes=config.memory_limit_bytes,
-                load_wait_s=config.load_wait_s,
-                load_wait_limit_count=config.queue_limit_count,
-            ),
+            limits=_limits(config, store),
         )
         self._exchange = Exchange(self.node_id)
         self._trust = NodeTrust(
@@ -305,6 +298,20 @@ async def _once(work: Callable[[], Awaitable[object]]) -> None:
 def _fresh_id() -> str:
     host = re.sub(r"[^A-Za-z0-9-]+", "-", socket.gethostname().split(".")[0]).strip("-")[:40]
     return f"{host or 'node'}-{secrets.token_hex(3)}"
+
+
+def _limits(config: NodeConfig, store: ModelStore) -> RunnerLimits:
+    return RunnerLimits(
+        threads_count=config.threads_count,
+        context_tokens=config.context_tokens,
+        swap_grace_s=config.swap_grace_s,
+        memory_limit_bytes=config.memory_limit_bytes,
+        load_wait_s=config.load_wait_s,
+        load_wait_limit_count=config.queue_limit_count,
+        prefix_root=store.prefixes if config.prefix_cache_bytes else None,
+        prefix_limit_bytes=config.prefix_cache_bytes,
+        prefix_memory_bytes=config.prefix_memory_bytes,
+    )
 
 
 def _version() -> str:

@@ -47,8 +47,9 @@ async def ask(engine, number, *, client="", prompt=None):
 
 async def written(directory):
     """The files of prefixes, once the engine has written them."""
-    while not (files := sorted(Path(directory).glob("*.edgekv"))):
-        await asyncio.sleep(0.05)
+    async with asyncio.timeout(20):
+        while not (files := sorted(Path(directory).glob("*.edgekv"))):  # noqa: ASYNC110, ASYNC240 - a glance at what another process makes
+            await asyncio.sleep(0.05)
     return files
 
 

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from edge_node.engines.llama.slots import reusable_count
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from edge_node.engines import CachedFrom
     from edge_node.engines.llama.prefix_tree import Node
     from edge_node.engines.llama.sequences import Sequences
