@@ -102,7 +102,7 @@ class Node:
             build=build,
             clock=clock,
             channel=config.channel,
-            limits=_runner_limits(config, machine),
+            limits=_limits(config, store),
         )
         self._exchange = Exchange(self.node_id)
         self._trust = NodeTrust(
@@ -275,17 +275,6 @@ class Node:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
-def _runner_limits(config: NodeConfig, machine: MachineReport) -> RunnerLimits:
-    return RunnerLimits(
-        threads_count=config.threads_count,
-        context_tokens=config.context_tokens,
-        swap_grace_s=config.swap_grace_s,
-        memory_limit_bytes=usable_bytes(machine, config.memory_limit_bytes) or 0,
-        load_wait_s=config.load_wait_s,
-        load_wait_limit_count=config.queue_limit_count,
-    )
-
-
 @asynccontextmanager
 async def running_node(
     config: NodeConfig, *, build: Callable[[EngineSpec], Engine] = EngineProcess
@@ -350,6 +339,20 @@ async def _once(work: Callable[[], Awaitable[object]]) -> None:
 def _fresh_id() -> str:
     host = re.sub(r"[^A-Za-z0-9-]+", "-", socket.gethostname().split(".")[0]).strip("-")[:40]
     return f"{host or 'node'}-{secrets.token_hex(3)}"
+
+
+def _limits(config: NodeConfig, store: ModelStore) -> RunnerLimits:
+    return RunnerLimits(
+        threads_count=config.threads_count,
+        context_tokens=config.context_tokens,
+        swap_grace_s=config.swap_grace_s,
+        memory_limit_bytes=store.machine.memory_bytes or 0,
+        load_wait_s=config.load_wait_s,
+        load_wait_limit_count=config.queue_limit_count,
+        prefix_root=store.prefixes if config.prefix_cache_bytes else None,
+        prefix_limit_bytes=config.prefix_cache_bytes,
+        prefix_memory_bytes=config.prefix_memory_bytes,
+    )
 
 
 def _version() -> str:
