@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from edge_node.engines import EngineSpec
 from registry.errors import FormatInvalidError
@@ -65,3 +65,10 @@ class RunnerLimits:
             threads_count=self.threads_count,
             context_tokens=self.context_tokens,
         )
+
+
+class Measured(Protocol):
+    """Takes how fast a quantization writes."""
+
+    def __call__(self, quantization: str, *, weights_bytes: int, tokens_per_s: float) -> None:
+        """Take it."""

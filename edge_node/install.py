@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from edge_node.trust import Admitting
     from origin.api import WantedRelease
     from registry.fetch.neighbours import Neighbours
-    from registry.manifest import Manifest
+    from registry.manifest import Manifest, Variant
     from registry.progress import ProgressHook
 
 log = structlog.get_logger()
@@ -93,8 +93,7 @@ async def install(
     Raises:
         TrustError: no signature vouches for the release.
         ChunkMismatchError: the manifest is not the one that was promised.
-        ArtifactError: it contradicts itself, is of a kind that no engine serves, has no variant that fits this node,
-            or the disk garbled a file.
+        ArtifactError: it contradicts itself, no variant fits this node or its engines, or the disk garbled a file.
         DiskFullError: no room; what was fetched is kept for the next attempt.
         EdgewardError: whatever the origin answered.
     """
@@ -102,8 +101,7 @@ async def install(
     delta = await ask_delta(source, Digest(wanted.manifest_sha256), _alike(local, store, wanted.name))
     manifest_bytes = delta.manifest_bytes if delta else await source.manifest(wanted.name, wanted.version)
     manifest = await asyncio.to_thread(_checked_manifest, wanted, manifest_bytes)
-    variant = choose_variant(manifest, store.machine)
-    engine_kind(f"{wanted.name}@{wanted.version}", variant.kind)  # before any byte of it is fetched
+    variant = _servable_variant(manifest, store)
     target = store.path(wanted.name, wanted.version)
     with _full_disk_named(manifest):
         here = await asyncio.to_thread(target.exists)
@@ -127,6 +125,13 @@ async def install(
         reused_bytes=report.reused_bytes,
         peer_bytes=report.peer_bytes,
     )
+
+
+def _servable_variant(manifest: Manifest, store: ModelStore) -> Variant:
+    """The variant to take; raises before any byte of it is fetched."""
+    variant = choose_variant(manifest, store.machine)
+    engine_kind(f"{manifest.name}@{manifest.version}", variant.kind)
+    return variant
 
 
 @contextmanager

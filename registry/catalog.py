@@ -236,6 +236,8 @@ class Catalog:
             versions = changed.channels[name][channel]
             return changed
 
+        if name not in self.names():
+            raise self._unknown_name(check_name(name))
         self._store.publisher.change(role_of(name), change)
         return versions[0]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from registry.delta import decode_index, decode_manifest_patch, head_bytes, start_limit_bytes
+from registry.delta import decode_index, decode_manifest_patch, head_bytes, place_in_parts, start_limit_bytes
 from registry.manifest import manifest_digest, unpack_manifest
 from registry.plan import Located, plan_reads
 
@@ -98,7 +98,7 @@ def delta_cost(
         new_data: the new one's.
         base: what the node holds.
         new: what it should hold.
-        length_bytes: of the delta.
+        length_bytes: of the delta's first object.
         read: gives a range of it: offset and length.
 
     Raises:
@@ -109,12 +109,12 @@ def delta_cost(
     plain = unpack_manifest(base_data)
     _, index = decode_manifest_patch(read(0, head), plain, manifest_digest(new_data))
     wanted = set(_new_chunks(base, new))
-    entries = decode_index(index, new.manifest, base.manifest, head)
+    entries = place_in_parts(decode_index(index, new.manifest, base.manifest, head), head, length_bytes)
     here = max(start_bytes, head)
     ahead = [
-        Located(0, entry.offset_bytes, entry.length_bytes, entry.chunk)
+        Located(entry.part, entry.offset_bytes, entry.length_bytes, entry.chunk)
         for entry in entries
-        if entry.chunk in wanted and entry.offset_bytes + entry.length_bytes > here
+        if entry.chunk in wanted and (entry.part or entry.offset_bytes + entry.length_bytes > here)
     ]
     reads = plan_reads(ahead)
     return here + sum(it.length_bytes for it in reads), 1 + (head > start_bytes) + len(reads)

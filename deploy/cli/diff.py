@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from deploy.cli.connect import add_store_arguments
-from deploy.cli.terminal import add_json_argument, show_json
+from deploy.cli.terminal import add_json_argument, counted, show_json
 from deploy.sizes import human_bytes
 
 if TYPE_CHECKING:
@@ -77,10 +77,10 @@ def _in_words(base: str, new: str, cost: UpdateCost) -> str:
     else:
         how = f"the manifest: {human_bytes(cost.manifest_bytes)}, and packs: {human_bytes(cost.pack_bytes)}"
     return (
-        f"{base} to {new}: {human_bytes(cost.fetched_bytes)} in {cost.requests_count} requests, of "
+        f"{base} to {new}: {human_bytes(cost.fetched_bytes)} in {counted(cost.requests_count, 'request')}, of "
         f"{human_bytes(cost.total_bytes)}\n"
         f"  fetched   {how}\n"
-        f"  new       {cost.new_chunks_count} chunks, {human_bytes(cost.new_raw_bytes)}; in packs "
+        f"  new       {counted(cost.new_chunks_count, 'chunk')}, {human_bytes(cost.new_raw_bytes)}; in packs "
         f"{human_bytes(cost.new_stored_bytes)}\n"
-        f"  the same  {cost.same_chunks_count} chunks"
+        f"  the same  {counted(cost.same_chunks_count, 'chunk')}"
     )

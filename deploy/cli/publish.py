@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from deploy.cli.connect import add_store_arguments
-from deploy.cli.terminal import add_json_argument, progress_bar, show_json
+from deploy.cli.terminal import add_json_argument, counted, progress_bar, show_json
 from deploy.sizes import human_bytes
 
 if TYPE_CHECKING:
@@ -122,6 +122,9 @@ def _sources(paths: list[str], named: list[str], cpu: list[str]) -> list[Variant
             pairs = [(name, paths[0])]
         else:
             raise InputInvalidError(f"say which path is the variant {name}: --variant {name}=PATH")
+    for _, path in pairs:
+        if not Path(path).exists():
+            raise InputInvalidError(f"there is no file or directory {path}")
     if not pairs:
         raise InputInvalidError(
             "say what to publish: edgeward publish model.gguf --name chat --version 1.2.0"
@@ -144,8 +147,9 @@ def _in_words(report: PublishReport, took_s: float) -> str:
     return (
         f"{report.outcome} {report.name}@{report.version}{where}{unchanged}\n"
         f"  variants  {', '.join(report.variants)}\n"
-        f"  size      {human_bytes(report.total_bytes)} in {report.chunks_count} chunks, "
+        f"  size      {human_bytes(report.total_bytes)} in {counted(report.chunks_count, 'chunk')}, "
         f"{report.new_chunks_count} of them new\n"
-        f"  uploaded  {human_bytes(report.uploaded_bytes)} in {report.requests_count} requests, {took_s:.1f} s\n"
+        f"  uploaded  {human_bytes(report.uploaded_bytes)} in {counted(report.requests_count, 'request')}, "
+        f"{took_s:.1f} s\n"
         f"  manifest  {report.manifest_sha256}"
     )

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from deploy.cli.connect import add_client_arguments, add_store_arguments
-from deploy.cli.terminal import add_json_argument, progress_bar, show_json
+from deploy.cli.terminal import add_json_argument, counted, progress_bar, show_json
 from deploy.sizes import human_bytes
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ async def _pull(args: argparse.Namespace) -> int:
         print(
             f"fetched {name}@{version}{_words(args.variant)} into {target}\n"
             f"  size     {human_bytes(report.total_bytes)}\n"
-            f"  fetched  {human_bytes(report.fetched_bytes)} in {report.requests_count} requests\n"
+            f"  fetched  {human_bytes(report.fetched_bytes)} in {counted(report.requests_count, 'request')}\n"
             f"  kept     {human_bytes(report.resumed_bytes)} that were there from an earlier pull\n"
             f"  reused   {human_bytes(report.reused_bytes)} of other releases here"
         )

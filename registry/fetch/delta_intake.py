@@ -17,6 +17,7 @@ from registry.delta import (
     decode_index,
     decode_manifest_patch,
     head_bytes,
+    place_in_parts,
     start_limit_bytes,
 )
 from registry.digest import digest_of
@@ -42,10 +43,11 @@ log = structlog.get_logger()
 class DeltaSource(Protocol):
     """A source that also has deltas. Needs no trust."""
 
-    async def delta(
-        self, new: Digest, base: Digest, offset_bytes: int, limit_bytes: int
-    ) -> tuple[bytes, int]:
-        """At most so many bytes of a delta from an offset on, and how long it is. Raises ObjectMissingError."""
+    async def delta(self, new: Digest, base: str, offset_bytes: int, limit_bytes: int) -> tuple[bytes, int]:
+        """At most so many bytes of a delta from an offset on, and how long it is. Raises ObjectMissingError.
+
+        `base` may be the name of a part (`registry.layout.delta_part`).
+        """
         ...
 
 
@@ -96,17 +98,17 @@ class ReceivedDelta:
     def plan(self, missing: Sequence[int]) -> tuple[list[Entry], list[RangeRead]]:
         """The entries of missing chunks that are here already, and the ranges that hold the others.
 
-        In the ranges a chunk's number is the index of its entry.
+        In the ranges a pack's number is that of the delta's part, and a chunk's number is the index of its entry.
         """
         wanted = set(missing)
         here, ahead = [], []
         for index, entry in enumerate(self.entries):
             if entry.chunk not in wanted or not (entry.mode == Mode.STORED or entry.against in self.places):
                 continue
-            if entry.offset_bytes + entry.length_bytes <= len(self.start):
+            if entry.part == 0 and entry.offset_bytes + entry.length_bytes <= len(self.start):
                 here.append(entry)
             else:
-                ahead.append(Located(0, entry.offset_bytes, entry.length_bytes, index))
+                ahead.append(Located(entry.part, entry.offset_bytes, entry.length_bytes, index))
         return here, plan_reads(ahead)
 
 
@@ -154,9 +156,7 @@ async def _receive(
     plain, index = decode_manifest_patch(start[:head], base_plain, wanted)
     manifest_bytes = pack_manifest(plain)
     manifest = decode_manifest(manifest_bytes)
-    entries = decode_index(index, manifest, release.manifest, head)
-    if entries and entries[-1].offset_bytes + entries[-1].length_bytes != total_bytes:
-        raise ChunkMismatchError("the delta is not as long as its chunks")
+    entries = place_in_parts(decode_index(index, manifest, release.manifest, head), head, total_bytes)
     return ReceivedDelta(
         manifest_bytes=manifest_bytes,
         manifest=manifest,

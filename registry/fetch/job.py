@@ -19,7 +19,7 @@ from registry.errors import (
 from registry.fetch.delta_intake import DeltaSource, ReceivedDelta
 from registry.fetch.local_chunks import LocalChunks
 from registry.fetch.swarm import Swarm
-from registry.layout import pack_key
+from registry.layout import delta_part, pack_key
 from registry.packing import decode_chunk
 from registry.plan import Located, RangeRead, plan_reads
 from registry.progress import Progress, ProgressHook
@@ -130,7 +130,7 @@ class FetchJob:
         self._report("")
         if self._neighbours is not None:
             places = (self._release.directory, target)
-            self._neighbours.shelf.begin(self._digest, self._manifest, places, self._done)
+            self._neighbours.shelf.begin(self._digest, self._part | self._partial.held, places, self._done)
         await self._spread(sorted(written), lambda piece: self._in_thread(self._resume, piece))
         resumed_bytes = self._done_bytes
         await self._reuse_all(local)
@@ -220,7 +220,7 @@ class FetchJob:
             assert isinstance(self._source, DeltaSource)
             try:
                 data, _ = await self._source.delta(
-                    delta.new, delta.base, read.offset_bytes, read.length_bytes
+                    delta.new, delta_part(delta.base, read.pack), read.offset_bytes, read.length_bytes
                 )
             except EdgewardError as error:
                 log.warning("delta.refused", manifest=delta.new, error=error.message)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from registry.digest import Digest
-    from registry.manifest import Manifest
+    from registry.manifest import Manifest, Part
 
 log = structlog.get_logger()
 
@@ -29,7 +29,14 @@ class _Offer:
     It lies in the first of the directories until it moves to the next.
     """
 
-    def __init__(self, directories: Sequence[Path], manifest: Manifest, done: bytearray | None) -> None:
+    def __init__(
+        self,
+        directories: Sequence[Path],
+        manifest: Manifest,
+        done: bytearray | None,
+        variants: tuple[str, ...],
+    ) -> None:
+        self.variants = variants
         self._releases = [ReleaseDirectory(directory, manifest) for directory in directories]
         self._manifest = manifest
         self._done = done
@@ -100,12 +107,12 @@ class Shelf:
             self._whole_offers.pop(manifest, None)
             self._whole[manifest] = directory
 
-    def begin(self, digest: Digest, manifest: Manifest, directories: Sequence[Path], done: bytearray) -> None:
-        """Offer a release that is being fetched: the pieces that `done` marks, as it grows.
+    def begin(self, digest: Digest, part: Part, directories: Sequence[Path], done: bytearray) -> None:
+        """Offer variants that are being fetched, or lie there: the pieces that `done` marks, as it grows.
 
         It is looked for in the first directory, and in the next ones once it has moved there.
         """
-        offer = _Offer(directories, manifest, done)
+        offer = _Offer(directories, part.manifest, done, part.variants)
         with self._guard:
             self._partial[digest] = offer
 
@@ -118,6 +125,11 @@ class Shelf:
         """The bitmap of the chunks of a manifest that can be read; None when it is not here."""
         offer = self._offer(manifest)
         return None if offer is None else offer.bitmap()
+
+    def variants(self, manifest: Digest) -> tuple[str, ...]:
+        """The variants of a manifest that are here or on their way."""
+        offer = self._offer(manifest)
+        return () if offer is None else offer.variants
 
     def read(self, digest: Digest) -> bytes | None:
         """The bytes of a chunk, right ones or none."""
@@ -146,7 +158,7 @@ class Shelf:
             release = ReleaseDirectory.open(directory, decode_manifest(data))
         except ManifestInvalidError:
             return None
-        offer = _Offer((directory,), release.manifest, _held_pieces(release))
+        offer = _Offer((directory,), release.manifest, _held_pieces(release), release.part.variants)
         with self._guard:
             if self._whole.get(manifest) == directory:
                 self._whole_offers[manifest] = offer

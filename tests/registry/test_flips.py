@@ -26,6 +26,8 @@ class Peer:
     def __init__(self, name, shelf, change=lambda raw: raw):
         self.name, self.shelf, self.change = name, shelf, change
 
+    variants = None
+
     async def have(self, manifest):
         return self.shelf.have(manifest)
 

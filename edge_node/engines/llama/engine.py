@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from edge_node.engines import Generate, Ready, Refused
 from edge_node.engines.llama.admission import Admission
+from edge_node.engines.llama.array_chooser import ArrayChooser, suits
 from edge_node.engines.llama.batch import Decoder, Outcome
 from edge_node.engines.llama.generation import Generation, answer_limit_tokens
 from edge_node.engines.llama.library import NativeLog, engine_fingerprint, open_model
@@ -23,7 +24,8 @@ from edge_node.errors import EngineFailedError, OverloadedError, RequestInvalidE
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edge_node.engines import EngineSpec, Event, Request
+    from edge_node.engines import EngineSpec, Event, Request, Sampling
+    from edge_node.engines.llama.generation import Chooser
     from edge_node.engines.llama.library import OpenModel
     from edge_node.engines.llama.slots import Share
     from registry.errors import EdgewardError
@@ -100,7 +102,7 @@ class LlamaEngine:
         )
         self._vocabulary.check(tuple(sampling.logit_bias), param="logit_bias")
         seed = secrets.randbits(32) if sampling.seed is None else sampling.seed
-        sampler = Sampler(sampling, self._vocabulary, seed=seed, context_tokens=self._context_tokens)
+        sampler = self._chooser(sampling, seed)
         self._admission.arrive(
             Generation(request, prompt, limit_tokens=limit_tokens, sampler=sampler, now_s=time.monotonic())
         )
@@ -125,6 +127,11 @@ class LlamaEngine:
         return said
 
     # ---- the inside
+
+    def _chooser(self, sampling: Sampling, seed: int) -> Chooser:
+        if suits(sampling):
+            return ArrayChooser(sampling, tokens_count=self._vocabulary.tokens_count, seed=seed)
+        return Sampler(sampling, self._vocabulary, seed=seed, context_tokens=self._context_tokens)
 
     def _compute(self, shares: Sequence[Share]) -> list[Event]:
         at_work = {

@@ -1,13 +1,16 @@
 """Some variants of a release on the disk, and others later."""
 
+import asyncio
+
 import pytest
 
 from registry.catalog import Catalog
 from registry.errors import InputInvalidError, ManifestInvalidError, StoreUnavailableError
 from registry.fetch import StoreSource, ask_delta, fetch
+from registry.fetch.board import Board, KnownPeer
 from registry.fetch.neighbours import Neighbours
 from registry.fetch.shelf import Shelf
-from registry.fetch.turns import has_bit
+from registry.fetch.turns import Share, has_bit, rank
 from registry.manifest import decode_manifest, manifest_digest, part_of
 from registry.publish import VariantSource, publish
 from registry.release_directory import HELD_NAME, read_held
@@ -148,3 +151,51 @@ def test_parts_are_sets_of_variants(release):
     assert "q4" in first
     assert "q8" not in first
     assert whole.total_bytes == manifest.total_bytes
+
+
+def test_it_is_never_the_turn_of_a_node_with_another_variant():
+    share = Share("pack:0", (0,))
+    other = next(name for name in map(str, range(100)) if rank("me", [name], share.key) == 1)
+    board = Board("me", [share], patience_s=10.0, now_s=0.0)
+    board.known[other] = known = KnownPeer(Named(other))
+    assert board.next(origin_first=True, now_s=0.0) is None  # its turn
+    known.meant = 0b10
+    assert board.next(origin_first=True, now_s=0.0).own
+    known.meant = 0b11
+    assert board.next(origin_first=True, now_s=0.0) is None
+
+
+class Named:
+    def __init__(self, name):
+        self.name = name
+
+
+async def test_nodes_hear_from_each_other_which_variants_they_have(release, store, tmp_path):
+    data, shelves, source = release(), {name: Shelf() for name in "abc"}, StoreSource(store)
+    digest, sent = manifest_digest(data), []
+
+    class Peer:
+        def __init__(self, name):
+            self.name, self.variants = name, None
+
+        async def have(self, manifest):
+            self.variants = frozenset(shelves[self.name].variants(manifest)) or None
+            return shelves[self.name].have(manifest)
+
+        async def chunk(self, digest, raw_bytes):
+            raw = shelves[self.name].read(digest)
+            if raw is None:
+                raise StoreUnavailableError("not here")
+            sent.append(raw)
+            return raw
+
+    async def pull(name, variant):
+        peers = tuple(Peer(other) for other in shelves)
+        near = Neighbours(name, lambda: peers, shelves[name], 20.0)
+        return await fetch(data, source, tmp_path / name / "1", variants=[variant], neighbours=near)
+
+    async with asyncio.timeout(15):  # nobody waits out a patience of 20 s for what will never come
+        reports = await asyncio.gather(pull("a", "q4"), pull("b", "q8"), pull("c", "q8"))
+    assert [verify(tmp_path / name / "1").variants for name in "abc"] == [("q4",), ("q8",), ("q8",)]
+    assert shelves["a"].variants(digest) == ("q4",)
+    assert sum(report.peer_bytes for report in reports) == sum(map(len, sent)) > 1_000_000
