@@ -45,7 +45,9 @@ class NodeConfig:
         threads_count: compute threads of each engine.
         context_tokens: prompt plus answer; 0 takes each model's own limit, capped at 4096.
         variant: the variant to take of each release that has it, whatever it needs; `auto` takes the best that fits.
-        memory_limit_bytes: what one model may take; 0 is nine tenths of what the machine or its cgroup has.
+        memory_limit_bytes: what the engines together may take; 0 is nine tenths of what the machine or its cgroup has.
+            Models that do not fit are loaded for the requests that ask for them.
+        load_wait_s: how long a request waits for a model that is being loaded before it is told to come back.
         queue_limit_count: requests that may wait for each model; further ones get 429.
         body_limit_bytes: the largest request body as it travels.
         unpacked_limit_bytes: the largest request body in zstd after decompression.
@@ -75,6 +77,7 @@ class NodeConfig:
     context_tokens: int = 0
     variant: str = AUTO
     memory_limit_bytes: int = 0
+    load_wait_s: float = 30.0
     queue_limit_count: int = 64
     body_limit_bytes: int = 8 * 2**20
     unpacked_limit_bytes: int = 32 * 2**20
@@ -116,7 +119,7 @@ class NodeConfig:
     def _check_numbers(self) -> None:
         for name, least in (
             ("threads_count", 1), ("context_tokens", 0), ("memory_limit_bytes", 0),
-            ("queue_limit_count", 0), ("body_limit_bytes", 1024),
+            ("load_wait_s", 0), ("queue_limit_count", 0), ("body_limit_bytes", 1024),
             ("unpacked_limit_bytes", 1024), ("fetch_concurrency_count", 1), ("drain_s", 0), ("swap_grace_s", 0),
             ("unwanted_keep_s", 0), ("origin_timeout_s", 0.1), ("scrub_bytes_per_s", 0), ("scrub_pause_s", 1),
         ):  # fmt: skip

@@ -21,13 +21,14 @@ from aiohttp import web
 
 from edge_node.api.health import NodeStatus
 from edge_node.config import stated_place
+from edge_node.engine_plan import RunnerLimits
 from edge_node.engines.process import EngineProcess
 from edge_node.heartbeat import Heartbeat
 from edge_node.identity import take_identity
 from edge_node.machine import probe_machine, usable_bytes
 from edge_node.model_store import ModelStore
 from edge_node.peers import Exchange
-from edge_node.runner import Runner, RunnerLimits
+from edge_node.runner import Runner
 from edge_node.scheduler import Scheduler
 from edge_node.scrubber import Scrubber
 from edge_node.server import Limits, NodeParts, build_app
@@ -98,11 +99,7 @@ class Node:
             build=build,
             clock=clock,
             channel=config.channel,
-            limits=RunnerLimits(
-                threads_count=config.threads_count,
-                context_tokens=config.context_tokens,
-                swap_grace_s=config.swap_grace_s,
-            ),
+            limits=_runner_limits(config, machine),
         )
         self._exchange = Exchange(self.node_id)
         self._trust = NodeTrust(
@@ -298,6 +295,17 @@ async def running_node(
         node.measures(speeds)
         await node.start(ends)
         yield node
+
+
+def _runner_limits(config: NodeConfig, machine: MachineReport) -> RunnerLimits:
+    return RunnerLimits(
+        threads_count=config.threads_count,
+        context_tokens=config.context_tokens,
+        swap_grace_s=config.swap_grace_s,
+        memory_limit_bytes=usable_bytes(machine, config.memory_limit_bytes) or 0,
+        load_wait_s=config.load_wait_s,
+        load_wait_limit_count=config.queue_limit_count,
+    )
 
 
 async def _serve_until_told(config: NodeConfig) -> None:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
-from edge_node.runner import engine_kind
-from edge_node.variant_choice import choose_variant
+from edge_node.engine_plan import engine_kind
+from edge_node.variant_choice import choose_variant, fits
 from registry.digest import Digest
 from registry.errors import ArtifactError, ChunkMismatchError, DiskFullError, InputInvalidError
 from registry.fetch import MANIFEST_NAME, ask_delta, fetch
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from edge_node.model_store import InstalledRelease, ModelStore
     from edge_node.trust import Admitting
+    from edge_node.variant_choice import Machine
     from origin.api import WantedRelease
     from registry.fetch.neighbours import Neighbours
     from registry.manifest import Manifest
@@ -93,8 +94,7 @@ async def install(
     Raises:
         TrustError: no signature vouches for the release.
         ChunkMismatchError: the manifest is not the one that was promised.
-        ArtifactError: it contradicts itself, is of a kind that no engine serves, has no variant that fits this node,
-            or the disk garbled a file.
+        ArtifactError: it contradicts itself, this node can run none of its variants, or the disk garbled a file.
         DiskFullError: no room; what was fetched is kept for the next attempt.
         EdgewardError: whatever the origin answered.
     """
@@ -102,8 +102,7 @@ async def install(
     delta = await ask_delta(source, Digest(wanted.manifest_sha256), _alike(local, store, wanted.name))
     manifest_bytes = delta.manifest_bytes if delta else await source.manifest(wanted.name, wanted.version)
     manifest = await asyncio.to_thread(_checked_manifest, wanted, manifest_bytes)
-    variant = choose_variant(manifest, store.machine)
-    engine_kind(f"{wanted.name}@{wanted.version}", variant.kind)  # before any byte of it is fetched
+    variant = _chosen(manifest, store.machine)  # before any byte of it is fetched
     target = store.path(wanted.name, wanted.version)
     with _full_disk_named(manifest):
         here = await asyncio.to_thread(target.exists)
@@ -114,7 +113,7 @@ async def install(
             manifest_bytes,
             source,
             target,
-            variants=(variant.name,),
+            variants=(variant,),
             local=local,
             delta=delta,
             progress=progress,
@@ -127,6 +126,16 @@ async def install(
         reused_bytes=report.reused_bytes,
         peer_bytes=report.peer_bytes,
     )
+
+
+def _chosen(manifest: Manifest, machine: Machine) -> str:
+    """The name of the variant to have; raises ArtifactError when no engine of this node can run any."""
+    release = f"{manifest.name}@{manifest.version}"
+    variant = choose_variant(manifest, machine)
+    engine_kind(release, variant.kind)
+    if not fits(variant, machine):
+        log.warning("variant.tight", release=release, variant=variant.name)
+    return variant.name
 
 
 @contextmanager

@@ -27,7 +27,7 @@ import structlog
 from msgspec import Struct
 
 from edge_node.errors import VariantUnfitError
-from edge_node.variant_choice import Machine, choose_variant
+from edge_node.variant_choice import Machine, choose_variant, memory_bytes
 from origin.api import WantedRelease
 from registry.durable import sync, write_durably
 from registry.errors import ArtifactError, ConfigError, EdgewardError, InputInvalidError
@@ -65,6 +65,7 @@ class InstalledRelease:
 
     Attributes:
         variant: the one to serve; `quantization` and `variant_bytes` are its.
+        needed_bytes: the memory that it needs, as it says itself; 0 when it does not.
         files: its paths below `files_dir`.
         folder: the folder of the variant among the release's files; empty when it has none of its own.
         suits: whether it is the variant that this node should have; if not, that one is to be fetched.
@@ -78,6 +79,7 @@ class InstalledRelease:
     variant: str = "default"
     quantization: str = ""
     variant_bytes: int = 0
+    needed_bytes: int = 0
     files: tuple[str, ...]
     folder: str = ""
     suits: bool = True
@@ -248,6 +250,7 @@ class ModelStore:
             variant=variant.name,
             quantization=variant.quantization,
             variant_bytes=variant.total_bytes,
+            needed_bytes=memory_bytes(variant, self.machine.context_tokens) if variant.needs else 0,
             files=tuple(file.path.removeprefix(f"{folder}/") for file in variant.files),
             folder=folder,
             suits=suits,

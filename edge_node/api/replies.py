@@ -163,7 +163,10 @@ def embedding_list(
 
 
 class ModelCard(Struct, frozen=True, kw_only=True):
-    """A model in `/v1/models`; `version`, `abilities` and `context_tokens` are extensions."""
+    """A model in `/v1/models`; what follows `owned_by` are extensions.
+
+    A model that is `asleep` is loaded for whoever asks; until it was loaded once, what it can do is not known.
+    """
 
     id: str
     object: Literal["model"] = "model"
@@ -172,6 +175,7 @@ class ModelCard(Struct, frozen=True, kw_only=True):
     version: str
     abilities: tuple[str, ...]
     context_tokens: int
+    asleep: bool = False
 
 
 class ModelList(Struct, frozen=True, kw_only=True):

@@ -117,6 +117,7 @@ class Generate(Struct, frozen=True, kw_only=True, tag="generate"):
         client: whose request it is; clients get equal shares of the engine, and prefixes are not shared among them.
         deterministic: computed only in batches whose scores are proved equal to those of a lone run.
         reports_progress: `Progress` is wanted until `Started`.
+        start_within_s: refused as `node.overloaded` when it still waits after that; None waits for ever.
     """
 
     request_id: str
@@ -129,6 +130,7 @@ class Generate(Struct, frozen=True, kw_only=True, tag="generate"):
     client: str = ""
     deterministic: bool = False
     reports_progress: bool = False
+    start_within_s: float | None = None
 
 
 class Embed(Struct, frozen=True, kw_only=True, tag="embed"):
@@ -238,7 +240,10 @@ class Embedded(Struct, frozen=True, kw_only=True, tag="embedded"):
 
 
 class Refused(Struct, frozen=True, kw_only=True, tag="refused"):
-    """This request cannot be done; `code` is one of `context_length_exceeded`, `request.invalid`, `engine.failed`."""
+    """This request cannot be done.
+
+    `code` is one of `context_length_exceeded`, `request.invalid`, `node.overloaded`, `engine.failed`.
+    """
 
     request_id: str
     code: str
