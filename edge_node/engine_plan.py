@@ -19,6 +19,13 @@ if TYPE_CHECKING:
 _ENGINES: Mapping[str, EngineKind] = {"gguf": "llama", "onnx": "onnx"}
 
 
+class Measured(Protocol):
+    """Takes how fast a quantization writes."""
+
+    def __call__(self, quantization: str, *, weights_bytes: int, tokens_per_s: float) -> None:
+        """Take it."""
+
+
 def engine_kind(release: str, kind: str) -> EngineKind:
     """Which engine serves a kind of release.
 
@@ -78,10 +85,3 @@ class RunnerLimits:
             prefix_limit_bytes=self.prefix_limit_bytes,
             prefix_memory_bytes=self.prefix_memory_bytes,
         )
-
-
-class Measured(Protocol):
-    """Takes how fast a quantization writes."""
-
-    def __call__(self, quantization: str, *, weights_bytes: int, tokens_per_s: float) -> None:
-        """Take it."""
