@@ -6,6 +6,7 @@ import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path  # the settings loader reads the real types
+from typing import Literal
 from urllib.parse import urlsplit
 
 from edge_node.variant_choice import AUTO
@@ -44,6 +45,11 @@ class NodeConfig:
         channel: the channel that releases are taken from.
         threads_count: compute threads of each engine.
         context_tokens: prompt plus answer; 0 takes each model's own limit, capped at 4096.
+        slots_count: answers of a model made at once; 0 is 16.
+        kv_type: how keys and values are kept: `f16`, or `q8_0` in 0.53 of the memory.
+        gpu_layers_count: layers that GPUs compute; -1 is all.
+        gpu_split: shares of a model for each GPU, comma-separated; empty leaves it to llama.cpp.
+        split_mode: how several GPUs share a model: `layer`, `row`, or `none` for one GPU.
         variant: the variant to take of each release that has it, whatever it needs; `auto` takes the best that fits.
         memory_limit_bytes: what the engines together may take; 0 is nine tenths of what the machine or its cgroup has.
             Models that do not fit together are loaded for the requests that ask for them.
@@ -82,6 +88,11 @@ class NodeConfig:
     channel: str = "stable"
     threads_count: int = 1
     context_tokens: int = 0
+    slots_count: int = 0
+    kv_type: Literal["f16", "q8_0"] = "f16"
+    gpu_layers_count: int = 0
+    gpu_split: tuple[float, ...] = ()
+    split_mode: Literal["none", "layer", "row"] = "layer"
     variant: str = AUTO
     memory_limit_bytes: int = 0
     prefix_cache_bytes: int = 2**30
@@ -131,7 +142,8 @@ class NodeConfig:
 
     def _check_numbers(self) -> None:
         for name, least in (
-            ("threads_count", 1), ("context_tokens", 0), ("memory_limit_bytes", 0),
+            ("threads_count", 1), ("context_tokens", 0), ("slots_count", 0), ("gpu_layers_count", -1),
+            ("memory_limit_bytes", 0),
             ("load_wait_s", 0), ("prefix_cache_bytes", 0), ("prefix_memory_bytes", 0),
             ("queue_limit_count", 0), ("body_limit_bytes", 1024),
             ("unpacked_limit_bytes", 1024), ("fetch_concurrency_count", 1), ("drain_s", 0), ("swap_grace_s", 0),

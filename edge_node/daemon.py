@@ -345,6 +345,11 @@ def _limits(config: NodeConfig, store: ModelStore) -> RunnerLimits:
     return RunnerLimits(
         threads_count=config.threads_count,
         context_tokens=config.context_tokens,
+        slots_count=config.slots_count,
+        kv_type=config.kv_type,
+        gpu_layers=config.gpu_layers_count,
+        gpu_split=config.gpu_split,
+        split_mode=config.split_mode,
         swap_grace_s=config.swap_grace_s,
         memory_limit_bytes=store.machine.memory_bytes or 0,
         load_wait_s=config.load_wait_s,

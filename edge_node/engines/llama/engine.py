@@ -14,6 +14,7 @@ from edge_node.engines.llama.batch import Decoder, Outcome
 from edge_node.engines.llama.generation import Generation, answer_limit_tokens
 from edge_node.engines.llama.library import NativeLog, engine_fingerprint, open_model
 from edge_node.engines.llama.memory import KvMemory
+from edge_node.engines.llama.pace import Pace
 from edge_node.engines.llama.prefix_opening import open_store
 from edge_node.engines.llama.prompts import PromptReader
 from edge_node.engines.llama.sampler import Sampler
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
     from edge_node.engines.llama.slots import Share
     from registry.errors import EdgewardError
 
-# A step with this many rows of prompts is the longest that a cancel or a running answer waits.
-CHUNK_TOKENS = 128
+# A step with this many rows of prompts is the longest that a cancel or a running answer waits; larger ones gain little.
+CHUNK_TOKENS = 256
 _SAVED_LIMIT_BYTES = 256 << 20
 
 
@@ -56,9 +57,9 @@ class LlamaEngine:
             self._sequences,
             self._opened_store.store,
             slots_count=self._slots_count,
-            batch_tokens=opened.batch_tokens,
             saved_limit_bytes=_SAVED_LIMIT_BYTES,
         )
+        self._pace = Pace(CHUNK_TOKENS)
         self._unsaid: list[Event] = []
         self._fingerprint = engine_fingerprint(spec)
 
@@ -122,8 +123,8 @@ class LlamaEngine:
         said, self._unsaid = self._unsaid, []
         now_s = time.monotonic()
         said.extend(self._refuse(late, _TOO_LATE) for late in self._admission.late(now_s))
-        self._admission.admit(chunk_tokens=CHUNK_TOKENS, now_s=now_s)
-        shares = self._admission.plan(chunk_tokens=CHUNK_TOKENS)
+        self._admission.admit(chunk_tokens=self._pace.chunk_tokens, now_s=now_s)
+        shares = self._admission.plan(chunk_tokens=self._pace.chunk_tokens)
         if shares:
             said.extend(self._compute(shares))
         said.extend(self._progress())
@@ -145,9 +146,10 @@ class LlamaEngine:
             generation.tokens[share.position : share.position + share.count]
             for generation, share in zip(generations, shares, strict=True)
         ]
+        began_s = time.monotonic()
         outcome = self._decoder.decode(shares, parts)
         if outcome is Outcome.NO_ROOM and self._admission.make_room():
-            return self._compute(self._admission.plan(chunk_tokens=CHUNK_TOKENS))
+            return self._compute(self._admission.plan(chunk_tokens=self._pace.chunk_tokens))
         if outcome is Outcome.BROKEN:
             raise EngineFailedError("llama.cpp failed to decode; its memory can no longer be trusted")
         if outcome is not Outcome.DONE:
@@ -155,6 +157,8 @@ class LlamaEngine:
         for share, part in zip(shares, parts, strict=True):
             self._sequences.extend(self._sequences.slots[share.slot], part)
         self._admission.computed(shares)
+        if not all(share.count == 1 for share in shares):
+            self._pace.note(sum(share.count for share in shares), time.monotonic() - began_s)
         said: list[Event] = []
         row = -1
         for generation, share in zip(generations, shares, strict=True):
