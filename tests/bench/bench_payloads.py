@@ -1,8 +1,9 @@
 """Bytes on the wire: chat streams, embeddings and requests, plain, in gzip and in zstd, as JSON and as msgpack.
 
 The bytes are those of the real front (`build_app`) before an engine that tells a real text token by token. gzip,
-which the node does not speak, is made of the same plain bytes at its usual level 6, flushed at every event of a stream
-as a proxy must; `_us_per_event` is what packing an event costs. Vectors are drawn from a normal distribution and of length 1: as incompressible as a model's.
+which the node does not speak, is made of the same plain bytes at its usual level 6, flushed at every event of a
+stream as a proxy must; `_us_per_event` is what packing an event costs. Vectors are drawn from a normal
+distribution and of length 1: as incompressible as a model's.
 """
 
 from __future__ import annotations
