@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path  # the settings loader reads the real types
 from urllib.parse import urlsplit
 
+from edge_node.variant_choice import AUTO
 from origin.api import Place, parse_place
 from registry.errors import ConfigError, InputInvalidError
 from registry.listening import check_listener
-from registry.reference import check_channel
+from registry.reference import check_channel, check_variant
 
 _NODE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
@@ -43,8 +44,12 @@ class NodeConfig:
         channel: the channel that releases are taken from.
         threads_count: compute threads of each engine.
         context_tokens: prompt plus answer; 0 takes each model's own limit, capped at 4096.
-        memory_limit_bytes: what the engines together may take; 0 is no limit. Models that do not fit are loaded for
-            the requests that ask for them.
+        variant: the variant to take of each release that has it, whatever it needs; `auto` takes the best that fits.
+        memory_limit_bytes: what the engines together may take; 0 is nine tenths of what the machine or its cgroup has.
+            Models that do not fit together are loaded for the requests that ask for them.
+        prefix_cache_bytes: what prefilled prefixes of one release may take on the disk; 0 keeps none there. They hold
+            prompts, and only this user may read them.
+        prefix_memory_bytes: what prefilled prefixes may take in the memory of one engine, beside its cells.
         load_wait_s: how long a request waits for a model that is being loaded before it is told to come back.
         queue_limit_count: requests that may wait for each model; further ones get 429.
         queue_limit_tokens: prompt tokens that may wait for each model.
@@ -78,7 +83,10 @@ class NodeConfig:
     channel: str = "stable"
     threads_count: int = 1
     context_tokens: int = 0
+    variant: str = AUTO
     memory_limit_bytes: int = 0
+    prefix_cache_bytes: int = 2**30
+    prefix_memory_bytes: int = 256 * 2**20
     load_wait_s: float = 30.0
     queue_limit_count: int = 64
     queue_limit_tokens: int = 2**17
@@ -118,13 +126,18 @@ class NodeConfig:
             check_channel(self.channel)
         except InputInvalidError as error:
             raise ConfigError(f"node.channel: {error.message}") from error
+        try:
+            check_variant(self.variant)
+        except InputInvalidError as error:
+            raise ConfigError(f"node.variant: {error.message}") from error
         stated_place(self.place)
         self._check_numbers()
 
     def _check_numbers(self) -> None:
         for name, least in (
             ("threads_count", 1), ("context_tokens", 0), ("memory_limit_bytes", 0),
-            ("load_wait_s", 0), ("queue_limit_count", 0), ("body_limit_bytes", 1024),
+            ("load_wait_s", 0), ("prefix_cache_bytes", 0), ("prefix_memory_bytes", 0),
+            ("queue_limit_count", 0), ("body_limit_bytes", 1024),
             ("unpacked_limit_bytes", 1024), ("fetch_concurrency_count", 1), ("drain_s", 0), ("swap_grace_s", 0),
             ("unwanted_keep_s", 0), ("origin_timeout_s", 0.1), ("scrub_bytes_per_s", 0), ("scrub_pause_s", 1),
             ("queue_limit_tokens", 1), ("response_cache_bytes", 0), ("response_cache_age_s", 0),

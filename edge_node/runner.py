@@ -18,27 +18,18 @@ from edge_node.blame import Blame
 from edge_node.engine_plan import engine_kind
 from edge_node.errors import DrainingError, ModelNotHereError, ModelNotReadyError, RequestInvalidError
 from edge_node.residents import ReadyModel
+from edge_node.runner_lease import RunnerLease, stamp_of
 from edge_node.supervisor import Supervisor
 from edge_node.wakening import Wakening
 from registry.errors import EdgewardError, InputInvalidError
 from registry.reference import parse_reference
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable
 
     from edge_node.arrivals import Arrival
-    from edge_node.engine_plan import RunnerLimits
-    from edge_node.engines import (
-        Delta,
-        Embed,
-        Embedded,
-        EngineSpec,
-        Finished,
-        Generate,
-        Progress,
-        Ready,
-        Started,
-    )
+    from edge_node.engine_plan import Measured, RunnerLimits
+    from edge_node.engines import EngineSpec, Ready
     from edge_node.model_store import InstalledRelease
     from edge_node.reconcile import ReleaseKey, ResidentState
     from edge_node.supervisor import Clock, Engine
@@ -50,30 +41,12 @@ log = structlog.get_logger()
 _CLOSE_GRACE_S = 5.0
 
 
-class RunnerLease:
-    """One request's hold on one resident release (`edge_node.residents.Lease`)."""
-
-    def __init__(self, release: InstalledRelease, supervisor: Supervisor, ready: Ready) -> None:
-        self.name = release.name
-        self.version = release.version
-        self.ready = ready
-        self.stamp = _stamp(release, ready)
-        self._supervisor = supervisor
-
-    def generate(self, command: Generate) -> AsyncGenerator[Progress | Started | Delta | Finished, None]:
-        """Generate; closing the generator early cancels the engine's work."""
-        return self._supervisor.generate(command)
-
-    async def embed(self, command: Embed) -> Embedded:
-        """Embed each input."""
-        return await self._supervisor.embed(command)
-
-
 class Runner:
     """Resident engines by release (`edge_node.residents.Residents`).
 
     Attributes:
         changed: set whenever a state or the current version of a model changes; whoever waits clears it.
+        measured: told how fast a model writes when it has been loaded.
         arrivals: gives the releases on their way here, as `sync` knows them, to tell requests how long it takes.
     """
 
@@ -82,6 +55,7 @@ class Runner:
     ) -> None:
         self.changed = asyncio.Event()
         self.arrivals: Callable[[], tuple[Arrival, ...]] = tuple
+        self.measured: Measured | None = None
         self._build = build
         self._clock = clock
         self._channel = channel
@@ -185,7 +159,7 @@ class Runner:
         # One that sleeps would answer the same after waking: what is kept of it is good.
         if berth is None or berth.ready is None or berth.state not in {"ready", "asleep"}:
             return None
-        return _stamp(berth.release, berth.ready)
+        return stamp_of(berth.release, berth.ready)
 
     def ready_models(self) -> tuple[ReadyModel, ...]:
         """The releases that answer, also those that would first be loaded; the current one of each name last."""
@@ -268,6 +242,14 @@ class Runner:
             if replaced.supervisor is None:
                 self._wakening.wake(replaced)
 
+    def _tell_speed(self, berth: Berth) -> None:
+        release = berth.release
+        tokens_per_s = berth.supervisor.decode_tokens_per_s if berth.supervisor else None
+        if self.measured is not None and tokens_per_s is not None:
+            self.measured(
+                release.quantization, weights_bytes=release.variant_bytes, tokens_per_s=tokens_per_s
+            )
+
     def _supervisor(self, berth: Berth) -> Supervisor:
         spec = self._limits.spec(berth.release)
         return Supervisor(
@@ -294,6 +276,7 @@ class Runner:
             self.retire(key)
         if not berth.announced and berth.state == "ready":
             berth.announced = True
+            self._tell_speed(berth)
             log.info(
                 "release.activated",
                 release=berth.label,
@@ -382,7 +365,3 @@ class Runner:
         here = ", ".join(f"{model.name}@{model.version}" for model in self.ready_models()) or "none yet"
         asked = f"{reference.name}@{reference.version}" if reference.version else reference.name
         return ModelNotHereError(f"this node does not serve {asked}; it serves: {here}", param="model")
-
-
-def _stamp(release: InstalledRelease, ready: Ready) -> str:
-    return f"{release.manifest_sha256} {' '.join(release.files)} {ready.fingerprint}"
