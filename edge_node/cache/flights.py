@@ -100,6 +100,8 @@ class Flight(Generic[E]):
 
     def _tell(self, event: E) -> None:
         if self._passes(event):
+            if event == self.passing:
+                return  # no news
             self.passing = event
             self.passed_count += 1
         else:
