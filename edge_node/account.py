@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
@@ -19,6 +19,13 @@ log = structlog.get_logger()
 _WORST_LAST: tuple[CacheState, ...] = ("hit", "coalesced", "miss", "bypass")
 
 
+class Tracing(Protocol):
+    """Who is told of every request that has ended (`edge_node.spans.Spans`)."""
+
+    def ended(self, account: Account, *, status: int) -> None:
+        """A request has ended."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Account:
     """What is known of one request.
@@ -29,6 +36,8 @@ class Account:
             between clients.
         share: whose part of the queue it takes: the client's, or without a key its address's.
         terms: what it says about kept answers.
+        traceparent: the W3C header with the trace that it belongs to.
+        started_s: when its prompt had been read by an engine, on the node's clock.
         deadline_s: when the client stops waiting for the first token, on the node's clock.
         asked: what the request called the model.
         cache: where the answer came from; None where nothing is ever kept.
@@ -50,6 +59,7 @@ class Account:
     terms: Terms = ANY_TERMS
     deadline_s: float | None = None
     traceparent: str = ""
+    started_s: float | None = None
     asked: str = ""
     model: str = UNKNOWN_MODEL
     release: str = ""
@@ -91,12 +101,16 @@ class Account:
             entries.append(f"total;dur={(now_s - self.arrived_s) * 1000:.1f}")
         return ", ".join(entries)
 
-    def close(self, *, status: int, now_s: float, metrics: Metrics, wide: bool) -> None:
+    def close(
+        self, *, status: int, now_s: float, metrics: Metrics, wide: bool, tracing: Tracing | None = None
+    ) -> None:
         """Count the request, and log it when `wide`."""
-        if self.replayed:
-            return
         total_s = now_s - self.arrived_s
         status = self.status or status
+        if tracing is not None:
+            tracing.ended(self, status=status)
+        if self.replayed:
+            return
         metrics.request_answered(route=self.route, model=self.model, code=status, duration_s=total_s)
         if self.cache in {"hit", "coalesced"}:
             metrics.tokens_saved(prompt_count=self.prompt_tokens, completion_count=self.completion_tokens)

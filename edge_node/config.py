@@ -64,6 +64,7 @@ class NodeConfig:
         connection_idle_s: how long a connection may go without a whole request's head, be it silent or slow.
         body_limit_bytes: the largest request body as it travels.
         unpacked_limit_bytes: the largest request body in zstd after decompression.
+        otlp_endpoint: where spans of requests go (OTLP over HTTP); empty makes none. Needs the extra `otel`.
         drain_s: how long running answers may go on when the node is told to stop.
         swap_grace_s: how long running answers may go on with a release that was replaced.
         origin_timeout_s: patience with one call of the origin.
@@ -105,6 +106,7 @@ class NodeConfig:
     connection_idle_s: float = 75.0
     body_limit_bytes: int = 8 * 2**20
     unpacked_limit_bytes: int = 32 * 2**20
+    otlp_endpoint: str = ""
     drain_s: float = 30.0
     swap_grace_s: float = 300.0
     origin_timeout_s: float = 10.0
@@ -122,6 +124,8 @@ class NodeConfig:
             )
         check_listener("node", self)
         _check_url("origin", self.origin)
+        if self.otlp_endpoint:
+            _check_url("otlp_endpoint", self.otlp_endpoint)
         if self.public_url:
             _check_url("public_url", self.public_url)
         elif self.host in _EVERYWHERE:

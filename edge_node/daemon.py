@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import importlib.metadata
 import os
 import random
@@ -41,11 +42,13 @@ from edge_node.trust import NodeTrust
 from edge_node.variant_choice import Machine, speed_features
 from origin.api import NodeReport
 from origin.client import OriginClient
+from registry.errors import ConfigError
 from registry.listening import listen
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
+    from edge_node.account import Tracing
     from edge_node.config import NodeConfig
     from edge_node.engines import EngineSpec
     from edge_node.identity import Identity
@@ -260,11 +263,32 @@ class Node:
                 age_limit_s=self._config.response_cache_age_s,
                 clock=time.monotonic,
             ),
+            tracing=self._open_tracing(ends),
         )
         front = web.AppRunner(build_app(parts), shutdown_timeout=_FLUSH_S)
         await front.setup()
         ends.push_async_callback(front.cleanup)
         return await listen(front, self._config)
+
+    def _open_tracing(self, ends: AsyncExitStack) -> Tracing | None:
+        if not self._config.otlp_endpoint:
+            return None
+        try:
+            spans = importlib.import_module("edge_node.spans")
+        except ImportError as error:
+            raise ConfigError(
+                f"node.otlp_endpoint needs {error.name}: install edgeward[otel], or leave it out"
+            ) from error
+        opened = spans.open_spans(
+            self._config.otlp_endpoint,
+            node_id=self.node_id,
+            software=self._software,
+            now_s=time.monotonic,
+            now_unix_ns=time.time_ns,
+        )
+        ends.push_async_callback(asyncio.to_thread, opened.close)
+        tracing: Tracing = opened
+        return tracing
 
     async def _close_engines(self) -> None:
         await self._runner.close(self._engine_grace_s)

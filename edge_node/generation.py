@@ -157,6 +157,7 @@ class Generation:
         if isinstance(event, Started):
             self._begun = True
             if not hit:
+                account.started_s = now_s
                 account.queue_ms, account.prefill_ms = event.queue_s * 1000, event.prefill_s * 1000
             account.prompt_tokens, account.cached_tokens = event.prompt_tokens, event.cached_tokens
         elif isinstance(event, Delta):

@@ -95,7 +95,8 @@ def build_app(parts: NodeParts) -> web.Application:
 @web.middleware
 async def _replay(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Send a kept response, if the request came in one piece and there is one: nothing else costs less."""
-    if request.method == "POST":
+    # With tracing on, every request has an account to be told of.
+    if request.method == "POST" and request.app[PARTS].tracing is None:
         body = arrived_body(request, request.app[PARTS].limits.body_limit_bytes)
         if body is not None:
             replays = request.app[REPLAYS]
@@ -115,10 +116,10 @@ async def _replay_arrived(request: web.Request, handler: Handler) -> web.StreamR
         if exchange.body is None:
             replays = request.app[REPLAYS]
             exchange.body_key = replays.key(request, await read_body(request))
-            sent = await replays.send(request, exchange.body_key) if exchange.body_key is not None else None
-            if sent is not None:
-                exchange.account.cache, exchange.account.replayed = "hit", True
-                return sent
+            if exchange.body_key is not None:
+                sent = await replays.send(request, exchange.body_key, exchange.account)
+                if sent is not None:
+                    return sent
         if exchange.body is not None and len(exchange.body) > _LARGE_BODY_BYTES:
             request.app[ANSWERING].refuse_if_full(exchange.account, len(exchange.body))
     return await handler(request)
@@ -139,6 +140,7 @@ async def _account(request: web.Request, handler: Handler) -> web.StreamResponse
         arrived_s=now_s,
         client=client,
         share=client or (request.remote or ""),
+        traceparent=request.headers.get("traceparent", ""),
         terms=request_terms(request.headers.get("Cache-Control")),
         deadline_s=None if wait_s is None else now_s + wait_s,
     )
@@ -157,7 +159,9 @@ async def _account(request: web.Request, handler: Handler) -> web.StreamResponse
         return response
     finally:
         wide = request.method == "POST" or status >= 400
-        account.close(status=status, now_s=parts.clock(), metrics=parts.metrics, wide=wide)
+        account.close(
+            status=status, now_s=parts.clock(), metrics=parts.metrics, wide=wide, tracing=parts.tracing
+        )
 
 
 @web.middleware

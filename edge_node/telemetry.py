@@ -111,7 +111,7 @@ class Metrics:
             ["direction"],
             registry=self._registry,
         )
-        self._replayed: dict[tuple[str, str, int], tuple[Counter, ...]] = {}
+        self._replayed: dict[tuple[str, str, int], tuple[Counter, Counter, Counter, Counter, Histogram]] = {}
         self._cache_bytes = self._gauge("edge_cache_bytes", "What the kept answers weigh.", [])
         self._cache_entries = self._gauge("edge_cache_entries", "How many answers are kept.", [])
 
@@ -180,13 +180,14 @@ class Metrics:
                 self._cache_asked.labels("hit"),
                 self._cache_tokens.labels("prompt"),
                 self._cache_tokens.labels("completion"),
+                self._duration.labels(route),
             )
-        requests, hits, prompts, completions = children
+        requests, hits, prompts, completions, duration = children
         requests.inc()
         hits.inc()
         prompts.inc(prompt_count)
         completions.inc(completion_count)
-        self._duration.labels(route).observe(duration_s)
+        duration.observe(duration_s)
 
     def cache_asked(self, *, state: str) -> None:
         """Count what the response cache did."""

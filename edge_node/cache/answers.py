@@ -62,6 +62,7 @@ class Rendering:
     """
 
     route: str
+    operation: str
     asked: str
     model: str
     release: str

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import TracebackType
 
 E = TypeVar("E")
 E_co = TypeVar("E_co", covariant=True)
@@ -51,6 +52,7 @@ class Flight(Generic[E]):
         self.passing: E | None = None
         self.passed_count = 0
         self.error: Exception | None = None
+        self.trace: TracebackType | None = None
         self.ended = False
         self.more = asyncio.Event()
         self.listeners_count = 0
@@ -85,7 +87,8 @@ class Flight(Generic[E]):
                     break
                 self._tell(event)
         except Exception as error:  # noqa: BLE001  # whoever listens gets it; one of them logs what is no refusal
-            self.error = error
+            # Each listener raises it anew, and must not add to the others' way to the fault.
+            self.error, self.trace = error, error.__traceback__
         finally:
             if not self.ended:
                 self.ended = True
@@ -97,6 +100,8 @@ class Flight(Generic[E]):
 
     def _tell(self, event: E) -> None:
         if self._passes(event):
+            if event == self.passing:
+                return  # no news
             self.passing = event
             self.passed_count += 1
         else:
@@ -135,7 +140,7 @@ class Listener(Generic[E]):
                 self._heard_count += 1
                 return flight.events[self._heard_count - 1]
             if flight.error is not None:
-                raise flight.error.with_traceback(None)
+                raise flight.error.with_traceback(flight.trace)
             if flight.ended:
                 return None
             if passing and self._passed_count < flight.passed_count:

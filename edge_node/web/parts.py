@@ -15,6 +15,7 @@ from registry.fetch.shelf import Shelf
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from edge_node.account import Tracing
     from edge_node.api.health import NodeStatus
     from edge_node.api.replies import ErrorBody
     from edge_node.residents import Residents
@@ -58,6 +59,7 @@ class NodeParts:
         clock: monotonic time in seconds, for measuring.
         wall_clock: Unix time in seconds, for `created`.
         cache: the answers kept.
+        tracing: who is told of every request that has ended.
     """
 
     node_id: str
@@ -70,6 +72,7 @@ class NodeParts:
     clock: Callable[[], float] = time.monotonic
     wall_clock: Callable[[], float] = time.time
     cache: AnswerCache = field(default_factory=_no_cache)
+    tracing: Tracing | None = None
 
 
 PARTS = web.AppKey("parts", NodeParts)

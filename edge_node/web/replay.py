@@ -82,8 +82,10 @@ class Replays:
         shaping = [headers.get(name, "").encode("utf-8", "surrogateescape") for name in _SHAPING_HEADERS]
         return digest(request.raw_path.encode("utf-8", "surrogateescape"), *shaping, body)
 
-    async def send(self, request: web.Request, key: bytes) -> web.StreamResponse | None:
-        """Send the response again, if there is one and it still holds."""
+    async def send(
+        self, request: web.Request, key: bytes, account: Account | None = None
+    ) -> web.StreamResponse | None:
+        """Send the response again, if there is one and it still holds; note what it was in the account, if any."""
         begun_s = self._parts.clock()
         kept = self._cache.rendering(key, begun_s)
         transport = request.transport
@@ -121,6 +123,10 @@ class Replays:
             await request.writer.drain()
         status = 304 if unchanged else 200
         self._note(kept, status, request_id, len(body), ended_s - begun_s)
+        if account is not None:
+            account.cache, account.replayed, account.operation = "hit", True, kept.operation
+            account.asked, account.model, account.release = kept.asked, kept.model, kept.release
+            account.prompt_tokens, account.completion_tokens = kept.prompt_tokens, kept.completion_tokens
         return Sent(status)
 
     def keep(
@@ -148,6 +154,7 @@ class Replays:
             key,
             Rendering(
                 route=account.route,
+                operation=account.operation,
                 asked=account.asked,
                 model=account.model,
                 release=account.release,

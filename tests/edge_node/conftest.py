@@ -203,7 +203,7 @@ async def make_front(scripted):
     """Starts fronts; `make_front(limits=…, scheduler=…, status=…)`."""
     clients = []
 
-    async def make(*, limits=None, scheduler=None, status=node_status, cache_bytes=0):
+    async def make(*, limits=None, scheduler=None, status=node_status, cache_bytes=0, tracing=None):
         ticks = itertools.count()
         cache = AnswerCache(limit_bytes=cache_bytes, age_limit_s=3600, clock=lambda: next(ticks) / 1000)
         parts = NodeParts(
@@ -216,6 +216,7 @@ async def make_front(scripted):
             clock=lambda: next(ticks) / 1000,
             wall_clock=lambda: 1_800_000_000.5,
             cache=cache,
+            tracing=tracing,
         )
         client = TestClient(TestServer(build_app(parts)), auto_decompress=False)
         await client.start_server()
