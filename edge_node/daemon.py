@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import importlib.metadata
 import os
 import random
@@ -20,6 +21,7 @@ import structlog
 from aiohttp import web
 
 from edge_node.api.health import NodeStatus
+from edge_node.cache.answers import AnswerCache
 from edge_node.config import stated_place
 from edge_node.engine_plan import RunnerLimits
 from edge_node.engines.process import EngineProcess
@@ -40,11 +42,13 @@ from edge_node.trust import NodeTrust
 from edge_node.variant_choice import Machine, speed_features
 from origin.api import NodeReport
 from origin.client import OriginClient
+from registry.errors import ConfigError
 from registry.listening import listen
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
+    from edge_node.account import Tracing
     from edge_node.config import NodeConfig
     from edge_node.engines import EngineSpec
     from edge_node.identity import Identity
@@ -94,12 +98,14 @@ class Node:
         self._machine = msgspec.structs.replace(machine, features=speed_features(machine.features))
         self._origin = OriginClient(config.origin, timeout_s=config.origin_timeout_s)
         self._metrics = Metrics(node_id=self.node_id, software=self._software)
-        self._scheduler = Scheduler(queue_limit_count=config.queue_limit_count)
+        self._scheduler = Scheduler(
+            queue_limit_count=config.queue_limit_count, queue_limit_tokens=config.queue_limit_tokens
+        )
         self._runner = Runner(
             build=build,
             clock=clock,
             channel=config.channel,
-            limits=_runner_limits(config, machine),
+            limits=_limits(config, store),
         )
         self._exchange = Exchange(self.node_id)
         self._trust = NodeTrust(
@@ -250,12 +256,39 @@ class Node:
             limits=Limits(
                 body_limit_bytes=self._config.body_limit_bytes,
                 unpacked_limit_bytes=self._config.unpacked_limit_bytes,
+                connection_idle_s=self._config.connection_idle_s,
             ),
+            cache=AnswerCache(
+                limit_bytes=self._config.response_cache_bytes,
+                age_limit_s=self._config.response_cache_age_s,
+                clock=time.monotonic,
+            ),
+            tracing=self._open_tracing(ends),
         )
         front = web.AppRunner(build_app(parts), shutdown_timeout=_FLUSH_S)
         await front.setup()
         ends.push_async_callback(front.cleanup)
         return await listen(front, self._config)
+
+    def _open_tracing(self, ends: AsyncExitStack) -> Tracing | None:
+        if not self._config.otlp_endpoint:
+            return None
+        try:
+            spans = importlib.import_module("edge_node.spans")
+        except ImportError as error:
+            raise ConfigError(
+                f"node.otlp_endpoint needs {error.name}: install edgeward[otel], or leave it out"
+            ) from error
+        opened = spans.open_spans(
+            self._config.otlp_endpoint,
+            node_id=self.node_id,
+            software=self._software,
+            now_s=time.monotonic,
+            now_unix_ns=time.time_ns,
+        )
+        ends.push_async_callback(asyncio.to_thread, opened.close)
+        tracing: Tracing = opened
+        return tracing
 
     async def _close_engines(self) -> None:
         await self._runner.close(self._engine_grace_s)
@@ -264,22 +297,6 @@ class Node:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-
-
-def _runner_limits(config: NodeConfig, machine: MachineReport) -> RunnerLimits:
-    return RunnerLimits(
-        threads_count=config.threads_count,
-        context_tokens=config.context_tokens,
-        slots_count=config.slots_count,
-        kv_type=config.kv_type,
-        gpu_layers=config.gpu_layers_count,
-        gpu_split=config.gpu_split,
-        split_mode=config.split_mode,
-        swap_grace_s=config.swap_grace_s,
-        memory_limit_bytes=usable_bytes(machine, config.memory_limit_bytes) or 0,
-        load_wait_s=config.load_wait_s,
-        load_wait_limit_count=config.queue_limit_count,
-    )
 
 
 @asynccontextmanager
@@ -346,6 +363,25 @@ async def _once(work: Callable[[], Awaitable[object]]) -> None:
 def _fresh_id() -> str:
     host = re.sub(r"[^A-Za-z0-9-]+", "-", socket.gethostname().split(".")[0]).strip("-")[:40]
     return f"{host or 'node'}-{secrets.token_hex(3)}"
+
+
+def _limits(config: NodeConfig, store: ModelStore) -> RunnerLimits:
+    return RunnerLimits(
+        threads_count=config.threads_count,
+        context_tokens=config.context_tokens,
+        slots_count=config.slots_count,
+        kv_type=config.kv_type,
+        gpu_layers=config.gpu_layers_count,
+        gpu_split=config.gpu_split,
+        split_mode=config.split_mode,
+        swap_grace_s=config.swap_grace_s,
+        memory_limit_bytes=store.machine.memory_bytes or 0,
+        load_wait_s=config.load_wait_s,
+        load_wait_limit_count=config.queue_limit_count,
+        prefix_root=store.prefixes if config.prefix_cache_bytes else None,
+        prefix_limit_bytes=config.prefix_cache_bytes,
+        prefix_memory_bytes=config.prefix_memory_bytes,
+    )
 
 
 def _version() -> str:

@@ -5,6 +5,7 @@
       active.json                        what the origin wanted last, and what served last
       models/<name, / as ~>/<version>/   a whole release: manifest.eaf, files/...
       models/<name, / as ~>/.partial-*   a fetch under way, or one that was broken off
+      prefixes/<name, / as ~>/<version>/ prefilled prefixes of a release; they go with it
       trash/                             on its way out; emptied at every start
 
 A release's directory appears by one rename (`registry.fetch`) and goes by one rename (into `trash`), so a
@@ -88,6 +89,7 @@ class InstalledRelease:
     created_unix_s: int
     manifest_sha256: Digest
     content_sha256: Digest
+    files_sha256: tuple[str, ...] = ()
 
     @property
     def files_dir(self) -> Path:
@@ -101,13 +103,18 @@ class InstalledRelease:
 
 
 class ModelStore:
-    """The releases below one data directory, which belongs to one running node."""
+    """The releases below one data directory, which belongs to one running node.
+
+    Attributes:
+        prefixes: where engines keep prefilled prefixes, by release.
+    """
 
     def __init__(self, data_dir: Path, machine: Machine | None = None) -> None:
         self.data_dir = data_dir
         self.machine = machine or Machine()
         self._models = data_dir / "models"
         self._trash = data_dir / "trash"
+        self.prefixes = data_dir / "prefixes"
         self._lock_file = data_dir / "node.lock"
         self._lock: int | None = None
 
@@ -259,6 +266,7 @@ class ModelStore:
             variant_bytes=variant.total_bytes,
             memory_bytes=memory_bytes(variant, self.machine.context_tokens),
             files=tuple(file.path.removeprefix(f"{folder}/") for file in variant.files),
+            files_sha256=tuple(str(file.sha256) for file in variant.files),
             folder=folder,
             suits=suits,
             total_bytes=held.total_bytes,
@@ -286,6 +294,12 @@ class ModelStore:
             path.rename(aside)
             sync(path.parent)
             _delete(aside)
+        _delete(prefix_directory(self.prefixes, path))
+
+
+def prefix_directory(root: Path, release: Path) -> Path:
+    """Where the prefixes of a release lie below `root`; `release` is its own directory."""
+    return root / release.parent.name / release.name
 
 
 def _delete(entry: Path) -> None:

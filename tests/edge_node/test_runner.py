@@ -232,3 +232,16 @@ async def test_closing_ends_every_engine_retiring_ones_too(runner, release, scri
         await runner.close(1.5)
     assert [engine.closed_with_s for engine in scripted_engines.made] == [1.5, 1.5, 1.5]
     assert runner.resident() == {}
+
+
+async def test_the_stamp_of_a_name_is_that_of_whoever_answers_it(runner, release):
+    assert runner.stamp("chat") is None
+    await runner.activate(release("1"))
+    first = runner.stamp("chat")
+    async with runner.lease("chat") as lease:
+        assert lease.stamp == first == runner.stamp("chat:canary") == runner.stamp("chat@1")
+    await runner.activate(release("2"))
+    assert runner.stamp("chat") not in {None, first}  # another engine's fingerprint is in it
+    assert [runner.stamp(model) for model in ("chat:stable", "chat@9", "../x", "other")] == [None] * 4
+    runner.drain()
+    assert runner.stamp("chat") is None

@@ -15,7 +15,7 @@ from edge_node.engines.llama.generation import Generation, answer_limit_tokens
 from edge_node.engines.llama.library import NativeLog, engine_fingerprint, open_model
 from edge_node.engines.llama.memory import KvMemory
 from edge_node.engines.llama.pace import Pace
-from edge_node.engines.llama.prefixes import RememberedSequences
+from edge_node.engines.llama.prefix_opening import open_store
 from edge_node.engines.llama.prompts import PromptReader
 from edge_node.engines.llama.sampler import Sampler
 from edge_node.engines.llama.sequences import Sequences
@@ -52,9 +52,10 @@ class LlamaEngine:
             cells_count=opened.cells_count,
             copies_parts=opened.copies_parts,
         )
+        self._opened_store = open_store(spec, self._sequences, copies_parts=opened.copies_parts)
         self._admission = Admission(
             self._sequences,
-            RememberedSequences(self._sequences),
+            self._opened_store.store,
             slots_count=self._slots_count,
             saved_limit_bytes=_SAVED_LIMIT_BYTES,
         )
@@ -80,6 +81,8 @@ class LlamaEngine:
             context_tokens=self._context_tokens,
             load_s=0.0,
             fingerprint=self._fingerprint,
+            prefixes_usable=self._opened_store.usable_count,
+            prefixes_unusable=self._opened_store.unusable_count,
         )
 
     @property
@@ -185,10 +188,9 @@ class LlamaEngine:
         return said
 
     def _refuse(self, generation: Generation, reason: EdgewardError) -> Refused:
-        slot = generation.slot
+        if generation.slot is not None:  # what could not be decoded is not remembered
+            self._sequences.cut(generation.slot, 0)
         self._admission.leave(generation)
-        if slot is not None:
-            self._sequences.cut(slot, 0)
         return Refused(request_id=generation.request_id, code=reason.code, message=reason.message)
 
 
