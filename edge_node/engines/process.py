@@ -111,7 +111,9 @@ class EngineProcess:
         log.info("engine.loaded", release=self._label, load_s=round(ready.load_s, 3), pid=self.pid)
         return ready
 
-    async def generate(self, command: Generate) -> AsyncGenerator[Started | Delta | Finished, None]:
+    async def generate(
+        self, command: Generate
+    ) -> AsyncGenerator[Progress | Started | Delta | Finished, None]:
         """The answer as it is made; closing the iterator early cancels the request in the child.
 
         Raises:
@@ -132,7 +134,7 @@ class EngineProcess:
                 assert isinstance(event, Progress | Started | Delta | Finished), (
                     "only these answer a generation"
                 )
-                yield event  # type: ignore[misc]  # the front learns of progress with the next change
+                yield event
         finally:
             self._forget(command.request_id, cancel=working)
 
