@@ -270,7 +270,8 @@ async def measure(bench, sections):
     for section in sections:
         started_s = time.perf_counter()
         await getattr(bench, section)()
-        print(f"{section}: {time.perf_counter() - started_s:.0f} s", file=sys.stderr, flush=True)
+        print(f"{section}: {time.perf_counter() - started_s:.0f} s", file=sys.stderr)
+        print(bench.figures, bench.peers, file=sys.stderr, flush=True)
 
 
 def main():

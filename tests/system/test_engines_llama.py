@@ -273,7 +273,8 @@ async def collected(engine, command):
 
 async def test_cells_in_eight_bits_answer_alike(sample_models):
     async with running(spec_of(sample_models, kv_type="q8_0")) as engine:
-        _, text, _ = await answer(engine, chat("q", "What is the capital of France?", max_tokens=20))
+        question = "What is the capital of France? Answer in one sentence."
+        _, text, _ = await answer(engine, chat("q", question, max_tokens=30))
         assert "Paris" in text
 
 
