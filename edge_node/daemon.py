@@ -311,6 +311,7 @@ def _limits(config: NodeConfig, store: ModelStore) -> RunnerLimits:
         prefix_root=store.prefixes if config.prefix_cache_bytes else None,
         prefix_limit_bytes=config.prefix_cache_bytes,
         prefix_memory_bytes=config.prefix_memory_bytes,
+        determinism_probe_s=config.determinism_probe_s,
     )
 
 
