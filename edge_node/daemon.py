@@ -200,6 +200,8 @@ class Node:
         for report in reports:
             if report.state == "ready" and report.load_s is not None:
                 self._metrics.model_loaded(model=report.name, load_s=report.load_s)
+        for model in self._runner.ready_models():
+            self._metrics.prefixes_seen(model=model.name, unusable_count=model.prefixes_unusable_count)
         self._metrics.origin_seen(up=self._heartbeat.origin_up)
         trust = self._trust.status()
         self._metrics.trusted(age_s=trust.age_s, expires_in_s=trust.expires_in_s)

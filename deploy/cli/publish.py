@@ -22,7 +22,8 @@ EXAMPLES = """\
   edgeward publish model.gguf --name chat --version 1.2.0
   edgeward publish ./minilm --name embed --version 1.0.0 --license Apache-2.0
   edgeward publish model.gguf --name chat --version 1.3.0-rc1 --channel canary
-  edgeward publish model.gguf --name chat --version 1.3.0 --no-channel"""
+  edgeward publish model.gguf --name chat --version 1.3.0 --no-channel
+  edgeward publish model.gguf --name chat --version 1.3.0 --prefix system.txt"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,6 +43,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the release that this one was made from; nodes that hold it get a delta",
     )
     parser.add_argument("--license", default="", help="the model's license, such as Apache-2.0")
+    parser.add_argument(
+        "--prefix",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a system prompt to read now, so that nodes like this machine need not; may be repeated",
+    )
     add_store_arguments(parser)
     parser.add_argument("--store", dest="endpoint", metavar="URL", help="the same as --endpoint")
     add_json_argument(parser)
@@ -50,6 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Publish; returns the exit code."""
     import time
+    from contextlib import ExitStack
     from pathlib import Path
 
     from deploy.cli.connect import open_store
@@ -61,9 +70,15 @@ def run(args: argparse.Namespace) -> int:
     check_version(args.version)
     channel = None if args.no_channel else check_channel(args.channel)
     started_s = time.monotonic()
-    with progress_bar(f"{args.name}@{args.version}") as progress:
+    with ExitStack() as stack:
+        path = Path(args.path)
+        if args.prefix:
+            from edge_node.engines.prefill import with_prefixes
+
+            path = stack.enter_context(with_prefixes(path, [Path(file) for file in args.prefix]))
+        progress = stack.enter_context(progress_bar(f"{args.name}@{args.version}"))
         report = publish(
-            Path(args.path),
+            path,
             name=args.name,
             version=args.version,
             store=open_store(args),
