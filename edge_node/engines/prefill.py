@@ -105,7 +105,7 @@ def with_prefixes(path: Path, prompts: Sequence[Path], *, kv_type: KvType = "f16
             target = root / (file.relative_to(path) if path.is_dir() else file.name)
             target.parent.mkdir(parents=True, exist_ok=True)
             with suppress(OSError):
-                os.link(file, target)
+                os.link(file.resolve(), target)
             if not target.exists():
                 shutil.copyfile(file, target)
         (root / FOLDER).mkdir()

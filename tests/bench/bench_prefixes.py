@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import os
 import statistics
 import sys
 import tempfile
@@ -26,7 +25,20 @@ from edge_node.engines import ChatMessage, Delta, EngineSpec, Finished, Generate
 from edge_node.engines.prefill import with_prefixes
 from edge_node.engines.process import EngineProcess
 
-WORDS = "harbour master keeps a ledger of ships tides winds cargo and crews for the town council".split()
+WORDS = (
+    "harbour",
+    "master",
+    "keeps",
+    "ledgers",
+    "of",
+    "ships",
+    "tides",
+    "winds",
+    "cargo",
+    "crews",
+    "and",
+    "towns",
+)
 
 
 def system_prompt(round_number, words_count=830):
@@ -75,38 +87,42 @@ async def one_round(model, number, folder):
         first = await ask(engine, "first", system, "What is the tide in the morning?")
         second = await ask(engine, "second", system, "Which ship came in last?")
         async with asyncio.timeout(30):
-            while not list(Path(folder).glob("*.edgekv")):
+            while not list(Path(folder).glob("*.edgekv")):  # noqa: ASYNC110, ASYNC240 - another process makes it
                 await asyncio.sleep(0.05)
     async with running(model, folder) as engine:
         restarted = await ask(engine, "third", system, "Who keeps the ledger?")
     return {"first": first, "second": second, "restarted": restarted}
 
 
-async def published_round(model, number, folder):
+def published_round(model, number, folder):
     """The first user of a release that brings the prefix: time, and the size of the file."""
     prompt = Path(folder, "system.txt")
     prompt.write_text(system_prompt(number))
     linked = Path(folder, model.name)
-    os.symlink(model, linked)
+    linked.symlink_to(model)
     with with_prefixes(linked, [prompt]) as release:
         digest = hashlib.sha256(model.read_bytes()).hexdigest()
         facts = {"files": (model.name, "prefixes/system.edgekv"), "files_sha256": (digest, "")}
         size_bytes = (release / "prefixes" / "system.edgekv").stat().st_size
-        async with running(release / model.name, "", **facts) as engine:
-            return {
-                "first": await ask(engine, "first", prompt.read_text(), "Who are you?"),
-                "bytes": size_bytes,
-            }
+        return {
+            "first": asyncio.run(_first_user(release / model.name, prompt.read_text(), facts)),
+            "bytes": size_bytes,
+        }
 
 
-async def measure(model, rounds_count):
+async def _first_user(model, system, facts):
+    async with running(model, "", **facts) as engine:
+        return await ask(engine, "first", system, "Who are you?")
+
+
+def measure(model, rounds_count):
     """All rounds."""
     rounds, published = [], []
     for number in range(rounds_count):
         with tempfile.TemporaryDirectory() as folder:
-            rounds.append(await one_round(model, number, folder))
+            rounds.append(asyncio.run(one_round(model, number, folder)))
         with tempfile.TemporaryDirectory() as folder:
-            published.append(await published_round(model, number, folder))
+            published.append(published_round(model, number, folder))
     return rounds, published
 
 
@@ -114,7 +130,7 @@ def main():
     """Measure, and print the result."""
     model = Path(sys.argv.pop(1)).resolve()
     args = arguments(__doc__.splitlines()[0])
-    rounds, published = asyncio.run(measure(model, 1 if args.quick else 3))
+    rounds, published = measure(model, 1 if args.quick else 3)
     first_s = statistics.median(one["first"][0] for one in rounds)
     tokens = rounds[0]["first"][1]
     file_bytes = published[0]["bytes"]
