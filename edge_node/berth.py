@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from edge_node.supervisor import Supervisor
 
 _LOAD_GUESS_S = 5.0
-_PROCESS_BYTES = 320 << 20
-"""What an engine takes beside its model: the interpreter, the runtime, a context of usual size."""
+_PROCESS_BYTES = 160 << 20
+"""What an engine takes beside its model and the context: the interpreter, the runtime, buffers."""
 
 
 def estimated_bytes(release: InstalledRelease) -> int:
     """The memory that an engine of this release will take, until it has been measured."""
-    return release.total_bytes + _PROCESS_BYTES
+    return (release.memory_bytes or release.variant_bytes or release.total_bytes) + _PROCESS_BYTES
 
 
 @dataclass(eq=False, slots=True)
@@ -154,4 +154,5 @@ class Berth:
             prefill_tokens_per_s=self.prefill_tokens_per_s,
             load_s=self.ready.load_s if self.ready else None,
             detail=supervisor.detail if supervisor else "",
+            variant=self.release.variant,
         )

@@ -6,12 +6,14 @@ import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path  # the settings loader reads the real types
+from typing import Literal
 from urllib.parse import urlsplit
 
+from edge_node.variant_choice import AUTO
 from origin.api import Place, parse_place
 from registry.errors import ConfigError, InputInvalidError
 from registry.listening import check_listener
-from registry.reference import check_channel
+from registry.reference import check_channel, check_variant
 
 _NODE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
@@ -43,8 +45,14 @@ class NodeConfig:
         channel: the channel that releases are taken from.
         threads_count: compute threads of each engine.
         context_tokens: prompt plus answer; 0 takes each model's own limit, capped at 4096.
-        memory_limit_bytes: what the engines together may take; 0 is no limit. Models that do not fit are loaded for
-            the requests that ask for them.
+        slots_count: answers of a model made at once; 0 is 16.
+        kv_type: how keys and values are kept: `f16`, or `q8_0` in 0.53 of the memory.
+        gpu_layers_count: layers that GPUs compute; -1 is all.
+        gpu_split: shares of a model for each GPU, comma-separated; empty leaves it to llama.cpp.
+        split_mode: how several GPUs share a model: `layer`, `row`, or `none` for one GPU.
+        variant: the variant to take of each release that has it, whatever it needs; `auto` takes the best that fits.
+        memory_limit_bytes: what the engines together may take; 0 is nine tenths of what the machine or its cgroup has.
+            Models that do not fit together are loaded for the requests that ask for them.
         prefix_cache_bytes: what prefilled prefixes of one release may take on the disk; 0 keeps none there. They hold
             prompts, and only this user may read them.
         prefix_memory_bytes: what prefilled prefixes may take in the memory of one engine, beside its cells.
@@ -78,6 +86,12 @@ class NodeConfig:
     channel: str = "stable"
     threads_count: int = 1
     context_tokens: int = 0
+    slots_count: int = 0
+    kv_type: Literal["f16", "q8_0"] = "f16"
+    gpu_layers_count: int = 0
+    gpu_split: tuple[float, ...] = ()
+    split_mode: Literal["none", "layer", "row"] = "layer"
+    variant: str = AUTO
     memory_limit_bytes: int = 0
     prefix_cache_bytes: int = 2**30
     prefix_memory_bytes: int = 256 * 2**20
@@ -114,12 +128,17 @@ class NodeConfig:
             check_channel(self.channel)
         except InputInvalidError as error:
             raise ConfigError(f"node.channel: {error.message}") from error
+        try:
+            check_variant(self.variant)
+        except InputInvalidError as error:
+            raise ConfigError(f"node.variant: {error.message}") from error
         stated_place(self.place)
         self._check_numbers()
 
     def _check_numbers(self) -> None:
         for name, least in (
-            ("threads_count", 1), ("context_tokens", 0), ("memory_limit_bytes", 0),
+            ("threads_count", 1), ("context_tokens", 0), ("slots_count", 0), ("gpu_layers_count", -1),
+            ("memory_limit_bytes", 0),
             ("load_wait_s", 0), ("prefix_cache_bytes", 0), ("prefix_memory_bytes", 0), ("determinism_probe_s", 0),
             ("queue_limit_count", 0), ("body_limit_bytes", 1024),
             ("unpacked_limit_bytes", 1024), ("fetch_concurrency_count", 1), ("drain_s", 0), ("swap_grace_s", 0),

@@ -12,6 +12,7 @@ import signal
 import socket
 import time
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -24,16 +25,19 @@ from edge_node.engine_plan import RunnerLimits
 from edge_node.engines.process import EngineProcess
 from edge_node.heartbeat import Heartbeat
 from edge_node.identity import take_identity
+from edge_node.machine import probe_machine, usable_bytes
 from edge_node.model_store import ModelStore
 from edge_node.peers import Exchange
 from edge_node.runner import Runner
 from edge_node.scheduler import Scheduler
 from edge_node.scrubber import Scrubber
 from edge_node.server import Limits, NodeParts, build_app
+from edge_node.speeds import SpeedTable
 from edge_node.supervisor import Clock
 from edge_node.sync import Sync, SyncLimits
 from edge_node.telemetry import Metrics
 from edge_node.trust import NodeTrust
+from edge_node.variant_choice import Machine, speed_features
 from origin.api import NodeReport
 from origin.client import OriginClient
 from registry.listening import listen
@@ -45,7 +49,7 @@ if TYPE_CHECKING:
     from edge_node.engines import EngineSpec
     from edge_node.identity import Identity
     from edge_node.supervisor import Engine
-    from origin.api import ModelReport
+    from origin.api import MachineReport, ModelReport
 
 log = structlog.get_logger()
 
@@ -72,7 +76,12 @@ class Node:
     """A node in this event loop; `running_node` makes and ends it."""
 
     def __init__(
-        self, config: NodeConfig, identity: Identity, store: ModelStore, build: Callable[[EngineSpec], Engine]
+        self,
+        config: NodeConfig,
+        identity: Identity,
+        store: ModelStore,
+        build: Callable[[EngineSpec], Engine],
+        machine: MachineReport,
     ) -> None:
         clock = Clock(now_s=time.monotonic, sleep=asyncio.sleep)
         self.node_id = identity.node_id
@@ -81,6 +90,8 @@ class Node:
         self._incarnation = identity.incarnation
         self._place = stated_place(config.place)
         self._software = f"edgeward {_version()}"
+        # Reported every second: of some hundred features those that matter.
+        self._machine = msgspec.structs.replace(machine, features=speed_features(machine.features))
         self._origin = OriginClient(config.origin, timeout_s=config.origin_timeout_s)
         self._metrics = Metrics(node_id=self.node_id, software=self._software)
         self._scheduler = Scheduler(queue_limit_count=config.queue_limit_count)
@@ -88,7 +99,7 @@ class Node:
             build=build,
             clock=clock,
             channel=config.channel,
-            limits=_limits(config, store),
+            limits=_runner_limits(config, machine, store),
         )
         self._exchange = Exchange(self.node_id)
         self._trust = NodeTrust(
@@ -134,6 +145,16 @@ class Node:
             bytes_per_s=self._config.scrub_bytes_per_s,
             pause_s=self._config.scrub_pause_s,
         )
+
+    def measures(self, speeds: SpeedTable) -> None:
+        """Note how fast models write when they are loaded."""
+        loop = asyncio.get_running_loop()
+
+        def measured(quantization: str, *, weights_bytes: int, tokens_per_s: float) -> None:
+            note = partial(speeds.note, quantization, weights_bytes=weights_bytes, tokens_per_s=tokens_per_s)
+            loop.run_in_executor(None, note)
+
+        self._runner.measured = measured
 
     async def start(self, ends: AsyncExitStack) -> None:
         """Open the port, serve what is on the disk, and begin to report; `ends` gets the way back."""
@@ -182,6 +203,7 @@ class Node:
             follows=self._config.follows,
             models=self._model_reports(),
             software=self._software,
+            machine=self._machine,
         )
 
     def status(self) -> NodeStatus:
@@ -246,6 +268,26 @@ class Node:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
+def _runner_limits(config: NodeConfig, machine: MachineReport, store: ModelStore) -> RunnerLimits:
+    return RunnerLimits(
+        threads_count=config.threads_count,
+        context_tokens=config.context_tokens,
+        slots_count=config.slots_count,
+        kv_type=config.kv_type,
+        gpu_layers=config.gpu_layers_count,
+        gpu_split=config.gpu_split,
+        split_mode=config.split_mode,
+        swap_grace_s=config.swap_grace_s,
+        memory_limit_bytes=usable_bytes(machine, config.memory_limit_bytes) or 0,
+        load_wait_s=config.load_wait_s,
+        load_wait_limit_count=config.queue_limit_count,
+        prefix_root=store.prefixes if config.prefix_cache_bytes else None,
+        prefix_limit_bytes=config.prefix_cache_bytes,
+        prefix_memory_bytes=config.prefix_memory_bytes,
+        determinism_probe_s=config.determinism_probe_s,
+    )
+
+
 @asynccontextmanager
 async def running_node(
     config: NodeConfig, *, build: Callable[[EngineSpec], Engine] = EngineProcess
@@ -259,10 +301,20 @@ async def running_node(
         store = ModelStore(config.data_dir)
         await asyncio.to_thread(store.open)
         ends.callback(store.close)
+        machine = await asyncio.to_thread(probe_machine)
+        speeds = await asyncio.to_thread(SpeedTable, config.data_dir)
+        store.machine = Machine(
+            memory_bytes=usable_bytes(machine, config.memory_limit_bytes),
+            features=frozenset(machine.features) or None,
+            speeds=speeds.speeds,
+            context_tokens=config.context_tokens,
+            variant=config.variant,
+        )
         identity = take_identity(
             config.data_dir, node_id=config.node_id, fresh_id=_fresh_id(), now_unix_s=int(time.time())
         )
-        node = Node(config, identity, store, build)
+        node = Node(config, identity, store, build, machine)
+        node.measures(speeds)
         await node.start(ends)
         yield node
 
@@ -300,21 +352,6 @@ async def _once(work: Callable[[], Awaitable[object]]) -> None:
 def _fresh_id() -> str:
     host = re.sub(r"[^A-Za-z0-9-]+", "-", socket.gethostname().split(".")[0]).strip("-")[:40]
     return f"{host or 'node'}-{secrets.token_hex(3)}"
-
-
-def _limits(config: NodeConfig, store: ModelStore) -> RunnerLimits:
-    return RunnerLimits(
-        threads_count=config.threads_count,
-        context_tokens=config.context_tokens,
-        swap_grace_s=config.swap_grace_s,
-        memory_limit_bytes=config.memory_limit_bytes,
-        load_wait_s=config.load_wait_s,
-        load_wait_limit_count=config.queue_limit_count,
-        prefix_root=store.prefixes if config.prefix_cache_bytes else None,
-        prefix_limit_bytes=config.prefix_cache_bytes,
-        prefix_memory_bytes=config.prefix_memory_bytes,
-        determinism_probe_s=config.determinism_probe_s,
-    )
 
 
 def _version() -> str:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from edge_node.engines import EngineKind
+    from edge_node.engines import EngineKind, KvType, SplitMode
     from edge_node.model_store import InstalledRelease
 
 _ENGINES: Mapping[str, EngineKind] = {"gguf": "llama", "onnx": "onnx"}
@@ -39,6 +39,7 @@ class RunnerLimits:
     Attributes:
         threads_count: compute threads of each engine.
         context_tokens: prompt plus answer; 0 leaves it to the model.
+        slots_count, kv_type, gpu_layers, gpu_split, split_mode: as in `EngineSpec`.
         swap_grace_s: how long requests may go on with a release that was replaced.
         memory_limit_bytes: what all engines together may take; 0 is no limit.
         load_wait_s: how long a request waits for a release that is being loaded before it is refused.
@@ -52,6 +53,11 @@ class RunnerLimits:
 
     threads_count: int = 1
     context_tokens: int = 0
+    slots_count: int = 0
+    kv_type: KvType = "f16"
+    gpu_layers: int = 0
+    gpu_split: tuple[float, ...] = ()
+    split_mode: SplitMode = "layer"
     swap_grace_s: float = 300.0
     memory_limit_bytes: int = 0
     load_wait_s: float = 0.0
@@ -76,6 +82,11 @@ class RunnerLimits:
             files_sha256=release.files_sha256,
             threads_count=self.threads_count,
             context_tokens=self.context_tokens,
+            slots_count=self.slots_count,
+            kv_type=self.kv_type,
+            gpu_layers=self.gpu_layers,
+            gpu_split=self.gpu_split,
+            split_mode=self.split_mode,
             prefix_dir=str(prefix_directory(self.prefix_root, release.directory)) if self.prefix_root else "",
             prefix_limit_bytes=self.prefix_limit_bytes,
             prefix_memory_bytes=self.prefix_memory_bytes,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from registry.errors import EdgewardError, InputInvalidError
+from registry.errors import ArtifactError, EdgewardError, InputInvalidError
 
 
 class RequestInvalidError(InputInvalidError):
@@ -55,6 +55,13 @@ class EngineFailedError(EdgewardError):
     code = "engine.failed"
     http_status = 502
     retry = "elsewhere"
+
+
+class VariantUnfitError(ArtifactError):
+    """No variant of a release fits the node's memory and processor."""
+
+    code = "variant.unfit"
+    http_status = 507
 
 
 class NodeUnreachableError(EdgewardError):

@@ -28,7 +28,8 @@ class Situation:
 
     Attributes:
         wanted: what the origin said last; None when it has never said.
-        present: releases whole on the disk, each with the sha256 of its manifest.
+        present: releases whole on the disk, each with the sha256 of its manifest; nothing instead, while the variant
+            on the disk is not the one that this node should have: it serves, and the right one is fetched.
         resident: what the runner holds.
         current: for each model the version that new requests get.
         served: for each model the versions that served, the latest first; survives restarts.

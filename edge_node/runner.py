@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
@@ -49,6 +49,13 @@ log = structlog.get_logger()
 _CLOSE_GRACE_S = 5.0
 
 
+class Measured(Protocol):
+    """Takes how fast a quantization writes."""
+
+    def __call__(self, quantization: str, *, weights_bytes: int, tokens_per_s: float) -> None:
+        """Take it."""
+
+
 class RunnerLease:
     """One request's hold on one resident release (`edge_node.residents.Lease`)."""
 
@@ -72,6 +79,7 @@ class Runner:
 
     Attributes:
         changed: set whenever a state or the current version of a model changes; whoever waits clears it.
+        measured: told how fast a model writes when it has been loaded.
         arrivals: gives the releases on their way here, as `sync` knows them, to tell requests how long it takes.
     """
 
@@ -80,6 +88,7 @@ class Runner:
     ) -> None:
         self.changed = asyncio.Event()
         self.arrivals: Callable[[], tuple[Arrival, ...]] = tuple
+        self.measured: Measured | None = None
         self._build = build
         self._clock = clock
         self._channel = channel
@@ -252,6 +261,14 @@ class Runner:
             if replaced.supervisor is None:
                 self._wakening.wake(replaced)
 
+    def _tell_speed(self, berth: Berth) -> None:
+        release = berth.release
+        tokens_per_s = berth.supervisor.decode_tokens_per_s if berth.supervisor else None
+        if self.measured is not None and tokens_per_s is not None:
+            self.measured(
+                release.quantization, weights_bytes=release.variant_bytes, tokens_per_s=tokens_per_s
+            )
+
     def _supervisor(self, berth: Berth) -> Supervisor:
         spec = self._limits.spec(berth.release)
         return Supervisor(
@@ -278,6 +295,7 @@ class Runner:
             self.retire(key)
         if not berth.announced and berth.state == "ready":
             berth.announced = True
+            self._tell_speed(berth)
             log.info(
                 "release.activated",
                 release=berth.label,

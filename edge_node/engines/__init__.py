@@ -20,6 +20,7 @@ EngineKind = Literal["llama", "onnx"]
 FinishReason = Literal["stop", "length", "cancelled"]
 CachedFrom = Literal["", "memory", "disk", "release"]
 KvType = Literal["f16", "q8_0"]
+SplitMode = Literal["none", "layer", "row"]
 
 
 class EngineSpec(Struct, frozen=True, kw_only=True):
@@ -59,7 +60,7 @@ class EngineSpec(Struct, frozen=True, kw_only=True):
     determinism_probe_s: float = 0.0
     gpu_layers: int = 0
     gpu_split: tuple[float, ...] = ()
-    split_mode: Literal["none", "layer", "row"] = "layer"
+    split_mode: SplitMode = "layer"
     providers: tuple[str, ...] = ()
 
 

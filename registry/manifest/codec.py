@@ -16,7 +16,7 @@ from registry.digest import DIGEST_BYTES, Digest, digest_of
 from registry.errors import ChunkMismatchError, InputInvalidError, ManifestInvalidError, UnpackLimitError
 from registry.formats import FileKind
 from registry.manifest.checks import FILE_LIMIT_COUNT, check_counts, check_manifest
-from registry.manifest.contents import Chunk, Manifest, Pack, Piece, ReleaseFile, Variant
+from registry.manifest.contents import Chunk, Manifest, Needs, Pack, Piece, ReleaseFile, Variant
 from registry.manifest.placing import Frontiers, place_extents
 from registry.packing import unpack_zstd
 from registry.varint import unzigzag, zigzag
@@ -42,7 +42,15 @@ class _FileRecord(Struct, frozen=True):
     sha256: Annotated[bytes, Meta(min_length=DIGEST_BYTES, max_length=DIGEST_BYTES)]
 
 
-class _VariantRecord(Struct, frozen=True, kw_only=True):
+class _NeedsRecord(Struct, frozen=True, kw_only=True):
+    engine: _Label
+    memory: _Count
+    context: _Count
+    token: _Count
+    features: tuple[_Label, ...]
+
+
+class _VariantRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     name: _Label
     kind: FileKind
     architecture: _Label
@@ -50,6 +58,7 @@ class _VariantRecord(Struct, frozen=True, kw_only=True):
     context_tokens: _Count
     parameter_count: _Count
     abilities: Annotated[tuple[_Label, ...], Meta(max_length=256)]
+    needs: _NeedsRecord | None = None  # came later; readers before passed it over
     files: Annotated[tuple[_FileRecord, ...], Meta(max_length=FILE_LIMIT_COUNT)]
 
 
@@ -206,6 +215,7 @@ def decode_manifest(data: bytes) -> Manifest:
 
 
 def _variant_record(variant: Variant) -> _VariantRecord:
+    needs = variant.needs
     return _VariantRecord(
         name=variant.name,
         kind=variant.kind,
@@ -214,6 +224,15 @@ def _variant_record(variant: Variant) -> _VariantRecord:
         context_tokens=variant.context_tokens,
         parameter_count=variant.parameter_count,
         abilities=variant.abilities,
+        needs=None
+        if needs is None
+        else _NeedsRecord(
+            engine=needs.engine,
+            memory=needs.memory_bytes,
+            context=needs.context_tokens,
+            token=needs.token_bytes,
+            features=needs.features,
+        ),
         files=tuple(
             _FileRecord(file.path, file.size_bytes, bytes.fromhex(file.sha256)) for file in variant.files
         ),
@@ -221,6 +240,7 @@ def _variant_record(variant: Variant) -> _VariantRecord:
 
 
 def _variant(record: _VariantRecord) -> Variant:
+    needs = record.needs
     return Variant(
         name=record.name,
         kind=record.kind,
@@ -229,6 +249,15 @@ def _variant(record: _VariantRecord) -> Variant:
         context_tokens=record.context_tokens,
         parameter_count=record.parameter_count,
         abilities=record.abilities,
+        needs=None
+        if needs is None
+        else Needs(
+            engine=needs.engine,
+            memory_bytes=needs.memory,
+            context_tokens=needs.context,
+            token_bytes=needs.token,
+            features=needs.features,
+        ),
         files=tuple(ReleaseFile(file.path, file.size, Digest(file.sha256.hex())) for file in record.files),
     )
 

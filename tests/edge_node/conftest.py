@@ -358,20 +358,27 @@ class ScriptedOrigin:
         self.requests_count = 0
 
     def publish(self, name, version, chunks, *, kind="gguf", created_unix_s=1_700_000_000):
-        """Publish one file made of these chunks; returns what a directive says of it."""
-        data = b"".join(chunks)
-        packs, rows, pieces, offset = [], [], [], 0
-        for number, raw in enumerate(chunks):  # each chunk in a pack of its own: one request each
-            stored = encode_chunk(raw)
-            packs.append(Pack(digest_of(stored), len(stored)))
-            self.packs[pack_key(packs[-1].digest)] = stored
-            rows.append(Chunk(digest_of(raw), len(raw), number, 0, len(stored)))
-            pieces.append(Piece(number, 0, (Extent(offset, len(raw)),)))
-            offset += len(raw)
-        file = ReleaseFile(f"model.{kind}", len(data), digest_of(data))
+        """Publish one file made of these chunks, or variants: a name to its chunks; returns what a directive says."""
+        several = isinstance(chunks, dict)
+        packs, rows, pieces, variants = [], [], [], []
+        for variant, parts in (chunks if several else {"default": chunks}).items():
+            offset = 0
+            for raw in parts:  # each chunk in a pack of its own: one request each
+                known = next(
+                    (number for number, row in enumerate(rows) if row.digest == digest_of(raw)), len(rows)
+                )
+                if known == len(rows):
+                    stored = encode_chunk(raw)
+                    packs.append(Pack(digest_of(stored), len(stored)))
+                    self.packs[pack_key(packs[-1].digest)] = stored
+                    rows.append(Chunk(digest_of(raw), len(raw), known, 0, len(stored)))
+                pieces.append(Piece(known, len(variants), (Extent(offset, len(raw)),)))
+                offset += len(raw)
+            path = f"{variant}/model.{kind}" if several else f"model.{kind}"
+            file = ReleaseFile(path, offset, digest_of(b"".join(parts)))
+            variants.append(Variant(name=variant, kind=kind, quantization=variant, files=(file,)))
         manifest = Manifest(
-            name=name, version=version, created_unix_s=created_unix_s,
-            variants=(Variant(name="default", kind=kind, files=(file,)),),
+            name=name, version=version, created_unix_s=created_unix_s, variants=tuple(variants),
             packs=tuple(packs), chunks=tuple(rows), pieces=tuple(pieces),
         )  # fmt: skip
         self.manifests[name, version] = encoded = encode_manifest(manifest)

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from edge_node.engines import Generate, Ready, Refused
 from edge_node.engines.llama.admission import Admission
+from edge_node.engines.llama.array_chooser import ArrayChooser, suits
 from edge_node.engines.llama.batch import Decoder, Outcome
 from edge_node.engines.llama.determinism import certified_rows, open_lane
 from edge_node.engines.llama.generation import Generation, answer_limit_tokens
 from edge_node.engines.llama.library import NativeLog, engine_fingerprint, open_model
 from edge_node.engines.llama.memory import KvMemory
+from edge_node.engines.llama.pace import Pace
 from edge_node.engines.llama.prefix_opening import open_store
 from edge_node.engines.llama.prompts import PromptReader
 from edge_node.engines.llama.sampler import Sampler
@@ -24,14 +26,15 @@ from edge_node.errors import EngineFailedError, OverloadedError, RequestInvalidE
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edge_node.engines import EngineSpec, Event, Request
+    from edge_node.engines import EngineSpec, Event, Request, Sampling
     from edge_node.engines.llama.exact_lane import ExactLane
+    from edge_node.engines.llama.generation import Chooser
     from edge_node.engines.llama.library import OpenModel
     from edge_node.engines.llama.slots import Share
     from registry.errors import EdgewardError
 
-# A step with this many rows of prompts is the longest that a cancel or a running answer waits.
-CHUNK_TOKENS = 128
+# A step with this many rows of prompts is the longest that a cancel or a running answer waits; larger ones gain little.
+CHUNK_TOKENS = 256
 _SAVED_LIMIT_BYTES = 256 << 20
 
 
@@ -56,9 +59,9 @@ class LlamaEngine:
             self._sequences,
             self._opened_store.store,
             slots_count=self._slots_count,
-            batch_tokens=opened.batch_tokens,
             saved_limit_bytes=_SAVED_LIMIT_BYTES,
         )
+        self._pace = Pace(CHUNK_TOKENS)
         self._unsaid: list[Event] = []
         self._spec = spec
         self._model = opened.model
@@ -113,9 +116,12 @@ class LlamaEngine:
         )
         self._vocabulary.check(tuple(sampling.logit_bias), param="logit_bias")
         seed = secrets.randbits(32) if sampling.seed is None else sampling.seed
-        sampler = Sampler(sampling, self._vocabulary, seed=seed, context_tokens=self._context_tokens)
         generation = Generation(
-            request, prompt, limit_tokens=limit_tokens, sampler=sampler, now_s=time.monotonic()
+            request,
+            prompt,
+            limit_tokens=limit_tokens,
+            sampler=self._chooser(sampling, seed),
+            now_s=time.monotonic(),
         )
         if request.deterministic:
             self._exact_lane().arrive(generation)
@@ -138,8 +144,8 @@ class LlamaEngine:
         said, self._unsaid = self._unsaid, []
         now_s = time.monotonic()
         said.extend(self._refuse(late, _TOO_LATE) for late in self._admission.late(now_s))
-        self._admission.admit(chunk_tokens=CHUNK_TOKENS, now_s=now_s)
-        shares = self._admission.plan(chunk_tokens=CHUNK_TOKENS)
+        self._admission.admit(chunk_tokens=self._pace.chunk_tokens, now_s=now_s)
+        shares = self._admission.plan(chunk_tokens=self._pace.chunk_tokens)
         if shares:
             said.extend(self._compute(shares))
         if self._lane is not None and self._lane.busy:
@@ -148,6 +154,11 @@ class LlamaEngine:
         return said
 
     # ---- the inside
+
+    def _chooser(self, sampling: Sampling, seed: int) -> Chooser:
+        if suits(sampling):
+            return ArrayChooser(sampling, tokens_count=self._vocabulary.tokens_count, seed=seed)
+        return Sampler(sampling, self._vocabulary, seed=seed, context_tokens=self._context_tokens)
 
     def _compute(self, shares: Sequence[Share]) -> list[Event]:
         at_work = {
@@ -158,9 +169,10 @@ class LlamaEngine:
             generation.tokens[share.position : share.position + share.count]
             for generation, share in zip(generations, shares, strict=True)
         ]
+        began_s = time.monotonic()
         outcome = self._decoder.decode(shares, parts)
         if outcome is Outcome.NO_ROOM and self._admission.make_room():
-            return self._compute(self._admission.plan(chunk_tokens=CHUNK_TOKENS))
+            return self._compute(self._admission.plan(chunk_tokens=self._pace.chunk_tokens))
         if outcome is Outcome.BROKEN:
             raise EngineFailedError("llama.cpp failed to decode; its memory can no longer be trusted")
         if outcome is not Outcome.DONE:
@@ -168,6 +180,8 @@ class LlamaEngine:
         for share, part in zip(shares, parts, strict=True):
             self._sequences.extend(self._sequences.slots[share.slot], part)
         self._admission.computed(shares)
+        if not all(share.count == 1 for share in shares):
+            self._pace.note(sum(share.count for share in shares), time.monotonic() - began_s)
         said: list[Event] = []
         row = -1
         for generation, share in zip(generations, shares, strict=True):
