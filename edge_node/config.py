@@ -56,6 +56,8 @@ class NodeConfig:
         prefix_cache_bytes: what prefilled prefixes of one release may take on the disk; 0 keeps none there. They hold
             prompts, and only this user may read them.
         prefix_memory_bytes: what prefilled prefixes may take in the memory of one engine, beside its cells.
+        determinism_probe_s: how long the first load of a release may try how many deterministic answers can share a
+            batch; 0 does not try, and they are then computed one after the other.
         load_wait_s: how long a request waits for a model that is being loaded before it is told to come back.
         queue_limit_count: requests that may wait for each model; further ones get 429.
         queue_limit_tokens: prompt tokens that may wait for each model.
@@ -98,6 +100,7 @@ class NodeConfig:
     memory_limit_bytes: int = 0
     prefix_cache_bytes: int = 2**30
     prefix_memory_bytes: int = 256 * 2**20
+    determinism_probe_s: float = 5.0
     load_wait_s: float = 30.0
     queue_limit_count: int = 64
     queue_limit_tokens: int = 2**17
@@ -148,7 +151,7 @@ class NodeConfig:
         for name, least in (
             ("threads_count", 1), ("context_tokens", 0), ("slots_count", 0), ("gpu_layers_count", -1),
             ("memory_limit_bytes", 0),
-            ("load_wait_s", 0), ("prefix_cache_bytes", 0), ("prefix_memory_bytes", 0),
+            ("load_wait_s", 0), ("prefix_cache_bytes", 0), ("prefix_memory_bytes", 0), ("determinism_probe_s", 0),
             ("queue_limit_count", 0), ("body_limit_bytes", 1024),
             ("unpacked_limit_bytes", 1024), ("fetch_concurrency_count", 1), ("drain_s", 0), ("swap_grace_s", 0),
             ("unwanted_keep_s", 0), ("origin_timeout_s", 0.1), ("scrub_bytes_per_s", 0), ("scrub_pause_s", 1),

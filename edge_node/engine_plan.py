@@ -54,6 +54,7 @@ class RunnerLimits:
         prefix_root: below this, prefixes outlive the engines, each release's in a directory of its own; None is
             nowhere.
         prefix_limit_bytes: what those of one release may take there.
+        determinism_probe_s: how long a load may try how many deterministic answers can share a batch; 0 does not.
         prefix_memory_bytes: what prefixes that left its cells may take in one engine's memory.
     """
 
@@ -71,6 +72,7 @@ class RunnerLimits:
     prefix_root: Path | None = None
     prefix_limit_bytes: int = 0
     prefix_memory_bytes: int = 256 * 2**20
+    determinism_probe_s: float = 0.0
 
     def spec(self, release: InstalledRelease) -> EngineSpec:
         """How one release is run.
@@ -87,12 +89,13 @@ class RunnerLimits:
             files_sha256=release.files_sha256,
             threads_count=self.threads_count,
             context_tokens=self.context_tokens,
-            prefix_dir=str(prefix_directory(self.prefix_root, release.directory)) if self.prefix_root else "",
-            prefix_limit_bytes=self.prefix_limit_bytes,
-            prefix_memory_bytes=self.prefix_memory_bytes,
             slots_count=self.slots_count,
             kv_type=self.kv_type,
             gpu_layers=self.gpu_layers,
             gpu_split=self.gpu_split,
             split_mode=self.split_mode,
+            prefix_dir=str(prefix_directory(self.prefix_root, release.directory)) if self.prefix_root else "",
+            prefix_limit_bytes=self.prefix_limit_bytes,
+            prefix_memory_bytes=self.prefix_memory_bytes,
+            determinism_probe_s=self.determinism_probe_s,
         )
