@@ -88,7 +88,7 @@ class DirectoryStore:
         except ObjectMissingError:
             return None
 
-    def put_if_absent(self, key: str, data: bytes) -> bool:
+    def put_if_absent(self, key: str, data: bytes | bytearray) -> bool:
         """Write an immutable object."""
         place = self._place(key)
         if place.exists():
@@ -173,7 +173,7 @@ class DirectoryStore:
             os.close(descriptor)
 
     @contextlib.contextmanager
-    def _incoming(self, data: bytes) -> Iterator[Path]:
+    def _incoming(self, data: bytes | bytearray) -> Iterator[Path]:
         """A durable file that holds the data; what is left of it at the end goes."""
         folder = self._root / _TEMPORARY
         place = folder / secrets.token_hex(12)
