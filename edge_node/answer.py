@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 import structlog
 
-from edge_node.engines import Delta, Embed, Finished, Started
+from edge_node.engines import Delta, Finished, Started
 from edge_node.errors import EngineFailedError, RequestInvalidError
 from edge_node.scheduler import Service
 from edge_node.telemetry import UNKNOWN_MODEL
@@ -22,12 +22,12 @@ from edge_node.telemetry import UNKNOWN_MODEL
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from edge_node.engines import Embedded, Generate
+    from edge_node.engines import Generate
     from edge_node.residents import Lease, Residents
     from edge_node.scheduler import Scheduler, Ticket
     from edge_node.telemetry import Metrics
 
-Ability = Literal["chat", "completion", "embedding"]
+Ability = Literal["chat", "completion"]
 
 log = structlog.get_logger()
 
@@ -230,41 +230,6 @@ class Answering:
                 finally:
                     service = generation.service if generation is not None else None
                     self._scheduler.leave(ticket, now_s=self._clock(), service=service)
-
-    async def embed(
-        self, account: Account, model: str, inputs: tuple[str, ...], *, dimensions: int | None
-    ) -> Embedded:
-        """One vector for each input.
-
-        Raises:
-            ModelNotHereError, ModelNotReadyError, DrainingError: no release to answer with.
-            RequestInvalidError: the model cannot do this.
-            OverloadedError: the queue is full.
-        """
-        async with self._residents.lease(model) as lease:
-            dims = lease.ready.embedding_dims
-            if dimensions is not None and dimensions != dims:
-                raise RequestInvalidError(
-                    f"{lease.name} makes vectors of {dims} dimensions and cannot shorten them; "
-                    f"leave dimensions out or send {dims}",
-                    param="dimensions",
-                )
-            ticket = self._enter(account, lease, "embedding")
-            service = None
-            try:
-                embedded = await lease.embed(Embed(request_id=account.answer_id, inputs=inputs))
-                held_ms = (self._clock() - account.arrived_s) * 1000
-                account.prefill_ms = embedded.service_s * 1000
-                account.queue_ms = max(0.0, held_ms - account.prefill_ms)
-                account.prompt_tokens = embedded.prompt_tokens
-                service = Service(
-                    service_s=embedded.service_s,
-                    read_tokens=embedded.prompt_tokens,
-                    prefill_s=embedded.service_s,
-                )
-                return embedded
-            finally:
-                self._scheduler.leave(ticket, now_s=self._clock(), service=service)
 
     def _enter(self, account: Account, lease: Lease, ability: Ability) -> Ticket:
         account.model, account.release = lease.name, f"{lease.name}@{lease.version}"

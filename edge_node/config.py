@@ -6,6 +6,7 @@ import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path  # the settings loader reads the real types
+from typing import Literal
 from urllib.parse import urlsplit
 
 from origin.api import Place, parse_place
@@ -43,6 +44,11 @@ class NodeConfig:
         channel: the channel that releases are taken from.
         threads_count: compute threads of each engine.
         context_tokens: prompt plus answer; 0 takes each model's own limit, capped at 4096.
+        onnx_providers: ONNX Runtime's execution providers for ONNX models, in order of preference; empty takes the
+            CPU. All must be in the installed build of ONNX Runtime.
+        onnx_batching: `exact` computes requests together only where no answer changes by it, as each model is seen
+            at its load; `fast` always; `off` never.
+        onnx_keeps_arena: keep the memory of the largest run for the next; false gives it back, and is slower.
         queue_limit_count: requests that may wait for each model; further ones get 429.
         body_limit_bytes: the largest request body as it travels.
         unpacked_limit_bytes: the largest request body in zstd after decompression.
@@ -70,6 +76,9 @@ class NodeConfig:
     channel: str = "stable"
     threads_count: int = 1
     context_tokens: int = 0
+    onnx_providers: tuple[str, ...] = ()
+    onnx_batching: Literal["exact", "fast", "off"] = "exact"
+    onnx_keeps_arena: bool = True
     queue_limit_count: int = 64
     body_limit_bytes: int = 8 * 2**20
     unpacked_limit_bytes: int = 32 * 2**20

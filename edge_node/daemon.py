@@ -91,6 +91,9 @@ class Node:
                 threads_count=config.threads_count,
                 context_tokens=config.context_tokens,
                 swap_grace_s=config.swap_grace_s,
+                onnx_providers=config.onnx_providers,
+                onnx_batching=config.onnx_batching,
+                onnx_keeps_arena=config.onnx_keeps_arena,
             ),
         )
         self._exchange = Exchange(self.node_id)
@@ -227,6 +230,7 @@ class Node:
             scheduler=self._scheduler,
             metrics=self._metrics,
             status=self.status,
+            software=_version(),
             shelf=self._exchange.shelf,
             limits=Limits(
                 body_limit_bytes=self._config.body_limit_bytes,

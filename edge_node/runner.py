@@ -26,7 +26,19 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 
     from edge_node.arrivals import Arrival
-    from edge_node.engines import Delta, Embed, Embedded, EngineKind, Finished, Generate, Ready, Started
+    from edge_node.engines import (
+        Batching,
+        Compute,
+        Computed,
+        Delta,
+        Embed,
+        Embedded,
+        EngineKind,
+        Finished,
+        Generate,
+        Ready,
+        Started,
+    )  # fmt: skip
     from edge_node.model_store import InstalledRelease
     from edge_node.reconcile import ReleaseKey, ResidentState
     from edge_node.supervisor import Clock, Engine
@@ -59,11 +71,17 @@ class RunnerLimits:
         threads_count: compute threads of each engine.
         context_tokens: prompt plus answer; 0 leaves it to the model.
         swap_grace_s: how long requests may go on with a release that was replaced.
+        onnx_providers: ONNX Runtime's execution providers, in order; empty takes the CPU.
+        onnx_batching: which requests of ONNX models are computed together.
+        onnx_keeps_arena: whether ONNX Runtime keeps the memory of its largest run.
     """
 
     threads_count: int = 1
     context_tokens: int = 0
     swap_grace_s: float = 300.0
+    onnx_providers: tuple[str, ...] = ()
+    onnx_batching: Batching = "exact"
+    onnx_keeps_arena: bool = True
 
 
 @dataclass(eq=False, slots=True)
@@ -99,6 +117,10 @@ class RunnerLease:
     async def embed(self, command: Embed) -> Embedded:
         """Embed each input."""
         return await self._supervisor.embed(command)
+
+    async def compute(self, command: Compute) -> Computed:
+        """Vectors, scores or tensors."""
+        return await self._supervisor.compute(command)
 
 
 class Runner:
@@ -264,6 +286,9 @@ class Runner:
             files=release.files,
             threads_count=self._limits.threads_count,
             context_tokens=self._limits.context_tokens,
+            providers=self._limits.onnx_providers,
+            batching=self._limits.onnx_batching,
+            keeps_arena=self._limits.onnx_keeps_arena,
         )
 
     def _supervisor(self, spec: EngineSpec) -> Supervisor:

@@ -12,14 +12,17 @@ from aiohttp import web
 
 from edge_node.answer import Account, Answering
 from edge_node.api.replies import error_body
-from edge_node.web import chunks
+from edge_node.computing import Computing
+from edge_node.web import chunks, inference
 from edge_node.web.catalog import list_models, show_model
 from edge_node.web.chat import chat_completions
 from edge_node.web.completions import completions
 from edge_node.web.embeddings import embeddings
 from edge_node.web.health import healthz, metrics, readyz
+from edge_node.web.judging import classify, rerank
 from edge_node.web.parts import (
     ANSWERING,
+    COMPUTING,
     PARTS,
     Limits,
     NodeParts,
@@ -60,6 +63,9 @@ def build_app(parts: NodeParts) -> web.Application:
     app[ANSWERING] = Answering(
         residents=parts.residents, scheduler=parts.scheduler, metrics=parts.metrics, clock=parts.clock
     )
+    app[COMPUTING] = Computing(
+        residents=parts.residents, scheduler=parts.scheduler, metrics=parts.metrics, clock=parts.clock
+    )
     chunks.prepare(app)
     app.on_response_prepare.append(_sign)
     app.add_routes(
@@ -67,6 +73,8 @@ def build_app(parts: NodeParts) -> web.Application:
             web.post("/v1/chat/completions", chat_completions),
             web.post("/v1/completions", completions),
             web.post("/v1/embeddings", embeddings),
+            web.post("/v1/rerank", rerank),
+            web.post("/v1/classify", classify),
             web.get("/v1/models", list_models),
             web.get("/v1/models/{id:.+}", show_model),
             web.get("/v1/chunks/have", chunks.have),
@@ -74,9 +82,26 @@ def build_app(parts: NodeParts) -> web.Application:
             web.get("/healthz", healthz),
             web.get("/readyz", readyz),
             web.get("/metrics", metrics),
+            *_tensor_routes(),
         ]
     )
     return app
+
+
+def _tensor_routes() -> list[web.RouteDef]:
+    """The Open Inference Protocol; a model's name may have slashes, so the longer patterns come first."""
+    routes = [
+        web.get("/v2", inference.server_metadata),
+        web.get("/v2/health/live", inference.live),
+        web.get("/v2/health/ready", inference.ready),
+    ]
+    for model in ("/v2/models/{name:.+}/versions/{version:[^/]+}", "/v2/models/{name:.+}"):
+        routes += [
+            web.get(f"{model}/ready", inference.model_ready),
+            web.post(f"{model}/infer", inference.infer),
+            web.get(model, inference.model_metadata),
+        ]
+    return routes
 
 
 @web.middleware

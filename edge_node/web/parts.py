@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from aiohttp import web
 
 from edge_node.answer import Account, Answering
+from edge_node.computing import Computing
 from registry.fetch.shelf import Shelf
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class NodeParts:
         shelf: the chunks that other nodes may ask for.
         clock: monotonic time in seconds, for measuring.
         wall_clock: Unix time in seconds, for `created`.
+        software: the version that runs here.
     """
 
     node_id: str
@@ -61,10 +63,12 @@ class NodeParts:
     shelf: Shelf = field(default_factory=Shelf)
     clock: Callable[[], float] = time.monotonic
     wall_clock: Callable[[], float] = time.time
+    software: str = ""
 
 
 PARTS = web.AppKey("parts", NodeParts)
 ANSWERING = web.AppKey("answering", Answering)
+COMPUTING = web.AppKey("computing", Computing)
 
 
 class BegunStream(Protocol):
