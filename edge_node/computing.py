@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from edge_node.errors import RequestInvalidError
-from edge_node.scheduler import Service
+from edge_node.scheduler import Asking, Service
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
 
-    from edge_node.answer import Account
+    from edge_node.account import Account
     from edge_node.engines import Compute, Computed, Ready
     from edge_node.residents import Lease, Residents
     from edge_node.scheduler import Scheduler, Ticket
@@ -54,6 +54,7 @@ class Computing:
             EngineFailedError: the engine broke.
         """
         account.model, account.release = lease.name, f"{lease.name}@{lease.version}"
+        account.operation = ability
         check_ability(lease.name, lease.ready, ability)
         ticket = self._enter(account, lease)
         began_s = self.clock()
@@ -64,21 +65,26 @@ class Computing:
             account.prompt_tokens = read_tokens
             account.prefill_ms = computed.compute_s * 1000
             account.queue_ms = max(0.0, (self.clock() - began_s - computed.compute_s) * 1000)
-            self.metrics.prompt_started(model=lease.name, queue_s=account.queue_ms / 1000)
+            self.metrics.prompt_started(model=lease.name, queue_s=account.queue_ms / 1000, cached_from="")
             service = Service(
-                service_s=computed.service_s, read_tokens=read_tokens, prefill_s=computed.compute_s
+                service_s=computed.service_s,
+                prompt_tokens=read_tokens,
+                read_tokens=read_tokens,
+                prefill_s=computed.compute_s,
             )
             return computed
         finally:
             self.scheduler.leave(ticket, now_s=self.clock(), service=service)
 
     def _enter(self, account: Account, lease: Lease) -> Ticket:
+        now_s = self.clock()
+        left_s = None if account.deadline_s is None else max(0.0, account.deadline_s - now_s)
         return self.scheduler.admit(
             lease.name,
             lease.version,
             slots=lease.ready.slots,
-            prompt_bytes=account.prompt_bytes,
-            now_s=self.clock(),
+            asking=Asking(client=account.share, prompt_bytes=account.prompt_bytes, start_within_s=left_s),
+            now_s=now_s,
         )
 
 

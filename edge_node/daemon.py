@@ -12,6 +12,7 @@ import signal
 import socket
 import time
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -19,20 +20,25 @@ import structlog
 from aiohttp import web
 
 from edge_node.api.health import NodeStatus
+from edge_node.cache.answers import AnswerCache
 from edge_node.config import stated_place
+from edge_node.engine_plan import RunnerLimits
 from edge_node.engines.process import EngineProcess
 from edge_node.heartbeat import Heartbeat
 from edge_node.identity import take_identity
+from edge_node.machine import probe_machine, usable_bytes
 from edge_node.model_store import ModelStore
 from edge_node.peers import Exchange
-from edge_node.runner import Runner, RunnerLimits
+from edge_node.runner import Runner
 from edge_node.scheduler import Scheduler
 from edge_node.scrubber import Scrubber
 from edge_node.server import Limits, NodeParts, build_app
+from edge_node.speeds import SpeedTable
 from edge_node.supervisor import Clock
 from edge_node.sync import Sync, SyncLimits
 from edge_node.telemetry import Metrics
 from edge_node.trust import NodeTrust
+from edge_node.variant_choice import Machine, speed_features
 from origin.api import NodeReport
 from origin.client import OriginClient
 from registry.listening import listen
@@ -44,7 +50,7 @@ if TYPE_CHECKING:
     from edge_node.engines import EngineSpec
     from edge_node.identity import Identity
     from edge_node.supervisor import Engine
-    from origin.api import ModelReport
+    from origin.api import MachineReport, ModelReport
 
 log = structlog.get_logger()
 
@@ -71,7 +77,12 @@ class Node:
     """A node in this event loop; `running_node` makes and ends it."""
 
     def __init__(
-        self, config: NodeConfig, identity: Identity, store: ModelStore, build: Callable[[EngineSpec], Engine]
+        self,
+        config: NodeConfig,
+        identity: Identity,
+        store: ModelStore,
+        build: Callable[[EngineSpec], Engine],
+        machine: MachineReport,
     ) -> None:
         clock = Clock(now_s=time.monotonic, sleep=asyncio.sleep)
         self.node_id = identity.node_id
@@ -80,21 +91,18 @@ class Node:
         self._incarnation = identity.incarnation
         self._place = stated_place(config.place)
         self._software = f"edgeward {_version()}"
+        # Reported every second: of some hundred features those that matter.
+        self._machine = msgspec.structs.replace(machine, features=speed_features(machine.features))
         self._origin = OriginClient(config.origin, timeout_s=config.origin_timeout_s)
         self._metrics = Metrics(node_id=self.node_id, software=self._software)
-        self._scheduler = Scheduler(queue_limit_count=config.queue_limit_count)
+        self._scheduler = Scheduler(
+            queue_limit_count=config.queue_limit_count, queue_limit_tokens=config.queue_limit_tokens
+        )
         self._runner = Runner(
             build=build,
             clock=clock,
             channel=config.channel,
-            limits=RunnerLimits(
-                threads_count=config.threads_count,
-                context_tokens=config.context_tokens,
-                swap_grace_s=config.swap_grace_s,
-                onnx_providers=config.onnx_providers,
-                onnx_batching=config.onnx_batching,
-                onnx_keeps_arena=config.onnx_keeps_arena,
-            ),
+            limits=_limits(config, store),
         )
         self._exchange = Exchange(self.node_id)
         self._trust = NodeTrust(
@@ -140,6 +148,16 @@ class Node:
             bytes_per_s=self._config.scrub_bytes_per_s,
             pause_s=self._config.scrub_pause_s,
         )
+
+    def measures(self, speeds: SpeedTable) -> None:
+        """Note how fast models write when they are loaded."""
+        loop = asyncio.get_running_loop()
+
+        def measured(quantization: str, *, weights_bytes: int, tokens_per_s: float) -> None:
+            note = partial(speeds.note, quantization, weights_bytes=weights_bytes, tokens_per_s=tokens_per_s)
+            loop.run_in_executor(None, note)
+
+        self._runner.measured = measured
 
     async def start(self, ends: AsyncExitStack) -> None:
         """Open the port, serve what is on the disk, and begin to report; `ends` gets the way back."""
@@ -188,6 +206,7 @@ class Node:
             follows=self._config.follows,
             models=self._model_reports(),
             software=self._software,
+            machine=self._machine,
         )
 
     def status(self) -> NodeStatus:
@@ -235,6 +254,12 @@ class Node:
             limits=Limits(
                 body_limit_bytes=self._config.body_limit_bytes,
                 unpacked_limit_bytes=self._config.unpacked_limit_bytes,
+                connection_idle_s=self._config.connection_idle_s,
+            ),
+            cache=AnswerCache(
+                limit_bytes=self._config.response_cache_bytes,
+                age_limit_s=self._config.response_cache_age_s,
+                clock=time.monotonic,
             ),
         )
         front = web.AppRunner(build_app(parts), shutdown_timeout=_FLUSH_S)
@@ -264,10 +289,20 @@ async def running_node(
         store = ModelStore(config.data_dir)
         await asyncio.to_thread(store.open)
         ends.callback(store.close)
+        machine = await asyncio.to_thread(probe_machine)
+        speeds = await asyncio.to_thread(SpeedTable, config.data_dir)
+        store.machine = Machine(
+            memory_bytes=usable_bytes(machine, config.memory_limit_bytes),
+            features=frozenset(machine.features) or None,
+            speeds=speeds.speeds,
+            context_tokens=config.context_tokens,
+            variant=config.variant,
+        )
         identity = take_identity(
             config.data_dir, node_id=config.node_id, fresh_id=_fresh_id(), now_unix_s=int(time.time())
         )
-        node = Node(config, identity, store, build)
+        node = Node(config, identity, store, build, machine)
+        node.measures(speeds)
         await node.start(ends)
         yield node
 
@@ -305,6 +340,23 @@ async def _once(work: Callable[[], Awaitable[object]]) -> None:
 def _fresh_id() -> str:
     host = re.sub(r"[^A-Za-z0-9-]+", "-", socket.gethostname().split(".")[0]).strip("-")[:40]
     return f"{host or 'node'}-{secrets.token_hex(3)}"
+
+
+def _limits(config: NodeConfig, store: ModelStore) -> RunnerLimits:
+    return RunnerLimits(
+        threads_count=config.threads_count,
+        context_tokens=config.context_tokens,
+        swap_grace_s=config.swap_grace_s,
+        onnx_providers=config.onnx_providers,
+        onnx_batching=config.onnx_batching,
+        onnx_keeps_arena=config.onnx_keeps_arena,
+        memory_limit_bytes=store.machine.memory_bytes or 0,
+        load_wait_s=config.load_wait_s,
+        load_wait_limit_count=config.queue_limit_count,
+        prefix_root=store.prefixes if config.prefix_cache_bytes else None,
+        prefix_limit_bytes=config.prefix_cache_bytes,
+        prefix_memory_bytes=config.prefix_memory_bytes,
+    )
 
 
 def _version() -> str:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
-from edge_node.model_store import served_variant
-from edge_node.runner import engine_kind
+from edge_node.engine_plan import engine_kind
+from edge_node.variant_choice import choose_variant
 from registry.digest import Digest
 from registry.errors import ArtifactError, ChunkMismatchError, DiskFullError, InputInvalidError
 from registry.fetch import MANIFEST_NAME, ask_delta, fetch
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from edge_node.trust import Admitting
     from origin.api import WantedRelease
     from registry.fetch.neighbours import Neighbours
-    from registry.manifest import Manifest
+    from registry.manifest import Manifest, Variant
     from registry.progress import ProgressHook
 
 log = structlog.get_logger()
@@ -77,13 +77,13 @@ async def install(
     concurrency_count: int,
     neighbours: Neighbours | None = None,
 ) -> Installed:
-    """Make a release whole on the disk, whatever lies there already.
+    """Bring the variant of a release that suits this node onto the disk, whatever lies there already.
 
     Args:
         wanted: name, version, and the digest that its manifest must have.
         source: the origin.
         trust: asked first; what is not signed is not fetched.
-        store: where it goes.
+        store: where it goes; its machine decides on the variant.
         local: directories of other installed releases, whose chunks are used again.
         evict: takes the release of this name and version out of use and off the disk.
         progress: told how far the fetch is.
@@ -93,7 +93,7 @@ async def install(
     Raises:
         TrustError: no signature vouches for the release.
         ChunkMismatchError: the manifest is not the one that was promised.
-        ArtifactError: it contradicts itself, is of a kind that no engine serves, or the disk garbled a file.
+        ArtifactError: it contradicts itself, no variant fits this node or its engines, or the disk garbled a file.
         DiskFullError: no room; what was fetched is kept for the next attempt.
         EdgewardError: whatever the origin answered.
     """
@@ -101,30 +101,37 @@ async def install(
     delta = await ask_delta(source, Digest(wanted.manifest_sha256), _alike(local, store, wanted.name))
     manifest_bytes = delta.manifest_bytes if delta else await source.manifest(wanted.name, wanted.version)
     manifest = await asyncio.to_thread(_checked_manifest, wanted, manifest_bytes)
+    variant = _servable_variant(manifest, store)
     target = store.path(wanted.name, wanted.version)
-    report = None
     with _full_disk_named(manifest):
         here = await asyncio.to_thread(target.exists)
-        if not (here and await asyncio.to_thread(_described_anew, store, manifest, manifest_bytes)):
-            if here:
-                log.warning("release.replaced", release=f"{wanted.name}@{wanted.version}")
-                await evict()
-            report = await fetch(
-                manifest_bytes,
-                source,
-                target,
-                local=local,
-                delta=delta,
-                progress=progress,
-                concurrency_count=concurrency_count,
-                neighbours=neighbours,
-            )
+        if here and not await asyncio.to_thread(_described_anew, store, manifest, manifest_bytes):
+            log.warning("release.replaced", release=f"{wanted.name}@{wanted.version}")
+            await evict()
+        report = await fetch(
+            manifest_bytes,
+            source,
+            target,
+            variants=(variant.name,),
+            local=local,
+            delta=delta,
+            progress=progress,
+            concurrency_count=concurrency_count,
+            neighbours=neighbours,
+        )
     return Installed(
         release=await asyncio.to_thread(store.inspect, wanted.name, wanted.version),
-        fetched_bytes=(0 if delta else len(manifest_bytes)) + (report.fetched_bytes if report else 0),
-        reused_bytes=report.reused_bytes if report else 0,
-        peer_bytes=report.peer_bytes if report else 0,
+        fetched_bytes=(0 if delta else len(manifest_bytes)) + report.fetched_bytes,
+        reused_bytes=report.reused_bytes,
+        peer_bytes=report.peer_bytes,
     )
+
+
+def _servable_variant(manifest: Manifest, store: ModelStore) -> Variant:
+    """The variant to take; raises before any byte of it is fetched."""
+    variant = choose_variant(manifest, store.machine)
+    engine_kind(f"{manifest.name}@{manifest.version}", variant.kind)
+    return variant
 
 
 @contextmanager
@@ -185,5 +192,4 @@ def _checked_manifest(wanted: WantedRelease, manifest_bytes: bytes) -> Manifest:
     manifest = decode_manifest(manifest_bytes)
     if (manifest.name, manifest.version) != (wanted.name, wanted.version):
         raise ArtifactError(f"the manifest of {release} is that of {manifest.name}@{manifest.version}")
-    engine_kind(release, served_variant(manifest).kind)  # before any byte of it is fetched
     return manifest

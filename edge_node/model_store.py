@@ -5,6 +5,7 @@
       active.json                        what the origin wanted last, and what served last
       models/<name, / as ~>/<version>/   a whole release: manifest.eaf, files/...
       models/<name, / as ~>/.partial-*   a fetch under way, or one that was broken off
+      prefixes/<name, / as ~>/<version>/ prefilled prefixes of a release; they go with it
       trash/                             on its way out; emptied at every start
 
 A release's directory appears by one rename (`registry.fetch`) and goes by one rename (into `trash`), so a
@@ -26,12 +27,16 @@ from typing import TYPE_CHECKING
 import structlog
 from msgspec import Struct
 
+from edge_node.errors import VariantUnfitError
+from edge_node.variant_choice import Machine, choose_variant, memory_bytes
 from origin.api import WantedRelease
-from registry.durable import sync, write_durably
+from registry.durable import make_folders, sync, write_durably
 from registry.errors import ArtifactError, ConfigError, EdgewardError, InputInvalidError
 from registry.fetch import FILES_NAME, MANIFEST_NAME, remove_stale_partials
 from registry.manifest import content_digest, decode_manifest, manifest_digest
 from registry.reference import check_name, check_version
+from registry.release_directory import read_held
+from registry.repair import MENDING
 from registry.wire import from_json, to_json
 
 if TYPE_CHECKING:
@@ -39,11 +44,9 @@ if TYPE_CHECKING:
     from typing import Self
 
     from registry.digest import Digest
-    from registry.manifest import Manifest, Variant
+    from registry.manifest import Manifest, Part, Variant
 
 log = structlog.get_logger()
-
-SERVABLE_KINDS = ("gguf", "onnx")
 
 
 class Remembered(Struct, frozen=True, kw_only=True):
@@ -60,31 +63,58 @@ class Remembered(Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstalledRelease:
-    """A whole release on the disk; `files` are the paths below `files_dir` of the variant to serve."""
+    """A release on the disk, whole as far as its variant to serve goes.
+
+    Attributes:
+        variant: the one to serve; `quantization` and `variant_bytes` are its.
+        memory_bytes: what its model is expected to take in an engine.
+        files: its paths below `files_dir`.
+        folder: the folder of the variant among the release's files; empty when it has none of its own.
+        suits: whether it is the variant that this node should have; if not, that one is to be fetched.
+        total_bytes: of all files that are here.
+    """
 
     name: str
     version: str
     directory: Path
     kind: str
+    variant: str = "default"
+    quantization: str = ""
+    variant_bytes: int = 0
+    memory_bytes: int = 0
     files: tuple[str, ...]
+    folder: str = ""
+    suits: bool = True
     total_bytes: int
     created_unix_s: int
     manifest_sha256: Digest
     content_sha256: Digest
+    files_sha256: tuple[str, ...] = ()
 
     @property
     def files_dir(self) -> Path:
-        """Where the release's files lie."""
-        return self.directory / FILES_NAME
+        """Where the variant's files lie."""
+        return self.directory / FILES_NAME / self.folder
+
+    @property
+    def release_paths(self) -> frozenset[str]:
+        """The variant's files as the manifest calls them."""
+        return frozenset(f"{self.folder}/{file}" if self.folder else file for file in self.files)
 
 
 class ModelStore:
-    """The releases below one data directory, which belongs to one running node."""
+    """The releases below one data directory, which belongs to one running node.
 
-    def __init__(self, data_dir: Path) -> None:
+    Attributes:
+        prefixes: where engines keep prefilled prefixes, by release.
+    """
+
+    def __init__(self, data_dir: Path, machine: Machine | None = None) -> None:
         self.data_dir = data_dir
+        self.machine = machine or Machine()
         self._models = data_dir / "models"
         self._trash = data_dir / "trash"
+        self.prefixes = data_dir / "prefixes"
         self._lock_file = data_dir / "node.lock"
         self._lock: int | None = None
 
@@ -95,7 +125,7 @@ class ModelStore:
             ConfigError: another node uses it, or it cannot be written.
         """
         try:
-            self._models.mkdir(parents=True, exist_ok=True)
+            make_folders(self._models)
             self._trash.mkdir(exist_ok=True)
             self._lock = os.open(self._lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -115,6 +145,7 @@ class ModelStore:
             os.ftruncate(self._lock, 0)
             os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
         self.empty_trash()
+        self._remove_mending()
         return self
 
     def close(self) -> None:
@@ -177,6 +208,11 @@ class ModelStore:
         for entry in sorted(self._trash.iterdir()):
             _delete(entry)
 
+    def _remove_mending(self) -> None:
+        """Delete what a repair left that was killed between the files that it had mended and the end."""
+        for entry in sorted(self._models.glob(f"*/{MENDING}*")):
+            _delete(entry)
+
     def used_bytes(self) -> int:
         """What all releases and fetches take on the disk."""
         return sum(_allocated_bytes(directory) for directory in (self._models, self._trash))
@@ -209,25 +245,46 @@ class ModelStore:
         manifest = decode_manifest(data)
         if self.path(manifest.name, manifest.version) != directory:
             raise ArtifactError(f"{directory} holds {manifest.name}@{manifest.version}")
-        for file in manifest.files:
+        held = read_held(directory, manifest)
+        for number in held.files:
+            file = manifest.files[number]
             status = (directory / FILES_NAME / file.path).lstat()
             if not stat.S_ISREG(status.st_mode) or status.st_size != file.size_bytes:
                 raise ArtifactError(
                     f"{file.path} of {manifest.name}@{manifest.version} has {status.st_size} bytes, "
                     f"not {file.size_bytes}"
                 )
-        variant = served_variant(manifest)
+        variant, suits = self._variant(manifest, held)
+        folder = variant.name if all(it.path.startswith(f"{variant.name}/") for it in variant.files) else ""
         return InstalledRelease(
             name=manifest.name,
             version=manifest.version,
             directory=directory,
             kind=variant.kind,
-            files=tuple(file.path for file in variant.files),
-            total_bytes=manifest.total_bytes,
+            variant=variant.name,
+            quantization=variant.quantization,
+            variant_bytes=variant.total_bytes,
+            memory_bytes=memory_bytes(variant, self.machine.context_tokens),
+            files=tuple(file.path.removeprefix(f"{folder}/") for file in variant.files),
+            files_sha256=tuple(str(file.sha256) for file in variant.files),
+            folder=folder,
+            suits=suits,
+            total_bytes=held.total_bytes,
             created_unix_s=manifest.created_unix_s,
             manifest_sha256=manifest_digest(data),
             content_sha256=content_digest(manifest),
         )
+
+    def _variant(self, manifest: Manifest, held: Part) -> tuple[Variant, bool]:
+        """The variant to serve of those that are here, and whether it is the one that suits this node best."""
+        try:
+            best = choose_variant(manifest, self.machine)
+        except VariantUnfitError as error:  # what is here is served, as long as the machine lets it
+            log.warning("variant.kept", release=f"{manifest.name}@{manifest.version}", reason=error.message)
+            best = None
+        if best is not None and best.name in held:
+            return best, True
+        return choose_variant(manifest, Machine(), among=held.variants), best is None
 
     def _discard(self, path: Path) -> None:
         # Renamed first: a removal that is broken off leaves trash, never half a release.
@@ -237,13 +294,12 @@ class ModelStore:
             path.rename(aside)
             sync(path.parent)
             _delete(aside)
+        _delete(prefix_directory(self.prefixes, path))
 
 
-def served_variant(manifest: Manifest) -> Variant:
-    """The variant that a node serves: the first that some engine can run, else the first."""
-    return next(
-        (variant for variant in manifest.variants if variant.kind in SERVABLE_KINDS), manifest.variants[0]
-    )
+def prefix_directory(root: Path, release: Path) -> Path:
+    """Where the prefixes of a release lie below `root`; `release` is its own directory."""
+    return root / release.parent.name / release.name
 
 
 def _delete(entry: Path) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _CONNECT_S = 3.0
 _SILENCE_S = 10.0
 _BITMAP_LIMIT_BYTES = 2**20
+VARIANTS_HEADER = "x-edgeward-variants"
 
 
 class HttpPeer:
@@ -29,6 +30,7 @@ class HttpPeer:
 
     def __init__(self, name: str, url: str, session: aiohttp.ClientSession) -> None:
         self.name = name
+        self.variants: frozenset[str] | None = None
         self._url = url.rstrip("/")
         self._session = session
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S, sock_read=_SILENCE_S)
@@ -38,6 +40,8 @@ class HttpPeer:
         async with self._get(f"/v1/chunks/have?manifest={manifest}") as reply:
             if reply.status == 204:
                 return None
+            said = reply.headers.get(VARIANTS_HEADER)
+            self.variants = None if said is None else frozenset(said.split(","))
             return await self._body(reply, _BITMAP_LIMIT_BYTES)
 
     async def chunk(self, digest: Digest, raw_bytes: int) -> bytes:

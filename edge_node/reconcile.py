@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 ReleaseKey = tuple[str, str]
 """A release's name and version."""
 
-ResidentState = Literal["loading", "ready", "failed", "retiring"]
+ResidentState = Literal["asleep", "loading", "ready", "failed", "retiring"]
+"""A release that sleeps is served from the disk: it is loaded when somebody asks for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +28,8 @@ class Situation:
 
     Attributes:
         wanted: what the origin said last; None when it has never said.
-        present: releases whole on the disk, each with the sha256 of its manifest.
+        present: releases whole on the disk, each with the sha256 of its manifest; nothing instead, while the variant
+            on the disk is not the one that this node should have: it serves, and the right one is fetched.
         resident: what the runner holds.
         current: for each model the version that new requests get.
         served: for each model the versions that served, the latest first; survives restarts.
@@ -129,7 +131,7 @@ def _should_activate(situation: Situation, key: ReleaseKey) -> bool:
     if key not in situation.present or _waits(situation, key):
         return False
     state = situation.resident.get(key)
-    left_aside = state == "ready" and situation.current.get(key[0]) != key[1]
+    left_aside = state in {"asleep", "ready"} and situation.current.get(key[0]) != key[1]
     return state is None or state == "retiring" or left_aside
 
 
@@ -170,7 +172,10 @@ def _should_remove(situation: Situation, wanted: Mapping[str, WantedRelease], ke
         return False
     # Older releases are sources of chunks for the fetch, and a way back, until the wanted one serves.
     goal = wanted[name].version
-    settled = situation.current.get(name) == goal and situation.resident.get((name, goal)) == "ready"
+    settled = situation.current.get(name) == goal and situation.resident.get((name, goal)) in {
+        "asleep",
+        "ready",
+    }
     way_back = situation.served.get(name, ())[: 1 if situation.disk_full else 2]
     return version not in way_back and (settled or situation.disk_full)
 

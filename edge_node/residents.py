@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         Embedded,
         Finished,
         Generate,
+        Progress,
         Ready,
         Started,
     )
@@ -33,6 +34,7 @@ class ReadyModel:
         abilities: of `chat`, `completion`, `embedding`, `rerank`, `classification`, `tensors`.
         slots: requests that its engine works on at once.
         created_unix_s: when the release was published.
+        asleep: it is on the disk only, and is loaded for whoever asks; what it can do may not be known yet.
     """
 
     name: str
@@ -41,6 +43,7 @@ class ReadyModel:
     slots: int
     context_tokens: int
     created_unix_s: int
+    asleep: bool = False
 
 
 class Lease(Protocol):
@@ -58,7 +61,11 @@ class Lease(Protocol):
     def ready(self) -> Ready:
         """What the engine said when it had loaded the release."""
 
-    def generate(self, command: Generate) -> AsyncIterator[Started | Delta | Finished]:
+    @property
+    def stamp(self) -> str:
+        """A name for all that answers depend on beside the request: the release's bytes, the engine's settings."""
+
+    def generate(self, command: Generate) -> AsyncIterator[Progress | Started | Delta | Finished]:
         """Generate; closing the iterator early cancels the engine's work, also before `Started`.
 
         Raises:
@@ -91,6 +98,9 @@ class Residents(Protocol):
             ModelNotReadyError: it is being fetched or loaded.
             DrainingError: the node is stopping.
         """
+
+    def stamp(self, model: str) -> str | None:
+        """The stamp of the release that `model` means now; None while none answers, for whatever reason."""
 
     def ready_models(self) -> tuple[ReadyModel, ...]:
         """The releases that answer now, newest version of each name last."""

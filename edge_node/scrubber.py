@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 import structlog
 
 from registry.errors import EdgewardError
-from registry.fetch import FILES_NAME, MANIFEST_NAME
+from registry.fetch import MANIFEST_NAME
 from registry.manifest import decode_manifest
+from registry.release_directory import ReleaseDirectory
 from registry.repair import repair
 
 if TYPE_CHECKING:
@@ -89,8 +90,10 @@ class Scrubber:
 
     async def _is_whole(self, release: InstalledRelease) -> bool:
         data = await asyncio.to_thread((release.directory / MANIFEST_NAME).read_bytes)
-        for file in decode_manifest(data).files:
-            place = release.directory / FILES_NAME / file.path
+        held = ReleaseDirectory.open(release.directory, decode_manifest(data))
+        for number in sorted(held.part.files):
+            file = held.manifest.files[number]
+            place = held.file(number)
             if not await asyncio.to_thread(place.exists):
                 await asyncio.to_thread(release.directory.stat)  # raises when the whole release is gone
                 return False

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import structlog
 
 from edge_node.blame import fingerprint
-from edge_node.engines import ChatMessage, Embed, Generate, Sampling, Started
+from edge_node.engines import ChatMessage, Embed, Finished, Generate, Sampling, Started
 from edge_node.errors import EngineFailedError, ModelNotReadyError, RequestInvalidError
 from registry.errors import EdgewardError
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 
     from edge_node.blame import Blame
-    from edge_node.engines import Compute, Computed, Delta, Embedded, EngineSpec, Finished, Ready
+    from edge_node.engines import Compute, Computed, Delta, Embedded, EngineSpec, Progress, Ready
 
 log = structlog.get_logger()
 
@@ -29,6 +29,7 @@ _CRASH_WAIT_S = (0.2, 30.0)
 _LOAD_WAIT_S = (5.0, 300.0)
 _STABLE_S = 60.0
 """An engine that has run this long starts over with the short pause."""
+_WARM_TOKENS = 8
 _WARM_TEXT = "The quick brown fox jumps over the lazy dog, and the dog sleeps on in the sun."
 _LOAD_GUESS_S = 5.0
 
@@ -44,10 +45,13 @@ class Engine(Protocol):
     def alive(self) -> bool:
         """Whether the process runs; False as soon as its end has failed a request."""
 
+    def memory_bytes(self) -> int:
+        """What the process holds in memory; 0 when the system does not tell."""
+
     async def start(self) -> Ready:
         """Load the model. Raises EngineFailedError."""
 
-    def generate(self, command: Generate) -> AsyncGenerator[Started | Delta | Finished, None]:
+    def generate(self, command: Generate) -> AsyncGenerator[Progress | Started | Delta | Finished, None]:
         """Generate; closing the generator cancels. Raises EngineFailedError, RequestInvalidError."""
 
     async def embed(self, command: Embed) -> Embedded:
@@ -75,7 +79,8 @@ class Supervisor:
         state: `loading` also while a dead engine waits for its restart; `failed` when loading failed.
         detail: why it is not ready, for people.
         ready: what the engine said; None until it was ready once.
-        prefill_tokens_per_s: measured at the warm-up; None until then.
+        prefill_tokens_per_s, decode_tokens_per_s: measured at the warm-up; None until then.
+        memory_bytes: what the engine held after the warm-up; 0 until then.
         decided: set when the first attempt has ended, well or not, and when there will be none.
     """
 
@@ -93,6 +98,8 @@ class Supervisor:
         self.detail = ""
         self.ready: Ready | None = None
         self.prefill_tokens_per_s: float | None = None
+        self.memory_bytes = 0
+        self.decode_tokens_per_s: float | None = None
         self.decided = asyncio.Event()
         self._build = build
         self._blame = blame
@@ -123,7 +130,9 @@ class Supervisor:
         self.decided.set()
         await self._end_engine(grace_s)
 
-    async def generate(self, command: Generate) -> AsyncGenerator[Started | Delta | Finished, None]:
+    async def generate(
+        self, command: Generate
+    ) -> AsyncGenerator[Progress | Started | Delta | Finished, None]:
         """Generate with the engine as it is now.
 
         Raises:
@@ -212,6 +221,7 @@ class Supervisor:
             detail = f"{type(error).__name__}: {error}"
         else:
             self.ready = ready
+            self.memory_bytes = engine.memory_bytes()
             self._move("ready", "")
             return engine
         log.error("engine.load_failed", release=self.release, detail=detail)
@@ -226,12 +236,14 @@ class Supervisor:
                 request_id="warm-up",
                 messages=(ChatMessage(role="user", content=_WARM_TEXT),) if chat else None,
                 text=None if chat else _WARM_TEXT,
-                sampling=Sampling(max_tokens=1, temperature=0.0),
+                sampling=Sampling(max_tokens=_WARM_TOKENS, temperature=0.0),
             )
             async with contextlib.aclosing(engine.generate(command)) as events:
                 async for event in events:
                     if isinstance(event, Started) and event.prefill_s > 0:
                         self.prefill_tokens_per_s = event.prompt_tokens / event.prefill_s
+                    if isinstance(event, Finished) and event.completion_tokens > 1 and event.decode_s > 0:
+                        self.decode_tokens_per_s = event.completion_tokens / event.decode_s
         elif "embedding" in ready.abilities:
             await engine.embed(Embed(request_id="warm-up", inputs=(_WARM_TEXT,)))
 

@@ -162,12 +162,16 @@ class Sync:
     async def mended(self, release: InstalledRelease, replaced: Collection[str]) -> None:
         """Files of a release were replaced by right ones: an engine that has one of them open is started anew."""
         key = (release.name, release.version)
-        if key in self._runner.resident() and set(replaced) & set(release.files):
-            running = self._activating.get(key)
-            if running is not None:
-                await asyncio.wait({running})
-            self._begin(self._activating, key, self._reload(release))
+        if set(replaced) & release.release_paths:
+            await self._serve_anew(key, release)
         self._runner.changed.set()
+
+    async def _serve_anew(self, key: ReleaseKey, release: InstalledRelease) -> None:
+        """A resident release is loaded once more, out of what is on the disk now."""
+        if key in self._runner.resident():
+            if key in self._activating:
+                await asyncio.wait({self._activating[key]})
+            self._begin(self._activating, key, self._reload(release))
 
     async def _reload(self, release: InstalledRelease) -> None:
         key = (release.name, release.version)
@@ -214,7 +218,7 @@ class Sync:
         return Situation(
             now_s=now_s,
             wanted=self._wanted,
-            present={key: release.manifest_sha256 for key, release in self._present.items()},
+            present={key: it.manifest_sha256 if it.suits else "" for key, it in self._present.items()},
             resident=self._runner.resident(),
             current=self._runner.current(),
             served=self._remembered.served,
@@ -279,11 +283,15 @@ class Sync:
             log.exception("release.fetch_broke", release=f"{wanted.name}@{wanted.version}")
             self._failed(key, f"{type(error).__name__}: {error}", error)
         else:
+            before = self._present.get(key, installed.release)
             self._present[key] = installed.release
             self._failures.pop(key, None)
+            if before.variant != installed.release.variant:
+                await self._serve_anew(key, installed.release)
             log.info(
                 "release.installed",
                 release=f"{wanted.name}@{wanted.version}",
+                variant=installed.release.variant,
                 total_bytes=installed.release.total_bytes,
                 fetched_bytes=installed.fetched_bytes,
                 duration_s=round(self._clock.now_s() - begun.started_s, 3),

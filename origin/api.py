@@ -12,7 +12,7 @@ from msgspec import Meta, Struct
 
 from registry.errors import InputInvalidError
 
-ModelState = Literal["on_disk", "fetching", "loading", "ready", "failed"]
+ModelState = Literal["on_disk", "fetching", "loading", "asleep", "ready", "failed"]
 NodeState = Literal["up", "suspect", "down", "draining"]
 PlaceSource = Literal["stated", "none"]
 
@@ -33,10 +33,12 @@ class ModelReport(Struct, frozen=True, kw_only=True):
     """One release on a node, as the node measured it.
 
     Attributes:
+        state: `asleep` is served too: it is loaded when a request comes, since not all models fit the memory.
         slots: requests it can answer at once; 0 while not ready.
         service_s: mean time a request holds a slot; None until measured.
         prefill_tokens_per_s: prompt tokens read a second; None until measured.
         load_s: how long making it ready takes (from disk), measured or None.
+        variant: which of the release's variants is resident.
     """
 
     name: str
@@ -51,6 +53,31 @@ class ModelReport(Struct, frozen=True, kw_only=True):
     fetched_bytes: Count = 0
     fetch_total_bytes: Count = 0
     detail: str = ""
+    variant: str = ""
+
+
+class GpuReport(Struct, frozen=True, kw_only=True):
+    """A GPU; `runtime` is `cuda` or `vulkan`, `memory_bytes` 0 when unknown."""
+
+    name: str
+    runtime: str
+    memory_bytes: Count = 0
+
+
+class MachineReport(Struct, frozen=True, kw_only=True):
+    """What a node's machine has, within what the node may use of it.
+
+    Attributes:
+        processor: its name, or the architecture.
+        features: of the CPU, in the kernel's words.
+        memory_bytes: 0 when unknown.
+    """
+
+    cores_count: Count
+    processor: str
+    features: tuple[str, ...] = ()
+    memory_bytes: Count = 0
+    gpus: tuple[GpuReport, ...] = ()
 
 
 class NodeReport(Struct, frozen=True, kw_only=True):
@@ -61,6 +88,7 @@ class NodeReport(Struct, frozen=True, kw_only=True):
         url: where clients reach the node.
         follows: patterns (`fnmatch`) of the model names that it wants.
         channel: the channel it takes releases from.
+        machine: what it runs on; of the CPU's features those alone that matter for speed.
     """
 
     node_id: NodeId
@@ -73,6 +101,7 @@ class NodeReport(Struct, frozen=True, kw_only=True):
     follows: tuple[str, ...] = ("*",)
     models: tuple[ModelReport, ...] = ()
     software: str = ""
+    machine: MachineReport | None = None
 
 
 class WantedRelease(Struct, frozen=True):
@@ -158,8 +187,24 @@ class RouteAnswer(Struct, frozen=True, kw_only=True):
     place_source: PlaceSource
 
 
+class VariantSummary(Struct, frozen=True, kw_only=True):
+    """One variant of a release.
+
+    Attributes:
+        memory_bytes: what it takes with the context that models take by themselves; 0 when it was not counted.
+        features: of the CPU, that it cannot do without.
+    """
+
+    name: str
+    kind: str
+    quantization: str
+    total_bytes: Count
+    memory_bytes: Count = 0
+    features: tuple[str, ...] = ()
+
+
 class ReleaseSummary(Struct, frozen=True, kw_only=True):
-    """One release in the catalog."""
+    """One release in the catalog; kind, architecture and quantization are its first variant's."""
 
     name: str
     version: str
@@ -170,6 +215,7 @@ class ReleaseSummary(Struct, frozen=True, kw_only=True):
     stored_bytes: Count
     manifest_sha256: str
     created_unix_s: Count
+    variants: tuple[VariantSummary, ...] = ()
 
 
 class CatalogAnswer(Struct, frozen=True, kw_only=True):

@@ -170,9 +170,7 @@ class OriginClient:
             )
         return data
 
-    async def delta(
-        self, new: Digest, base: Digest, offset_bytes: int, limit_bytes: int
-    ) -> tuple[bytes, int]:
+    async def delta(self, new: Digest, base: str, offset_bytes: int, limit_bytes: int) -> tuple[bytes, int]:
         """At most so many bytes of the delta between two manifests from an offset on, and how long it is.
 
         Raises:

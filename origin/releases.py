@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from origin.api import CatalogAnswer, ReleaseSummary, WantedRelease
+from origin.api import CatalogAnswer, ReleaseSummary, VariantSummary, WantedRelease
 from origin.blocking import BlockingCalls
 from registry.catalog import Catalog
 from registry.digest import digest_of
@@ -52,10 +52,11 @@ ReleaseKey = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class StoredManifest:
-    """A manifest as it is stored."""
+    """A manifest as it is stored: `sha256` is that of these bytes, `manifest_sha256` the digest that names it."""
 
     data: bytes
     sha256: Digest
+    manifest_sha256: Digest
 
 
 class Releases:
@@ -77,7 +78,7 @@ class Releases:
         self._now_s = now_s
         self._read_s: float | None = None
         self._summaries: dict[ReleaseKey, ReleaseSummary] = {}
-        self._broken: set[ReleaseKey] = set()
+        self._broken: set[tuple[ReleaseKey, Digest]] = set()
         self._manifests: OrderedDict[ReleaseKey, StoredManifest] = OrderedDict()
         self._manifests_bytes = 0
         self._problem = "not read yet"
@@ -151,14 +152,17 @@ class Releases:
             ReleaseUnknownError: no such release.
             TrustError: what is stored is not what was signed.
         """
-        kept = self._manifests.get((name, version))
-        if kept is not None:
-            self._manifests.move_to_end((name, version))
+        key = name, version
+        summary = self._summaries.get(key)
+        kept = self._manifests.get(key)
+        # What is signed decides, as it was at the last look; a name and a version alone promise nothing.
+        if kept is not None and (summary is None or summary.manifest_sha256 == kept.manifest_sha256):
+            self._manifests.move_to_end(key)
             return kept
         data, _ = await self._calls.run(self._catalog.manifest, name, version)
-        stored = StoredManifest(data, digest_of(data))
-        if (name, version) not in self._manifests:  # another request may have been quicker
-            self._keep((name, version), stored)
+        stored = StoredManifest(data, digest_of(data), manifest_digest(data))
+        self._drop(key)
+        self._keep(key, stored)
         return stored
 
     def _read(self) -> tuple[CatalogAnswer, dict[ReleaseKey, ReleaseSummary]]:
@@ -193,16 +197,25 @@ class Releases:
 
     def _summary(self, catalog: Catalog, key: ReleaseKey) -> ReleaseSummary | None:
         known = self._summaries.get(key)
-        if known is not None or key in self._broken:
-            return known
         try:
+            said = catalog.statement(*key).sha256
+            if known is not None and known.manifest_sha256 == said:
+                return known
+            if (key, said) in self._broken:
+                return None
             data, manifest = catalog.manifest(*key)
         except (ArtifactError, ReleaseUnknownError, ReleaseYankedError, TrustError) as error:
+            if known is not None and role_of(key[0]) in catalog.problems():
+                return known  # what its publisher said last
             log.warning("release.found_broken", name=key[0], version=key[1], problem=error.message)
-            if isinstance(error, ArtifactError):  # its bytes never change; a missing one may yet appear
-                self._broken.add(key)
+            if isinstance(error, ArtifactError):  # these bytes never change; missing ones may yet appear
+                self._broken.add((key, said))
             return None
         return _summarized(manifest, manifest_digest(data))
+
+    def _drop(self, key: ReleaseKey) -> None:
+        dropped = self._manifests.pop(key, None)
+        self._manifests_bytes -= len(dropped.data) if dropped is not None else 0
 
     def _keep(self, key: ReleaseKey, manifest: StoredManifest) -> None:
         self._manifests[key] = manifest
@@ -259,4 +272,15 @@ def _summarized(manifest: Manifest, sha256: Digest) -> ReleaseSummary:
         stored_bytes=manifest.stored_bytes,
         manifest_sha256=sha256,
         created_unix_s=manifest.created_unix_s,
+        variants=tuple(
+            VariantSummary(
+                name=variant.name,
+                kind=variant.kind,
+                quantization=variant.quantization,
+                total_bytes=variant.total_bytes,
+                memory_bytes=variant.needs.memory_bytes if variant.needs else 0,
+                features=variant.needs.features if variant.needs else (),
+            )
+            for variant in manifest.variants
+        ),
     )

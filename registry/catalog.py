@@ -19,13 +19,13 @@ from registry.reference import Reference, check_channel, check_name, check_versi
 from registry.store.rewriting import write_again
 from registry.trust import changes
 from registry.trust.reader import read_bounded
-from registry.trust.statements import role_of, statement_of
+from registry.trust.statements import Contents, role_of, statement_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from registry.trust.signed_store import SignedStore
-    from registry.trust.statements import Channels, Contents, SignedRelease
+    from registry.trust.statements import Channels, SignedRelease
     from registry.trust.verification import Verified
 
 
@@ -147,6 +147,19 @@ class Catalog:
             for name, pointers in sorted(self._channels().items())
         }
 
+    def within_reach(self) -> dict[str, set[str]]:
+        """For every model the versions that its channels point at, or would after one rollback."""
+        said = Contents(self._signed(), self._channels())
+        return {
+            name: {
+                version
+                for channel, versions in pointers.items()
+                for version in (versions[0], changes.roll_back_target(said, name, channel))
+                if version is not None
+            }
+            for name, pointers in self._channels().items()
+        }
+
     def problems(self) -> dict[str, TrustError]:
         """Why the word of some publishers' roles cannot be taken; what they said is missing from all lists."""
         verified = self._now()
@@ -223,6 +236,8 @@ class Catalog:
             versions = changed.channels[name][channel]
             return changed
 
+        if name not in self.names():
+            raise self._unknown_name(check_name(name))
         self._store.publisher.change(role_of(name), change)
         return versions[0]
 
@@ -240,7 +255,7 @@ class Catalog:
             raise problem
         return verified.releases()
 
-    def yank(self, name: str, version: str, *, unless_pointed: bool = False) -> bool:
+    def yank(self, name: str, version: str, *, unless_within_reach: bool = False) -> bool:
         """Withdraw a release; False when it was already. Channels that point at it go back.
 
         Its bytes stay for the grace period of the garbage collection, which begins now.
@@ -248,7 +263,7 @@ class Catalog:
         Args:
             name: of the model.
             version: of the release.
-            unless_pointed: leave a release alone that a channel points at.
+            unless_within_reach: leave a release alone that a channel points at, or would after a rollback.
 
         Raises:
             ReleaseUnknownError: there is no such version.
@@ -265,7 +280,7 @@ class Catalog:
             role_of(name),
             lambda contents: (
                 None
-                if unless_pointed and changes.is_pointed_at(contents, name, version)
+                if unless_within_reach and changes.is_within_reach(contents, name, version)
                 else changes.yank(contents, name, version)
             ),
         )

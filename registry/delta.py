@@ -16,18 +16,22 @@ from registry.errors import ChunkMismatchError
 from registry.frames import unpack_frame
 from registry.manifest import UNPACKED_LIMIT_BYTES
 from registry.packing import CHUNK_LIMIT_BYTES, decode_chunk, load_plane_module
+from registry.plan import RANGE_LIMIT_BYTES
 from registry.varint import VarintReader, put_varint, unzigzag, zigzag
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from registry.digest import Digest
-    from registry.manifest import Chunk, Manifest
+    from registry.manifest import Chunk, Manifest, Part
 
 MAGIC = b"EAD1"
 HEAD_LIMIT_BYTES = 16 * 1024 * 1024
 """Manifest patch and index; a delta with more is not written."""
+PART_LIMIT_BYTES = 64 * 1024 * 1024
+"""A delta with more bodies than this has them in objects of their own, each of so many bytes at most."""
 
+_PART_START_BYTES = 256 * 1024
 _LEVEL = 19
 _LENGTH_BYTES = 4
 _WINDOW_LIMIT_LOG = 27
@@ -50,13 +54,22 @@ class Coded(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """Where one new chunk lies in a delta; `chunk` and `against` are numbers in the new manifest and in the base's."""
+    """Where one new chunk lies in a delta; `chunk` and `against` are numbers in the new manifest and in the base's.
+
+    `part` is 0 for the object that begins with the head.
+    """
 
     chunk: int
     mode: Mode
     against: int
     offset_bytes: int
     length_bytes: int
+    part: int = 0
+
+
+def start_limit_bytes(held: Part) -> int:
+    """How much of a delta to ask for at first: a holder of some variants alone has no use for most of it."""
+    return RANGE_LIMIT_BYTES if held.is_whole else _PART_START_BYTES
 
 
 def new_chunks(manifest: Manifest, base: Manifest) -> list[int]:
@@ -67,14 +80,21 @@ def new_chunks(manifest: Manifest, base: Manifest) -> list[int]:
 
 def encode_delta(new_plain: bytes, base_plain: bytes, coded: Iterable[Coded]) -> bytes | None:
     """A delta from two unpacked manifests and the new chunks in order; None when its head would be too long."""
-    index, bodies = bytearray(), []
-    expected = 0
-    for mode, against, body in coded:
+    chunks = list(coded)
+    head = encode_head(new_plain, base_plain, ((it.mode, it.against, len(it.body)) for it in chunks))
+    return None if head is None else b"".join((head, *(it.body for it in chunks)))
+
+
+def encode_head(
+    new_plain: bytes, base_plain: bytes, entries: Iterable[tuple[Mode, int, int]]
+) -> bytes | None:
+    """What a delta begins with; of each new chunk, in order: mode, chunk of the base, length. None: it is too long."""
+    index, expected = bytearray(), 0
+    for mode, against, length_bytes in entries:
         index.append(mode)
         put_varint(index, zigzag(against - expected))
-        put_varint(index, len(body))
+        put_varint(index, length_bytes)
         expected = against + 1
-        bodies.append(body)
     patch = encode_patch(new_plain, base_plain)
     head = bytearray()
     for part, length in (
@@ -86,7 +106,36 @@ def encode_delta(new_plain: bytes, base_plain: bytes, coded: Iterable[Coded]) ->
         head += part
     if len(head) > HEAD_LIMIT_BYTES:
         return None
-    return b"".join((MAGIC, len(head).to_bytes(_LENGTH_BYTES, "little"), head, *bodies))
+    return b"".join((MAGIC, len(head).to_bytes(_LENGTH_BYTES, "little"), head))
+
+
+def place_in_parts(entries: Sequence[Entry], head: int, first_bytes: int) -> list[Entry]:
+    """The entries where they lie, which the length of the object with the head tells: in it, or in parts.
+
+    Args:
+        entries: as `decode_index` gives them.
+        head: how long the head is.
+        first_bytes: the length of the object that begins with it.
+
+    Raises:
+        ChunkMismatchError: it has another length than either would give.
+    """
+    if first_bytes == head + sum(entry.length_bytes for entry in entries):
+        return list(entries)
+    if first_bytes != head:
+        raise ChunkMismatchError("the delta is not as long as its chunks")
+    placed, part, end = [], 1, 0
+    for entry in entries:
+        if starts_part(end, entry.length_bytes):
+            part, end = part + 1, 0
+        placed.append(entry._replace(part=part, offset_bytes=end))
+        end += entry.length_bytes
+    return placed
+
+
+def starts_part(filled_bytes: int, length_bytes: int) -> bool:
+    """Whether the next body begins a new part, after so many bytes in this one."""
+    return filled_bytes > 0 and filled_bytes + length_bytes > PART_LIMIT_BYTES
 
 
 def head_bytes(start: bytes) -> int:

@@ -113,11 +113,11 @@ def unused_bytes(needs: Iterable[Needs], lengths_bytes: Mapping[str, int]) -> in
 def superseded(
     releases: Iterable[Dated], channels: Mapping[str, Collection[str]], *, keep_last_count: int
 ) -> tuple[Dated, ...]:
-    """The releases that are neither among the latest of their model nor where one of its channels points.
+    """The releases that are neither among the latest of their model nor within reach of one of its channels.
 
     Args:
         releases: all of them.
-        channels: for each model the versions that channels point at.
+        channels: for each model the versions that channels point at, and would after a rollback.
         keep_last_count: how many of each model stay in any case.
     """
     by_name: dict[str, list[Dated]] = defaultdict(list)

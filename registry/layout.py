@@ -25,7 +25,7 @@ CONDEMNED = "condemned/"
 PROBES = "probes/"
 
 _MANIFEST = re.compile(rf"{MANIFESTS}(?P<name>.+)/(?P<version>[^/]+)\.(?P<digest>[0-9a-f]{{64}})\.eaf")
-_DELTA = re.compile(rf"{DELTAS}(?P<new>[0-9a-f]{{64}})/(?P<base>[0-9a-f]{{64}})")
+_DELTA = re.compile(rf"{DELTAS}(?P<new>[0-9a-f]{{64}})/(?P<base>[0-9a-f]{{64}})(?:\.[1-9][0-9]{{0,5}})?")
 _TRUST_FILE = re.compile(r"(?:timestamp|[1-9][0-9]{0,9}\.[a-z0-9][a-z0-9._-]{0,127})\.json")
 _PACK = re.compile(rf"{PACKS}(?P<fan>[0-9a-f]{{2}})/(?P<digest>(?P=fan)[0-9a-f]{{62}})")
 
@@ -51,9 +51,14 @@ def trust_key(file: str) -> str:
     return f"{TRUST}{file}"
 
 
-def delta_key(new: Digest, base: Digest) -> str:
-    """Where the delta that makes the release of one manifest out of another's lies, if there is one."""
-    return f"{DELTAS}{new}/{base}"
+def delta_key(new: Digest, base: Digest, part: int = 0) -> str:
+    """Where the delta from one manifest's release to another's lies, or a part of it, if there is one."""
+    return f"{DELTAS}{new}/{delta_part(base, part)}"
+
+
+def delta_part(base: Digest, part: int) -> str:
+    """How a part of a delta is named after the base: the first, number 0, as the base itself."""
+    return f"{base}.{part}" if part else base
 
 
 def deltas_prefix(new: Digest) -> str:
@@ -88,7 +93,7 @@ def is_pack_key(key: str) -> bool:
 
 
 def is_delta_key(key: str) -> bool:
-    """Whether a key, perhaps from a stranger, is exactly that of a delta."""
+    """Whether a key, perhaps from a stranger, is exactly that of a delta or of a part of one."""
     return _DELTA.fullmatch(key) is not None
 
 

@@ -13,6 +13,7 @@ _PART = r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?"
 _NAME = re.compile(rf"{_PART}(?:/{_PART})?")
 _VERSION = re.compile(r"[0-9A-Za-z](?:[0-9A-Za-z.+-]{0,62}[0-9A-Za-z])?")
 _CHANNEL = re.compile(_PART)
+_VARIANT = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?")
 _KEY_ENDINGS = (".eaf", ".msgpack")
 
 
@@ -76,6 +77,21 @@ def check_version(version: str) -> str:
             param="version",
         )
     return version
+
+
+def check_variant(variant: str) -> str:
+    """The variant's name itself if it has the form of one, such as `q4_k_m`.
+
+    Raises:
+        InputInvalidError: anything else.
+    """
+    if not _VARIANT.fullmatch(variant) or ".." in variant:
+        raise InputInvalidError(
+            f"{variant[:80]!r} is not a variant's name: use letters, digits, '.', '_' and '-', "
+            "at most 64 characters (for example q4_k_m)",
+            param="variant",
+        )
+    return variant
 
 
 def check_channel(channel: str) -> str:

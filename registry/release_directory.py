@@ -1,4 +1,7 @@
-"""A release on disk: `manifest.eaf` and `files/…`; written in place, made durable, read piece by piece."""
+"""A release on disk: `manifest.eaf` and `files/…`; written in place, made durable, read piece by piece.
+
+A directory that holds some of the release's variants alone says which in `variants.json`, a list of their names.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from registry.durable import sync
-from registry.errors import DiskFullError
+from registry.durable import sync, write_durably
+from registry.errors import DiskFullError, InputInvalidError, ManifestInvalidError
+from registry.manifest import Part, part_of
+from registry.wire import from_json, to_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,16 +23,48 @@ if TYPE_CHECKING:
 
 MANIFEST_NAME = "manifest.eaf"
 FILES_NAME = "files"
+HELD_NAME = "variants.json"
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _BLOCK_BYTES = 512  # of st_blocks, whatever the file system
 
 
-class ReleaseDirectory:
-    """The files of one release below a directory."""
+def read_held(directory: Path, manifest: Manifest) -> Part:
+    """The variants that a directory holds.
 
-    def __init__(self, directory: Path, manifest: Manifest) -> None:
+    Raises:
+        ManifestInvalidError: what it says is damaged.
+    """
+    try:
+        names = from_json((directory / HELD_NAME).read_bytes(), tuple[str, ...])
+        return part_of(manifest, names)
+    except FileNotFoundError:
+        return part_of(manifest)
+    except InputInvalidError as error:
+        raise ManifestInvalidError(f"{directory / HELD_NAME} is damaged: {error.message}") from error
+
+
+def write_held(directory: Path, held: Part) -> None:
+    """Say which variants a directory holds, durably; one that holds all says nothing."""
+    place = directory / HELD_NAME
+    if not held.is_whole:
+        write_durably(place, to_json(held.variants))
+    elif place.exists():
+        place.unlink()
+        sync(directory)
+
+
+class ReleaseDirectory:
+    """The files of one release below a directory, or of the part of it that is there."""
+
+    def __init__(self, directory: Path, manifest: Manifest, part: Part | None = None) -> None:
         self.directory = directory
         self.manifest = manifest
+        self.part = part_of(manifest) if part is None else part
+
+    @classmethod
+    def open(cls, directory: Path, manifest: Manifest) -> ReleaseDirectory:
+        """A finished one, with what it says that it holds. Raises ManifestInvalidError."""
+        return cls(directory, manifest, read_held(directory, manifest))
 
     def file(self, number: int) -> Path:
         """Where a file of the manifest lies."""
@@ -60,16 +97,16 @@ class ReleaseDirectory:
                 os.close(descriptor)
 
     def allocate(self) -> None:
-        """Make every file, at its full size, with its blocks taken.
+        """Make every file of the part, at its full size, with its blocks taken.
 
         Raises:
             DiskFullError: the disk has no room for all of them; the message says how much is missing.
         """
-        places = [self.file(number) for number in range(len(self.manifest.files))]
-        for folder in {place.parent for place in places}:
+        files = [(self.file(number), self.manifest.files[number]) for number in sorted(self.part.files)]
+        for folder in {place.parent for place, _ in files}:
             folder.mkdir(parents=True, exist_ok=True)
         missing_bytes = 0
-        for place, file in zip(places, self.manifest.files, strict=True):
+        for place, file in files:
             taken_bytes = place.stat().st_blocks * _BLOCK_BYTES if place.exists() else 0
             missing_bytes += max(0, file.size_bytes - taken_bytes)
         room = os.statvfs(self.directory)
@@ -79,9 +116,28 @@ class ReleaseDirectory:
                 f"{self.manifest.name}@{self.manifest.version} needs {missing_bytes} more bytes in "
                 f"{self.directory.parent}, and {free_bytes} are free; make room or choose another disk"
             )
-        for place, file in zip(places, self.manifest.files, strict=True):
+        for place, file in files:
             with full_disk_named(self.directory):
                 _allocate(place, file.size_bytes)
+
+    def remove_others(self) -> None:
+        """Remove the files that are not of the part."""
+        for number in range(len(self.manifest.files)):
+            if number not in self.part.files:
+                self.file(number).unlink(missing_ok=True)
+
+    def join(self, target: Path, held: Part) -> None:
+        """Give the files of this part to a release that holds other variants; what was sealed here stays here.
+
+        They are links, so that a crash in between loses nothing: the same is done again.
+        """
+        for number in sorted(self.part.files):
+            place = target / FILES_NAME / self.manifest.files[number].path
+            place.parent.mkdir(parents=True, exist_ok=True)
+            _link(self.file(number), place)
+        for folder, _, _ in os.walk(target / FILES_NAME, topdown=False):
+            sync(Path(folder))
+        write_held(target, held | self.part)  # only now do they count
 
     def seal(self, manifest_bytes: bytes) -> None:
         """Write the manifest and make all of it durable."""
@@ -94,8 +150,9 @@ class ReleaseDirectory:
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
-            for number in range(len(self.manifest.files)):
+            for number in self.part.files:
                 sync(self.file(number))
+            write_held(self.directory, self.part)
         for folder, _, _ in os.walk(self.directory, topdown=False):
             sync(Path(folder))
 
@@ -113,6 +170,19 @@ def full_disk_named(directory: Path) -> Iterator[None]:
             f"no room left in {directory.parent}: {room.f_bavail * room.f_frsize} bytes are free; make room and "
             "fetch again, what has arrived is kept"
         ) from error
+
+
+def _link(source: Path, place: Path) -> None:
+    aside = place.with_name(f".{place.name}.joining")
+    aside.unlink(missing_ok=True)
+    try:
+        aside.hardlink_to(source)
+    except OSError as error:
+        if error.errno not in {errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP}:
+            raise
+        source.replace(place)  # a file system without links: after a crash here this file is fetched again
+        return
+    aside.replace(place)
 
 
 def _allocate(place: Path, size_bytes: int) -> None:

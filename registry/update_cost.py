@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from registry.delta import new_chunks
+from registry.delta import decode_index, decode_manifest_patch, head_bytes, place_in_parts, start_limit_bytes
+from registry.manifest import manifest_digest, unpack_manifest
 from registry.plan import Located, plan_reads
 
 if TYPE_CHECKING:
-    from registry.manifest import Manifest
+    from collections.abc import Callable
+
+    from registry.manifest import Part
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +28,7 @@ class UpdateCost:
         new_stored_bytes: what they take in packs.
         pack_bytes: what is read of packs, small gaps between chunks included.
         pack_requests_count: ranges of packs that hold them.
-        delta_bytes: length of the delta from the one to the other; None when there is none.
+        delta_bytes: what is read of the delta from the one to the other; None when there is none.
         fetched_bytes: what the node fetches: the delta, or else the manifest and ranges of packs.
         requests_count: in how many requests.
     """
@@ -44,7 +47,7 @@ class UpdateCost:
 
 
 def update_cost(
-    base: Manifest, new: Manifest, *, manifest_bytes: int, delta_bytes: int | None, range_bytes: int
+    base: Part, new: Part, *, manifest_bytes: int, delta_bytes: int | None, delta_requests_count: int = 1
 ) -> UpdateCost:
     """The cost of going from one release to another.
 
@@ -52,11 +55,11 @@ def update_cost(
         base: what the node holds.
         new: what it should hold.
         manifest_bytes: length of the new manifest as it is stored.
-        delta_bytes: length of the delta between the two, if there is one.
-        range_bytes: the most that one request for a part of a delta gets.
+        delta_bytes: what it reads of the delta between the two, if there is one.
+        delta_requests_count: in how many requests.
     """
-    numbers = new_chunks(new, base)
-    chunks = [new.chunks[number] for number in numbers]
+    numbers = _new_chunks(base, new)
+    chunks = [new.manifest.chunks[number] for number in numbers]
     reads = plan_reads(
         Located(chunk.pack, chunk.offset_bytes, chunk.stored_bytes, number)
         for chunk, number in zip(chunks, numbers, strict=True)
@@ -64,7 +67,7 @@ def update_cost(
     pack_bytes = sum(read.length_bytes for read in reads)
     fetched_bytes, requests_count = manifest_bytes + pack_bytes, 1 + len(reads)
     if delta_bytes is not None:
-        fetched_bytes, requests_count = delta_bytes, max(1, -(-delta_bytes // range_bytes))
+        fetched_bytes, requests_count = delta_bytes, delta_requests_count
     return UpdateCost(
         total_bytes=new.total_bytes,
         manifest_bytes=manifest_bytes,
@@ -78,3 +81,45 @@ def update_cost(
         fetched_bytes=fetched_bytes,
         requests_count=requests_count,
     )
+
+
+def delta_cost(
+    base_data: bytes,
+    new_data: bytes,
+    base: Part,
+    new: Part,
+    length_bytes: int,
+    read: Callable[[int, int], bytes],
+) -> tuple[int, int]:
+    """How many bytes of a delta the update reads, and in how many requests: for some variants not all of it.
+
+    Args:
+        base_data: the base's manifest, as it is stored.
+        new_data: the new one's.
+        base: what the node holds.
+        new: what it should hold.
+        length_bytes: of the delta's first object.
+        read: gives a range of it: offset and length.
+
+    Raises:
+        ChunkMismatchError: the delta is damaged.
+    """
+    start_bytes = min(length_bytes, start_limit_bytes(base))
+    head = head_bytes(read(0, min(64, length_bytes)))
+    plain = unpack_manifest(base_data)
+    _, index = decode_manifest_patch(read(0, head), plain, manifest_digest(new_data))
+    wanted = set(_new_chunks(base, new))
+    entries = place_in_parts(decode_index(index, new.manifest, base.manifest, head), head, length_bytes)
+    here = max(start_bytes, head)
+    ahead = [
+        Located(entry.part, entry.offset_bytes, entry.length_bytes, entry.chunk)
+        for entry in entries
+        if entry.chunk in wanted and (entry.part or entry.offset_bytes + entry.length_bytes > here)
+    ]
+    reads = plan_reads(ahead)
+    return here + sum(it.length_bytes for it in reads), 1 + (head > start_bytes) + len(reads)
+
+
+def _new_chunks(base: Part, new: Part) -> list[int]:
+    known = {base.manifest.chunks[number].digest for number in base.chunks}
+    return [number for number in sorted(new.chunks) if new.manifest.chunks[number].digest not in known]

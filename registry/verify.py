@@ -29,10 +29,11 @@ class DamagedFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifyReport:
-    """What was found, by path."""
+    """What was found, by path, of the variants that the directory holds."""
 
     name: str
     version: str
+    variants: tuple[str, ...]
     total_bytes: int
     ok: tuple[str, ...]
     damaged: tuple[DamagedFile, ...]
@@ -57,25 +58,27 @@ def verify(directory: Path, progress: ProgressHook = ignore_progress) -> VerifyR
         raise InputInvalidError(
             f"{directory} holds no release: {MANIFEST_NAME} cannot be read ({error.strerror})", param="path"
         ) from error
-    release = ReleaseDirectory(directory, manifest)
+    release = ReleaseDirectory.open(directory, manifest)
     ok: list[str] = []
     damaged: list[DamagedFile] = []
     missing: list[str] = []
     done_bytes = 0
-    for number, file in enumerate(manifest.files):
+    for number in sorted(release.part.files):
+        file = manifest.files[number]
         place = release.file(number)
         if not place.is_file():
             missing.append(file.path)
-        elif _is_right(place, file.size_bytes, file.sha256, done_bytes, manifest.total_bytes, progress):
+        elif _is_right(place, file.size_bytes, file.sha256, done_bytes, release.part.total_bytes, progress):
             ok.append(file.path)
         else:
             damaged.append(DamagedFile(file.path, _count_damaged(release, number)))
         done_bytes += file.size_bytes
-        progress(Progress("verify", done_bytes, manifest.total_bytes))
+        progress(Progress("verify", done_bytes, release.part.total_bytes))
     return VerifyReport(
         name=manifest.name,
         version=manifest.version,
-        total_bytes=manifest.total_bytes,
+        variants=release.part.variants,
+        total_bytes=release.part.total_bytes,
         ok=tuple(ok),
         damaged=tuple(damaged),
         missing=tuple(missing),

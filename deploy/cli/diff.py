@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from deploy.cli.connect import add_store_arguments
-from deploy.cli.terminal import add_json_argument, show_json
+from deploy.cli.terminal import add_json_argument, counted, show_json
 from deploy.sizes import human_bytes
 
 if TYPE_CHECKING:
@@ -15,10 +15,12 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """\
 Show what a node that holds release A would fetch to get release B, and why: the manifest, chunks that are new,
-and the delta between the two where publishing wrote one. Reads manifests alone, from the object store."""
+and the delta between the two where publishing wrote one. With --variant, for a node that holds one variant of each.
+Reads manifests alone, and the heads of deltas, from the object store."""
 
 EXAMPLES = """\
   edgeward diff chat@1.2.0 chat@1.3.0
+  edgeward diff chat@1.2.0 chat@1.3.0 --variant q4_k_m
   edgeward diff chat:stable chat:canary --json"""
 
 
@@ -26,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of the verb."""
     parser.add_argument("base", metavar="A", help="the release that a node holds, such as chat@1.2.0")
     parser.add_argument("new", metavar="B", help="the release that it should get")
+    parser.add_argument("--variant", metavar="NAME", help="the variant that the node holds and wants (all)")
     add_store_arguments(parser)
     add_json_argument(parser)
 
@@ -35,27 +38,34 @@ def run(args: argparse.Namespace) -> int:
     from deploy.cli.connect import open_store
     from registry.catalog import Catalog
     from registry.layout import delta_key
-    from registry.manifest import manifest_digest
-    from registry.plan import RANGE_LIMIT_BYTES
+    from registry.manifest import manifest_digest, part_of
     from registry.reference import parse_reference
-    from registry.update_cost import update_cost
+    from registry.update_cost import delta_cost, update_cost
 
     references = parse_reference(args.base), parse_reference(args.new)  # before the network
     store = open_store(args)
-    catalog = Catalog(store)
+    catalog = Catalog(store).frozen()
     names = [catalog.resolve(reference) for reference in references]
     (base_data, base), (new_data, new) = (catalog.manifest(*name) for name in names)
-    delta = store.head(delta_key(manifest_digest(new_data), manifest_digest(base_data)))
+    wanted = None if args.variant is None else [args.variant]
+    parts = part_of(base, wanted), part_of(new, wanted)
+    key = delta_key(manifest_digest(new_data), manifest_digest(base_data))
+    delta = store.head(key)
+    delta_bytes, requests_count = None, 0
+    if delta is not None:
+        delta_bytes, requests_count = delta_cost(
+            base_data,
+            new_data,
+            *parts,
+            delta.length_bytes,
+            lambda at, length: store.get_range(key, at, length),
+        )
     cost = update_cost(
-        base,
-        new,
-        manifest_bytes=len(new_data),
-        delta_bytes=None if delta is None else delta.length_bytes,
-        range_bytes=RANGE_LIMIT_BYTES,
+        *parts, manifest_bytes=len(new_data), delta_bytes=delta_bytes, delta_requests_count=requests_count
     )
     base_name, new_name = ("@".join(name) for name in names)
     if args.json:
-        show_json({"base": base_name, "new": new_name, "cost": cost})
+        show_json({"base": base_name, "new": new_name, "variant": args.variant, "cost": cost})
     else:
         print(_in_words(base_name, new_name, cost))
     return 0
@@ -67,10 +77,10 @@ def _in_words(base: str, new: str, cost: UpdateCost) -> str:
     else:
         how = f"the manifest: {human_bytes(cost.manifest_bytes)}, and packs: {human_bytes(cost.pack_bytes)}"
     return (
-        f"{base} to {new}: {human_bytes(cost.fetched_bytes)} in {cost.requests_count} requests, of "
+        f"{base} to {new}: {human_bytes(cost.fetched_bytes)} in {counted(cost.requests_count, 'request')}, of "
         f"{human_bytes(cost.total_bytes)}\n"
         f"  fetched   {how}\n"
-        f"  new       {cost.new_chunks_count} chunks, {human_bytes(cost.new_raw_bytes)}; in packs "
+        f"  new       {counted(cost.new_chunks_count, 'chunk')}, {human_bytes(cost.new_raw_bytes)}; in packs "
         f"{human_bytes(cost.new_stored_bytes)}\n"
-        f"  the same  {cost.same_chunks_count} chunks"
+        f"  the same  {counted(cost.same_chunks_count, 'chunk')}"
     )

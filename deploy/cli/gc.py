@@ -17,7 +17,7 @@ DESCRIPTION = """\
 Remove manifests, deltas and packs that no release has needed for the grace period, such as those of releases that
 `edgeward yank` withdrew. Others may publish and pull at the same time. Ctrl-C stops in good order, and running it
 again goes on. With --keep-last, old releases are withdrawn first, which needs keys: of each model the last N stay,
-and whatever a channel points at; N should cover the versions that you may roll back to."""
+whatever a channel points at, and what `edgeward rollback` would point it at."""
 
 EXAMPLES = """\
   edgeward gc --dry-run

@@ -93,5 +93,10 @@ def _other(args: argparse.Namespace) -> tuple[ObjectStore, StoreConfig]:
     place = Path(args.target.removeprefix("file://")).expanduser().absolute()
     if args.from_dir and not place.is_dir():
         raise InputInvalidError(f"there is no directory {place} to copy from")
-    place.mkdir(parents=True, exist_ok=True)
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputInvalidError(
+            f"{place} cannot be a store: {error.strerror}; say a directory that can be made or written"
+        ) from error
     return DirectoryStore(place), replace(settings, endpoint=place.as_uri())

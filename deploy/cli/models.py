@@ -11,10 +11,11 @@ from deploy.sizes import human_bytes
 if TYPE_CHECKING:
     import argparse
 
-    from origin.api import CatalogAnswer
+    from origin.api import CatalogAnswer, ReleaseSummary, VariantSummary
 
 DESCRIPTION = """\
-List every published release, its size, the bytes it takes in the store, and the channels that point at it.
+List every published release with its variants: their size, the memory that running them takes, the bytes in the
+store, and the channels that point at it.
 Asks the object store where the settings name one and no --origin is given, else the origin."""
 
 EXAMPLES = """\
@@ -65,20 +66,37 @@ async def _from_store(args: argparse.Namespace) -> CatalogAnswer:
     return releases.known()
 
 
+def _only(release: ReleaseSummary) -> VariantSummary:
+    from origin.api import VariantSummary
+
+    return VariantSummary(
+        name="-", kind=release.kind, quantization=release.quantization, total_bytes=release.total_bytes
+    )
+
+
 def _show(catalog: CatalogAnswer) -> None:
     rows = []
     for release in catalog.releases:
         pointers = catalog.channels.get(release.name, {})
         channels = sorted(channel for channel, version in pointers.items() if version == release.version)
-        rows.append(
-            [
-                f"{release.name}@{release.version}",
-                ", ".join(channels) or "-",
-                release.kind,
-                release.architecture or "-",
-                release.quantization or "-",
-                human_bytes(release.total_bytes),
-                human_bytes(release.stored_bytes),
-            ]
-        )
-    show_table(["RELEASE", "CHANNELS", "KIND", "ARCH", "QUANT", "SIZE", "STORED"], rows, numbers=(5, 6))
+        first = [f"{release.name}@{release.version}", ", ".join(channels) or "-"]
+        stored = human_bytes(release.stored_bytes)
+        for variant in release.variants or (_only(release),):  # an origin of an older version says none
+            rows.append(
+                [
+                    *first,
+                    variant.name,
+                    variant.kind,
+                    release.architecture or "-",
+                    variant.quantization or "-",
+                    human_bytes(variant.total_bytes),
+                    human_bytes(variant.memory_bytes) if variant.memory_bytes else "-",
+                    stored,
+                ]
+            )
+            first, stored = ["", ""], ""  # one line for each variant, and what they share once
+    show_table(
+        ["RELEASE", "CHANNELS", "VARIANT", "KIND", "ARCH", "QUANT", "SIZE", "MEMORY", "STORED"],
+        rows,
+        numbers=(6, 7, 8),
+    )

@@ -28,6 +28,8 @@ _FLAGS = (
     "channel",
     "threads_count",
     "trust_first_root",
+    "variant",
+    "memory_limit_bytes",
 )
 
 
@@ -61,6 +63,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         default=None,
         help="with no such file, take the root that the origin shows first, for good",
+    )
+    parser.add_argument(
+        "--variant",
+        metavar="NAME",
+        help="the variant to take of each release that has it (auto: the best that fits)",
+    )
+    parser.add_argument(
+        "--memory-limit-bytes",
+        type=int,
+        metavar="N",
+        help="what one model may take (0: nine tenths of the machine)",
     )
     parser.add_argument("--threads-count", type=int, metavar="N", help="compute threads of each engine (1)")
 

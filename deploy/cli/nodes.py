@@ -103,7 +103,7 @@ def _table(nodes: tuple[NodeView, ...]) -> str:
 
 
 def _model(model: ModelReport) -> str:
-    named = f"{model.name}@{model.version}"
+    named = f"{model.name}@{model.version}" + (f" {model.variant}" if model.variant else "")
     if model.state == "ready":
         return f"{named} {model.busy}/{model.slots} busy" + (
             f" +{model.queued} waiting" if model.queued else ""

@@ -5,21 +5,25 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from deploy.cli.connect import add_store_arguments
-from deploy.cli.terminal import add_json_argument, progress_bar, show_json
+from deploy.cli.terminal import add_json_argument, counted, progress_bar, show_json
 from deploy.sizes import human_bytes
 
 if TYPE_CHECKING:
     import argparse
 
-    from registry.publish import PublishReport
+    from registry.publish import PublishReport, VariantSource
 
 DESCRIPTION = """\
 Publish a model (GGUF, ONNX or safetensors file, or a directory) to the object store as one version of a name.
+Several paths become its variants, named by their quantization or by --variant; each node takes the one that suits it.
 Only chunks that the store does not have are uploaded. A version never changes: the same bytes again change
-nothing, other bytes are refused. The channel then points at the version, and nodes that follow it fetch it."""
+nothing, other bytes and further variants are refused. The channel then points at the version, and nodes that follow
+it fetch it."""
 
 EXAMPLES = """\
   edgeward publish model.gguf --name chat --version 1.2.0
+  edgeward publish q4.gguf q8.gguf --name chat --version 1.2.0
+  edgeward publish --variant small=q4.gguf --variant best=q8.gguf --name chat --version 1.2.0
   edgeward publish ./minilm --name embed --version 1.0.0 --license Apache-2.0
   edgeward publish model.gguf --name chat --version 1.3.0-rc1 --channel canary
   edgeward publish model.gguf --name chat --version 1.3.0 --no-channel"""
@@ -28,14 +32,30 @@ EXAMPLES = """\
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of the verb."""
     parser.add_argument(
-        "path", metavar="PATH", help="a model file, or a directory with all files of one model"
+        "paths",
+        metavar="PATH",
+        nargs="*",
+        help="a model file, or a directory with all files of one model; each is one variant",
     )
     parser.add_argument("--name", required=True, help="the model's name, such as chat or team/chat")
     parser.add_argument("--version", required=True, help="the version, such as 1.2.0")
     channel = parser.add_mutually_exclusive_group()
     channel.add_argument("--channel", default="stable", help="the channel to point at it (stable)")
     channel.add_argument("--no-channel", action="store_true", help="point no channel at it yet")
-    parser.add_argument("--variant", help="the name of this form of the model (default: its quantization)")
+    parser.add_argument(
+        "--variant",
+        action="append",
+        default=[],
+        metavar="NAME=PATH",
+        help="a variant and its name; may be said again. NAME alone names a lone PATH (default: its quantization)",
+    )
+    parser.add_argument(
+        "--cpu",
+        action="append",
+        default=[],
+        metavar="[NAME=]FEATURES",
+        help="CPU features that a variant, or each, cannot do without, such as int8=avx512_vnni; comma-separated",
+    )
     parser.add_argument(
         "--parent",
         metavar="REF",
@@ -50,7 +70,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Publish; returns the exit code."""
     import time
-    from pathlib import Path
 
     from deploy.cli.connect import open_store
     from registry.publish import publish
@@ -60,15 +79,15 @@ def run(args: argparse.Namespace) -> int:
     check_name(args.name)
     check_version(args.version)
     channel = None if args.no_channel else check_channel(args.channel)
+    sources = _sources(args.paths, args.variant, args.cpu)
     started_s = time.monotonic()
     with progress_bar(f"{args.name}@{args.version}") as progress:
         report = publish(
-            Path(args.path),
+            sources,
             name=args.name,
             version=args.version,
             store=open_store(args),
             channel=channel,
-            variant=args.variant,
             license_name=args.license,
             parent=args.parent,
             created_unix_s=int(time.time()),
@@ -81,13 +100,56 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _sources(paths: list[str], named: list[str], cpu: list[str]) -> list[VariantSource]:
+    """What each variant is made from.
+
+    Raises:
+        InputInvalidError: the words fit no variant, or nothing is there.
+    """
+    from pathlib import Path
+
+    from registry.errors import InputInvalidError
+    from registry.publish import VariantSource
+    from registry.reference import check_variant
+
+    pairs: list[tuple[str | None, str]] = [(None, path) for path in paths]
+    for word in named:
+        name, equals, path = word.partition("=")
+        check_variant(name)
+        if equals:
+            pairs.append((name, path))
+        elif len(paths) == len(named) == 1:
+            pairs = [(name, paths[0])]
+        else:
+            raise InputInvalidError(f"say which path is the variant {name}: --variant {name}=PATH")
+    for _, path in pairs:
+        if not Path(path).exists():
+            raise InputInvalidError(f"there is no file or directory {path}")
+    if not pairs:
+        raise InputInvalidError(
+            "say what to publish: edgeward publish model.gguf --name chat --version 1.2.0"
+        )
+    features: dict[str | None, tuple[str, ...]] = {}
+    for word in cpu:
+        of, equals, rest = word.rpartition("=")
+        features[of if equals else None] = tuple(filter(None, rest.split(",")))
+    for unknown in features.keys() - {None} - {name for name, _ in pairs}:
+        raise InputInvalidError(f"--cpu {unknown}=… names no variant; name it: --variant {unknown}=PATH")
+    return [
+        VariantSource(path=Path(path), name=name, features=features.get(name, features.get(None, ())))
+        for name, path in pairs
+    ]
+
+
 def _in_words(report: PublishReport, took_s: float) -> str:
     where = f", channel {report.channel} points at it" if report.channel else ""
     unchanged = " (the same bytes were there already)" if report.outcome == "unchanged" else ""
     return (
         f"{report.outcome} {report.name}@{report.version}{where}{unchanged}\n"
-        f"  size      {human_bytes(report.total_bytes)} in {report.chunks_count} chunks, "
+        f"  variants  {', '.join(report.variants)}\n"
+        f"  size      {human_bytes(report.total_bytes)} in {counted(report.chunks_count, 'chunk')}, "
         f"{report.new_chunks_count} of them new\n"
-        f"  uploaded  {human_bytes(report.uploaded_bytes)} in {report.requests_count} requests, {took_s:.1f} s\n"
+        f"  uploaded  {human_bytes(report.uploaded_bytes)} in {counted(report.requests_count, 'request')}, "
+        f"{took_s:.1f} s\n"
         f"  manifest  {report.manifest_sha256}"
     )

@@ -45,6 +45,11 @@ def table_text(columns: Sequence[str], rows: Sequence[Sequence[str]], *, numbers
     return "\n".join(lines)
 
 
+def counted(count: int, thing: str) -> str:
+    """A number of things in words, such as `1 request` or `2 requests`."""
+    return f"{count} {thing}{'' if count == 1 else 's'}"
+
+
 def printable(text: str) -> str:
     """The text without characters that would steer a terminal."""
     return "".join(char if char.isprintable() else "�" for char in text)

@@ -30,12 +30,14 @@ class EngineSpec(Struct, frozen=True, kw_only=True):
     Attributes:
         model_dir: the directory with the release's files.
         files: their paths below `model_dir`.
+        files_sha256: their digests, in that order, in hexadecimal; empty when they are not known.
         threads_count: compute threads; two engines on two cores must have one each.
         context_tokens: prompt plus answer; 0 takes the model's own limit, capped at 4096.
         slots_count: generations worked on at once; 0 leaves it to the engine.
         kv_type: how keys and values are kept; q8_0 takes 0.53 of the memory of f16.
         prefix_dir: where prefilled prefixes outlive the process; empty keeps them in memory only.
         prefix_limit_bytes: the most that they take there.
+        prefix_memory_bytes: the most that those take in memory whose cells were needed for others.
         gpu_layers: layers computed by GPUs; -1 is all, 0 none.
         gpu_split: shares of the model for each GPU; empty leaves it to the runtime.
         split_mode: how several GPUs share a model, in llama.cpp's words.
@@ -50,12 +52,14 @@ class EngineSpec(Struct, frozen=True, kw_only=True):
     version: str
     model_dir: str
     files: tuple[str, ...]
+    files_sha256: tuple[str, ...] = ()
     threads_count: int = 1
     context_tokens: int = 0
     slots_count: int = 0
     kv_type: KvType = "f16"
     prefix_dir: str = ""
     prefix_limit_bytes: int = 0
+    prefix_memory_bytes: int = 256 * 2**20
     gpu_layers: int = 0
     gpu_split: tuple[float, ...] = ()
     split_mode: Literal["none", "layer", "row"] = "layer"
@@ -124,6 +128,7 @@ class Generate(Struct, frozen=True, kw_only=True, tag="generate"):
         client: whose request it is; clients get equal shares of the engine, and prefixes are not shared among them.
         deterministic: computed only in batches whose scores are proved equal to those of a lone run.
         reports_progress: `Progress` is wanted until `Started`.
+        start_within_s: refused as `node.overloaded` when it still waits after that; None waits for ever.
     """
 
     request_id: str
@@ -136,6 +141,7 @@ class Generate(Struct, frozen=True, kw_only=True, tag="generate"):
     client: str = ""
     deterministic: bool = False
     reports_progress: bool = False
+    start_within_s: float | None = None
 
 
 class Embed(Struct, frozen=True, kw_only=True, tag="embed"):
@@ -221,6 +227,8 @@ class Ready(Struct, frozen=True, kw_only=True, tag="ready"):
         slots: requests worked on at once; further ones wait in the child's queue.
         load_s: how long loading took.
         fingerprint: engine build and settings, for `system_fingerprint`.
+        prefixes_usable: prefilled prefixes that the release brings and this engine can use.
+        prefixes_unusable: those made for another engine or CPU; they are computed here instead.
         deterministic_rows: up to how many rows a batch was seen to give the very scores of a lone run; 0: not tried.
         shorter_dims: lengths besides its own that the model's vectors may be cut to (Matryoshka).
         any_shorter_dims: they may be cut to any length.
@@ -235,6 +243,8 @@ class Ready(Struct, frozen=True, kw_only=True, tag="ready"):
     load_s: float
     fingerprint: str
     embedding_dims: int = 0
+    prefixes_usable: int = 0
+    prefixes_unusable: int = 0
     deterministic_rows: int = 0
     shorter_dims: tuple[int, ...] = ()
     any_shorter_dims: bool = False
@@ -337,7 +347,10 @@ class Inferred(Struct, frozen=True, kw_only=True, tag="inferred"):
 
 
 class Refused(Struct, frozen=True, kw_only=True, tag="refused"):
-    """This request cannot be done; `code` is one of `context_length_exceeded`, `request.invalid`, `engine.failed`."""
+    """This request cannot be done.
+
+    `code` is one of `context_length_exceeded`, `request.invalid`, `node.overloaded`, `engine.failed`.
+    """
 
     request_id: str
     code: str

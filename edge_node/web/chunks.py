@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from edge_node.errors import ChunkMissingError, ChunksBusyError
+from edge_node.peers import VARIANTS_HEADER
 from edge_node.web.parts import PARTS
 from registry.digest import parse_digest
 
@@ -34,11 +35,13 @@ def prepare(app: web.Application) -> None:
 async def have(request: web.Request) -> web.Response:
     """GET /v1/chunks/have?manifest=SHA256: a bitmap of the chunks of that manifest that are here."""
     manifest = parse_digest(request.query.get("manifest", ""))
-    bitmap = await _in_turn(request, lambda: request.app[PARTS].shelf.have(manifest))
+    shelf = request.app[PARTS].shelf
+    bitmap, variants = await _in_turn(request, lambda: (shelf.have(manifest), shelf.variants(manifest)))
+    headers = {"Cache-Control": "no-store"}
+    if variants and all(name.isascii() and name.isprintable() for name in variants):
+        headers[VARIANTS_HEADER] = ",".join(variants)
     # Not an error: peers ask again and again until there is something.
-    return web.Response(
-        status=204 if bitmap is None else 200, body=bitmap, headers={"Cache-Control": "no-store"}
-    )
+    return web.Response(status=204 if bitmap is None else 200, body=bitmap, headers=headers)
 
 
 async def chunk(request: web.Request) -> web.Response:

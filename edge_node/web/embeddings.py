@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING
 from edge_node.api.refusals import check_embeddings
 from edge_node.api.replies import embedding_list
 from edge_node.api.requests import EmbeddingsRequest
-from edge_node.computing import check_ability, checked_dims
-from edge_node.engines import Embed, Embedded
-from edge_node.web.parts import COMPUTING, exchange_of
+from edge_node.web.parts import ANSWERING, exchange_of
 from edge_node.web.payload import read_message, respond
 
 if TYPE_CHECKING:
@@ -23,17 +21,13 @@ async def embeddings(request: web.Request) -> web.Response:
     account = exchange_of(request).account
     account.answer_id = f"embd-{account.answer_id}"
     inputs = (asked.input,) if isinstance(asked.input, str) else tuple(map(str, asked.input))
-    computing = request.app[COMPUTING]
-    async with computing.lease(asked.model) as lease:
-        check_ability(lease.name, lease.ready, "embedding")
-        command = Embed(
-            request_id=account.answer_id,
-            inputs=inputs,
-            dims=checked_dims(lease.name, lease.ready, asked.dimensions),
-            cut_tokens=asked.truncate_prompt_tokens or 0,
-        )
-        embedded = await computing.compute(account, lease, "embedding", command)
-    assert isinstance(embedded, Embedded), "only this answers an embedding"
+    embedded = await request.app[ANSWERING].embed(
+        account,
+        asked.model,
+        inputs,
+        dimensions=asked.dimensions,
+        cut_tokens=asked.truncate_prompt_tokens or 0,
+    )
     answer = embedding_list(
         embedded.vectors,
         dims=embedded.dims,
@@ -41,5 +35,4 @@ async def embeddings(request: web.Request) -> web.Response:
         prompt_tokens=embedded.prompt_tokens,
         packed=asked.encoding_format == "base64",
     )
-    headers = {"x-edgeward-release": account.release, "Server-Timing": account.server_timing()}
-    return respond(request, answer, headers=headers)
+    return respond(request, answer, headers={"x-edgeward-release": account.release})

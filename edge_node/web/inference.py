@@ -13,7 +13,7 @@ from edge_node.computing import check_ability
 from edge_node.engines import Infer, Inferred
 from edge_node.errors import ModelNotHereError, RequestInvalidError
 from edge_node.web.parts import COMPUTING, PARTS, exchange_of
-from edge_node.web.payload import read_body, respond
+from edge_node.web.payload import read_plain_body, respond
 from edge_node.web.tensor_forms import read_infer, write_infer
 from registry.bodies import JSON_TYPE, form_of
 from registry.errors import BodyUnsupportedError, EdgewardError, InputInvalidError
@@ -93,7 +93,7 @@ async def infer(request: web.Request) -> web.Response:
     """Tensors through a model."""
     _check_form(request)
     computing, account = request.app[COMPUTING], exchange_of(request).account
-    body = await read_body(request)
+    body = await read_plain_body(request)
     json_bytes = _json_bytes(request, len(body))
     aside = len(body) > _INLINE_LIMIT_BYTES
     try:
@@ -122,6 +122,22 @@ async def infer(request: web.Request) -> web.Response:
     else:
         headers["Content-Type"] = JSON_TYPE
     return web.Response(body=head + after, headers=headers)
+
+
+def routes() -> list[web.RouteDef]:
+    """The protocol's URLs; a model's name may have slashes, so the longer patterns come first."""
+    table = [
+        web.get("/v2", server_metadata),
+        web.get("/v2/health/live", live),
+        web.get("/v2/health/ready", ready),
+    ]
+    for model in ("/v2/models/{name:.+}/versions/{version:[^/]+}", "/v2/models/{name:.+}"):
+        table += [
+            web.get(f"{model}/ready", model_ready),
+            web.post(f"{model}/infer", infer),
+            web.get(model, model_metadata),
+        ]
+    return table
 
 
 def _reference(request: web.Request) -> str:

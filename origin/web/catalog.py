@@ -6,7 +6,7 @@ from aiohttp import web
 
 from origin.errors import ModelUnknownError
 from origin.geo.refusal import near
-from origin.web.caching import IMMUTABLE, none_match
+from origin.web.caching import none_match
 from origin.web.context import Context, context_of
 from origin.web.payload import reply
 from registry.errors import InputInvalidError, ReleaseUnknownError
@@ -19,7 +19,7 @@ async def catalog(request: web.Request) -> web.Response:
 
 
 async def manifest(request: web.Request) -> web.Response:
-    """GET /v1/manifests/{name}/{version}: the manifest's bytes, which never change."""
+    """GET /v1/manifests/{name}/{version}: the manifest's bytes; what is signed decides which these are."""
     name, version = request.match_info["name"], request.match_info["version"]
     try:
         check_name(name)
@@ -28,7 +28,7 @@ async def manifest(request: web.Request) -> web.Response:
         raise ReleaseUnknownError(f"there is no such release: {error.message}", param=error.param) from error
     stored = await context_of(request).releases.manifest(name, version)
     etag = f'"{stored.sha256}"'
-    headers = {"ETag": etag, "Cache-Control": IMMUTABLE}
+    headers = {"ETag": etag, "Cache-Control": "no-cache, no-transform"}  # kept, and asked about by the ETag
     if not none_match(request, etag):
         return web.Response(status=304, headers=headers)
     return web.Response(body=stored.data, content_type="application/octet-stream", headers=headers)

@@ -14,14 +14,14 @@ import structlog
 from registry.errors import ManifestInvalidError, ReleaseConflictError
 from registry.fetch.delta_intake import DeltaSource, ReceivedDelta, ask_delta
 from registry.fetch.job import FetchJob, FetchReport
-from registry.fetch.partial import remove_stale_partials, try_lock
+from registry.fetch.partial import remove_partials_of, remove_stale_partials, try_lock
 from registry.fetch.source import Source, StoreSource
-from registry.manifest import decode_manifest, manifest_digest
+from registry.manifest import Manifest, Part, decode_manifest, manifest_digest, part_of
 from registry.progress import ProgressHook, ignore_progress
-from registry.release_directory import FILES_NAME, MANIFEST_NAME
+from registry.release_directory import FILES_NAME, MANIFEST_NAME, read_held
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
     from registry.fetch.neighbours import Neighbours
@@ -49,6 +49,7 @@ async def fetch(
     source: Source,
     target: Path,
     *,
+    variants: Collection[str] | None = None,
     local: Sequence[Path] = (),
     delta: ReceivedDelta | None = None,
     progress: ProgressHook = ignore_progress,
@@ -57,12 +58,14 @@ async def fetch(
 ) -> FetchReport:
     """Make the release of a manifest appear at `target`, as `manifest.eaf` and `files/…`.
 
+    With some of its variants there, those that are missing are added.
     If another process fetches the same, wait for it. Cancelling is safe and keeps what has arrived.
 
     Args:
         manifest_bytes: of the release; trusted, everything else is checked against it.
         source: gives ranges of packs.
-        target: a directory that does not exist yet, or holds this very release.
+        target: a directory that does not exist yet, or holds this very release, or variants of it.
+        variants: the names of those that are wanted; None is all.
         local: directories of other releases, whose chunks are used where they fit.
         delta: what `ask_delta` gave; the release that it starts from should be among `local`.
         progress: hears how many bytes are in place, and from where.
@@ -71,6 +74,7 @@ async def fetch(
 
     Raises:
         ManifestInvalidError: the manifest breaks a rule.
+        InputInvalidError: the release has no such variant.
         ReleaseConflictError: another release is at `target`.
         DiskFullError: there is no room; nothing was fetched, or what has arrived is kept.
         ChunkMismatchError: the source gave wrong bytes for a chunk, three times.
@@ -78,9 +82,10 @@ async def fetch(
     """
     manifest = await asyncio.to_thread(decode_manifest, manifest_bytes)
     digest = manifest_digest(manifest_bytes)
+    wanted = part_of(manifest, variants)
     waited = False
-    while not _is_there(target, manifest_bytes):
-        partial = try_lock(target, manifest, digest)
+    while (lacking := wanted - (held := _held(target, manifest, manifest_bytes))).variants:
+        partial = try_lock(target, lacking, held, digest)
         if partial is None:
             if not waited:
                 log.info(
@@ -92,15 +97,17 @@ async def fetch(
         job = FetchJob(manifest, digest, partial, source, progress, concurrency_count, neighbours)
         try:
             # Another process may have finished between our look and our lock.
-            if not _is_there(target, manifest_bytes):
+            if _held(target, manifest, manifest_bytes) == held:
                 return await job.run(manifest_bytes, target, local, delta)
         finally:
             job.close()
             partial.close()
-    return FetchReport.of_whole(manifest.total_bytes)
+    await asyncio.to_thread(remove_partials_of, target)
+    return FetchReport.of_whole(wanted.total_bytes)
 
 
-def _is_there(target: Path, manifest_bytes: bytes) -> bool:
+def _held(target: Path, manifest: Manifest, manifest_bytes: bytes) -> Part:
+    """The variants of this release that are at the target."""
     try:
         found = (target / MANIFEST_NAME).read_bytes()
     except FileNotFoundError:
@@ -108,10 +115,10 @@ def _is_there(target: Path, manifest_bytes: bytes) -> bool:
             raise ReleaseConflictError(
                 f"{target} holds something that is not a release; remove it first"
             ) from None
-        return False
+        return part_of(manifest, ())
     if found != manifest_bytes and not _is_same(found, manifest_bytes):
         raise ReleaseConflictError(f"{target} holds another release; remove it or fetch to another directory")
-    return True
+    return read_held(target, manifest)
 
 
 def _is_same(found: bytes, manifest_bytes: bytes) -> bool:

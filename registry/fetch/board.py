@@ -27,10 +27,16 @@ _FAILURES_COUNT = 8
 
 @dataclass(slots=True)
 class KnownPeer:
-    """What is known of one peer; `held` are its chunks, `alive` is False after it did not answer."""
+    """What is known of one peer; `alive` is False after it did not answer.
+
+    Attributes:
+        held: its chunks.
+        meant: the chunks that it has or will have, all of them until it has said otherwise.
+    """
 
     peer: ChunkPeer
     held: int = 0
+    meant: int = -1
     alive: bool = True
     bad_answers_count: int = 0
     failures_count: int = 0
@@ -94,7 +100,7 @@ class Board(Generic[Read]):
         self._claimed = 0
         self._own_reads_count = 0
         self._ranked: dict[str, int] = {}
-        self._ranked_among: frozenset[str] | None = None
+        self._ranked_among: frozenset[tuple[str, int]] | None = None
 
     def next(self, *, origin_first: bool, now_s: float) -> Step | None:
         """What to read next; None when there is nothing to do but wait."""
@@ -209,10 +215,14 @@ class Board(Generic[Read]):
 
     def _ranks(self) -> dict[str, int]:
         """This node's rank at every share, among those that are there now."""
-        others = frozenset(name for name, known in self.known.items() if known.useful)
+        others = frozenset((name, known.meant) for name, known in self.known.items() if known.useful)
         if others != self._ranked_among:
             self._ranked_among = others
-            self._ranked = {share.key: rank(self._node_id, others, share.key) for share, _ in self._shares}
+            self._ranked = {
+                # Whoever fetches another variant will never have its turn at this share.
+                share.key: rank(self._node_id, [name for name, meant in others if meant & mask], share.key)
+                for share, mask in self._shares
+            }
         return self._ranked
 
 

@@ -20,6 +20,11 @@ class ChunkPeer(Protocol):
         """The node's id: by it nodes agree on whose turn it is."""
         ...
 
+    @property
+    def variants(self) -> frozenset[str] | None:
+        """The variants that it holds or fetches, as it said last; None when it has not said."""
+        ...
+
     async def have(self, manifest: Digest) -> bytes | None:
         """Which chunks of a manifest it has, as a bitmap; None when it has not begun. Raises EdgewardError."""
         ...

@@ -17,19 +17,21 @@ from registry.delta import (
     decode_index,
     decode_manifest_patch,
     head_bytes,
+    place_in_parts,
+    start_limit_bytes,
 )
 from registry.digest import digest_of
 from registry.errors import ArtifactError, ChunkMismatchError, EdgewardError, ObjectMissingError
 from registry.manifest import decode_manifest, pack_manifest, unpack_manifest
-from registry.plan import RANGE_LIMIT_BYTES, Located, plan_reads
+from registry.plan import Located, plan_reads
 from registry.release_directory import MANIFEST_NAME, ReleaseDirectory
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from registry.digest import Digest
-    from registry.manifest import Manifest
+    from registry.manifest import Manifest, Piece
     from registry.plan import RangeRead
 
 _ASKED_LIMIT_COUNT = 2
@@ -41,10 +43,11 @@ log = structlog.get_logger()
 class DeltaSource(Protocol):
     """A source that also has deltas. Needs no trust."""
 
-    async def delta(
-        self, new: Digest, base: Digest, offset_bytes: int, limit_bytes: int
-    ) -> tuple[bytes, int]:
-        """At most so many bytes of a delta from an offset on, and how long it is. Raises ObjectMissingError."""
+    async def delta(self, new: Digest, base: str, offset_bytes: int, limit_bytes: int) -> tuple[bytes, int]:
+        """At most so many bytes of a delta from an offset on, and how long it is. Raises ObjectMissingError.
+
+        `base` may be the name of a part (`registry.layout.delta_part`).
+        """
         ...
 
 
@@ -54,6 +57,7 @@ class ReceivedDelta:
 
     Attributes:
         manifest_bytes: the wanted release's manifest, checked by its digest.
+        places: where the installed release has each of its chunks, by number; it may hold some variants alone.
         entries: the new chunks.
         start: the delta's first bytes, all of it if it is small.
         requests_count: what was asked of the source so far.
@@ -65,6 +69,7 @@ class ReceivedDelta:
     new: Digest
     base: Digest
     release: ReleaseDirectory
+    places: Mapping[int, Piece]
     entries: tuple[Entry, ...]
     start: bytes
     requests_count: int
@@ -80,9 +85,8 @@ class ReceivedDelta:
         before = b""
         if entry.mode != Mode.STORED:
             manifest = self.release.manifest
-            piece = next(piece for piece in manifest.pieces if piece.chunk == entry.against)
             try:
-                before = self.release.read_piece(piece)
+                before = self.release.read_piece(self.places[entry.against])
             except OSError as error:
                 raise ChunkMismatchError(f"an installed chunk cannot be read: {error.strerror}") from error
             if digest_of(before) != manifest.chunks[entry.against].digest:
@@ -94,17 +98,17 @@ class ReceivedDelta:
     def plan(self, missing: Sequence[int]) -> tuple[list[Entry], list[RangeRead]]:
         """The entries of missing chunks that are here already, and the ranges that hold the others.
 
-        In the ranges a chunk's number is the index of its entry.
+        In the ranges a pack's number is that of the delta's part, and a chunk's number is the index of its entry.
         """
         wanted = set(missing)
         here, ahead = [], []
         for index, entry in enumerate(self.entries):
-            if entry.chunk not in wanted:
+            if entry.chunk not in wanted or not (entry.mode == Mode.STORED or entry.against in self.places):
                 continue
-            if entry.offset_bytes + entry.length_bytes <= len(self.start):
+            if entry.part == 0 and entry.offset_bytes + entry.length_bytes <= len(self.start):
                 here.append(entry)
             else:
-                ahead.append(Located(0, entry.offset_bytes, entry.length_bytes, index))
+                ahead.append(Located(entry.part, entry.offset_bytes, entry.length_bytes, index))
         return here, plan_reads(ahead)
 
 
@@ -140,7 +144,8 @@ async def _receive(
     source: DeltaSource, wanted: Digest, directory: Path, base_plain: bytes, requests_count: int
 ) -> ReceivedDelta:
     base = digest_of(base_plain)
-    start, total_bytes = await source.delta(wanted, base, 0, RANGE_LIMIT_BYTES)
+    release = ReleaseDirectory.open(directory, decode_manifest(pack_manifest(base_plain)))
+    start, total_bytes = await source.delta(wanted, base, 0, start_limit_bytes(release.part))
     fetched_bytes = len(start)
     head = head_bytes(start)
     if head > len(start):
@@ -151,16 +156,16 @@ async def _receive(
     plain, index = decode_manifest_patch(start[:head], base_plain, wanted)
     manifest_bytes = pack_manifest(plain)
     manifest = decode_manifest(manifest_bytes)
-    release = ReleaseDirectory(directory, decode_manifest(pack_manifest(base_plain)))
-    entries = decode_index(index, manifest, release.manifest, head)
-    if entries and entries[-1].offset_bytes + entries[-1].length_bytes != total_bytes:
-        raise ChunkMismatchError("the delta is not as long as its chunks")
+    entries = place_in_parts(decode_index(index, manifest, release.manifest, head), head, total_bytes)
     return ReceivedDelta(
         manifest_bytes=manifest_bytes,
         manifest=manifest,
         new=wanted,
         base=base,
         release=release,
+        places={
+            piece.chunk: piece for piece in map(release.manifest.pieces.__getitem__, release.part.pieces)
+        },
         entries=tuple(entries),
         start=start,
         requests_count=requests_count,

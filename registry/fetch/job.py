@@ -19,7 +19,7 @@ from registry.errors import (
 from registry.fetch.delta_intake import DeltaSource, ReceivedDelta
 from registry.fetch.local_chunks import LocalChunks
 from registry.fetch.swarm import Swarm
-from registry.layout import pack_key
+from registry.layout import delta_part, pack_key
 from registry.packing import decode_chunk
 from registry.plan import Located, RangeRead, plan_reads
 from registry.progress import Progress, ProgressHook
@@ -101,15 +101,18 @@ class FetchJob:
         self._concurrency_count = max(1, concurrency_count)
         self._threads = ThreadPoolExecutor(self._concurrency_count, thread_name_prefix="fetch")
         self._guard = threading.Lock()
+        self._part = partial.release.part
         self._done = bytearray(len(manifest.pieces))
+        for number in partial.held.pieces:  # at the target, where peers get them
+            self._done[number] = 1
         self._done_bytes = 0
         self._fetched_bytes = 0
         self._requests_count = 0
         self._peer_bytes = 0
         # All pieces of each chunk: a chunk that occurs twice is fetched once.
         self._pieces: list[list[int]] = [[] for _ in manifest.chunks]
-        for number, piece in enumerate(manifest.pieces):
-            self._pieces[piece.chunk].append(number)
+        for number in sorted(self._part.pieces):
+            self._pieces[manifest.pieces[number].chunk].append(number)
 
     def close(self) -> None:
         """Wait for the threads: none may write after the partial release is unlocked. At most one range each."""
@@ -121,11 +124,13 @@ class FetchJob:
         self, manifest_bytes: bytes, target: Path, local: Sequence[Path], delta: ReceivedDelta | None
     ) -> FetchReport:
         """Resume, reuse, fetch, finish."""
+        if self._partial.held.variants:
+            local = (target, *local)
         written = await self._in_thread(self._partial.prepare)
         self._report("")
         if self._neighbours is not None:
             places = (self._release.directory, target)
-            self._neighbours.shelf.begin(self._digest, self._manifest, places, self._done)
+            self._neighbours.shelf.begin(self._digest, self._part | self._partial.held, places, self._done)
         await self._spread(sorted(written), lambda piece: self._in_thread(self._resume, piece))
         resumed_bytes = self._done_bytes
         await self._reuse_all(local)
@@ -152,7 +157,7 @@ class FetchJob:
     def _told(self, resumed_bytes: int, reused_bytes: int) -> FetchReport:
         """What was done, also as a log line."""
         report = FetchReport(
-            total_bytes=self._manifest.total_bytes,
+            total_bytes=self._part.total_bytes,
             fetched_bytes=self._fetched_bytes,
             reused_bytes=reused_bytes,
             resumed_bytes=resumed_bytes,
@@ -215,7 +220,7 @@ class FetchJob:
             assert isinstance(self._source, DeltaSource)
             try:
                 data, _ = await self._source.delta(
-                    delta.new, delta.base, read.offset_bytes, read.length_bytes
+                    delta.new, delta_part(delta.base, read.pack), read.offset_bytes, read.length_bytes
                 )
             except EdgewardError as error:
                 log.warning("delta.refused", manifest=delta.new, error=error.message)
@@ -247,7 +252,7 @@ class FetchJob:
 
     def _resume(self, number: int) -> None:
         """Count a piece that the journal names, if its bytes are really there."""
-        if number >= len(self._manifest.pieces):
+        if number not in self._part.pieces:
             return
         piece = self._manifest.pieces[number]
         raw = self._release.read_piece(piece)
@@ -322,7 +327,7 @@ class FetchJob:
         return raw_bytes * len(fresh)
 
     def _report(self, source: str) -> None:
-        self._progress(Progress("fetch", self._done_bytes, self._manifest.total_bytes, source))
+        self._progress(Progress("fetch", self._done_bytes, self._part.total_bytes, source))
 
     async def _in_thread(self, work: Callable[..., R], *inputs: object) -> R:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, *inputs)

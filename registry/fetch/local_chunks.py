@@ -29,11 +29,12 @@ class LocalChunks:
         for directory in directories:
             try:
                 manifest = decode_manifest((directory / MANIFEST_NAME).read_bytes())
+                release = ReleaseDirectory.open(directory, manifest)
             except (OSError, ManifestInvalidError) as error:
                 log.warning("local_release.skipped", directory=str(directory), error=str(error))
                 continue
-            release = ReleaseDirectory(directory, manifest)
-            for piece in manifest.pieces:
+            for number in release.part.pieces:
+                piece = manifest.pieces[number]
                 digest = manifest.chunks[piece.chunk].digest
                 if digest in wanted:
                     self._places.setdefault(digest, (release, piece))

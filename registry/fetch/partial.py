@@ -10,11 +10,12 @@ import fcntl
 import os
 import shutil
 from contextlib import suppress
+from glob import escape
 from typing import TYPE_CHECKING
 
 import structlog
 
-from registry.durable import sync
+from registry.durable import make_folders, sync
 from registry.fetch.journal import Journal
 from registry.release_directory import ReleaseDirectory, full_disk_named
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from registry.digest import Digest
-    from registry.manifest import Manifest
+    from registry.manifest import Part
 
 _PREFIX = ".partial-"
 _END = "~"  # in no version's name
@@ -35,8 +36,9 @@ log = structlog.get_logger()
 class PartialRelease:
     """A partial release that this process has locked; close it in any case."""
 
-    def __init__(self, place: Path, lock: int, manifest: Manifest, digest: Digest) -> None:
-        self.release = ReleaseDirectory(place / "release", manifest)
+    def __init__(self, place: Path, lock: int, part: Part, held: Part, digest: Digest) -> None:
+        self.release = ReleaseDirectory(place / "release", part.manifest, part)
+        self.held = held
         self._place = place
         self._lock = lock
         self._digest = digest
@@ -49,6 +51,7 @@ class PartialRelease:
             DiskFullError: there is no room for the release.
         """
         self.release.directory.mkdir(exist_ok=True)
+        self.release.remove_others()  # of a fetch of other variants, which was broken off
         self.release.allocate()
         with full_disk_named(self._place):
             self._journal = Journal(self._place / "journal", self._digest)
@@ -61,10 +64,13 @@ class PartialRelease:
                 self._journal.append(pieces)
 
     def finish(self, manifest_bytes: bytes, target: Path) -> None:
-        """Make the release durable and let it appear at the target, whole."""
+        """Make what was fetched durable and let it appear at the target, whole."""
         self.release.seal(manifest_bytes)
-        self.release.directory.rename(target)
-        sync(target.parent)
+        if self.held.variants:
+            self.release.join(target, self.held)
+        else:
+            self.release.directory.rename(target)
+            sync(target.parent)
         shutil.rmtree(self._place, ignore_errors=True)  # what stays is removed as stale
 
     def close(self) -> None:
@@ -74,12 +80,20 @@ class PartialRelease:
         os.close(self._lock)
 
 
-def try_lock(target: Path, manifest: Manifest, digest: Digest) -> PartialRelease | None:
-    """The partial release of a target, made if need be; None while another process has it."""
+def try_lock(target: Path, part: Part, held: Part, digest: Digest) -> PartialRelease | None:
+    """The partial release of a target, made if need be; None while another process has it.
+
+    Args:
+        target: where the release will be.
+        part: what is fetched.
+        held: what is at the target already.
+        digest: of the manifest.
+    """
     place = target.parent / f"{_PREFIX}{target.name}{_END}{digest[:_DIGEST_DIGITS]}"
-    place.mkdir(parents=True, exist_ok=True)
+    make_folders(target.parent)
+    place.mkdir(exist_ok=True)
     lock = _lock(place)
-    return None if lock is None else PartialRelease(place, lock, manifest, digest)
+    return None if lock is None else PartialRelease(place, lock, part, held, digest)
 
 
 def remove_stale_partials(parent: Path, keep: Collection[Path] = ()) -> tuple[Path, ...]:
@@ -90,20 +104,27 @@ def remove_stale_partials(parent: Path, keep: Collection[Path] = ()) -> tuple[Pa
         keep: targets whose partial releases stay.
     """
     kept = tuple(f"{_PREFIX}{target.name}{_END}" for target in keep)
-    removed = []
-    for place in sorted(parent.glob(f"{_PREFIX}*{_END}*")):
-        if place.name.startswith(kept):
-            continue
-        lock = _lock(place)
-        if lock is None:
-            continue
-        try:
-            shutil.rmtree(place)
-            removed.append(place)
-            log.info("partial.removed", partial=place.name)
-        finally:
-            os.close(lock)
-    return tuple(removed)
+    found = [place for place in sorted(parent.glob(f"{_PREFIX}*{_END}*")) if not place.name.startswith(kept)]
+    return tuple(place for place in found if _remove(place))
+
+
+def remove_partials_of(target: Path) -> None:
+    """Remove what a fetch left that was killed after its target had appeared."""
+    for place in target.parent.glob(f"{_PREFIX}{escape(target.name)}{_END}*"):
+        _remove(place)
+
+
+def _remove(place: Path) -> bool:
+    """Whether a partial release was removed; one that a process works on is not."""
+    lock = _lock(place)
+    if lock is None:
+        return False
+    try:
+        shutil.rmtree(place)
+        log.info("partial.removed", partial=place.name)
+    finally:
+        os.close(lock)
+    return True
 
 
 def _lock(place: Path) -> int | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from registry.digest import digest_of
+from registry.errors import ManifestInvalidError
 from registry.fetch.turns import bits_of
 from registry.manifest import decode_manifest, manifest_digest
 from registry.release_directory import MANIFEST_NAME, ReleaseDirectory
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from registry.digest import Digest
-    from registry.manifest import Manifest
+    from registry.manifest import Manifest, Part
 
 log = structlog.get_logger()
 
@@ -28,7 +29,14 @@ class _Offer:
     It lies in the first of the directories until it moves to the next.
     """
 
-    def __init__(self, directories: Sequence[Path], manifest: Manifest, done: bytearray | None) -> None:
+    def __init__(
+        self,
+        directories: Sequence[Path],
+        manifest: Manifest,
+        done: bytearray | None,
+        variants: tuple[str, ...],
+    ) -> None:
+        self.variants = variants
         self._releases = [ReleaseDirectory(directory, manifest) for directory in directories]
         self._manifest = manifest
         self._done = done
@@ -67,6 +75,15 @@ class _Offer:
         return next((number for number in numbers if self._done is None or self._done[number]), None)
 
 
+def _held_pieces(release: ReleaseDirectory) -> bytearray | None:
+    if release.part.is_whole:
+        return None
+    held = bytearray(len(release.manifest.pieces))
+    for number in release.part.pieces:
+        held[number] = 1
+    return held
+
+
 class Shelf:
     """What is offered, by the digests of manifests. All calls may block, and may come from any thread."""
 
@@ -85,16 +102,17 @@ class Shelf:
             }
 
     def add_whole(self, manifest: Digest, directory: Path) -> None:
-        """Offer one more release."""
+        """Offer one more release, or more of one."""
         with self._guard:
+            self._whole_offers.pop(manifest, None)
             self._whole[manifest] = directory
 
-    def begin(self, digest: Digest, manifest: Manifest, directories: Sequence[Path], done: bytearray) -> None:
-        """Offer a release that is being fetched: the pieces that `done` marks, as it grows.
+    def begin(self, digest: Digest, part: Part, directories: Sequence[Path], done: bytearray) -> None:
+        """Offer variants that are being fetched, or lie there: the pieces that `done` marks, as it grows.
 
         It is looked for in the first directory, and in the next ones once it has moved there.
         """
-        offer = _Offer(directories, manifest, done)
+        offer = _Offer(directories, part.manifest, done, part.variants)
         with self._guard:
             self._partial[digest] = offer
 
@@ -107,6 +125,11 @@ class Shelf:
         """The bitmap of the chunks of a manifest that can be read; None when it is not here."""
         offer = self._offer(manifest)
         return None if offer is None else offer.bitmap()
+
+    def variants(self, manifest: Digest) -> tuple[str, ...]:
+        """The variants of a manifest that are here or on their way."""
+        offer = self._offer(manifest)
+        return () if offer is None else offer.variants
 
     def read(self, digest: Digest) -> bytes | None:
         """The bytes of a chunk, right ones or none."""
@@ -131,7 +154,11 @@ class Shelf:
             return None
         if manifest_digest(data) != manifest:  # replaced by one of the same content, or damaged
             return None
-        offer = _Offer((directory,), decode_manifest(data), None)
+        try:
+            release = ReleaseDirectory.open(directory, decode_manifest(data))
+        except ManifestInvalidError:
+            return None
+        offer = _Offer((directory,), release.manifest, _held_pieces(release), release.part.variants)
         with self._guard:
             if self._whole.get(manifest) == directory:
                 self._whole_offers[manifest] = offer

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Protocol
 
 from registry.errors import ObjectMissingError
-from registry.layout import delta_key
+from registry.layout import deltas_prefix
 
 if TYPE_CHECKING:
     from registry.digest import Digest
@@ -38,11 +38,9 @@ class StoreSource:
         """Exactly that range of the object."""
         return await asyncio.to_thread(self._store.get_range, key, offset_bytes, length_bytes)
 
-    async def delta(
-        self, new: Digest, base: Digest, offset_bytes: int, limit_bytes: int
-    ) -> tuple[bytes, int]:
+    async def delta(self, new: Digest, base: str, offset_bytes: int, limit_bytes: int) -> tuple[bytes, int]:
         """At most so many bytes of a delta from an offset on, and how long it is. Raises ObjectMissingError."""
-        return await asyncio.to_thread(self._delta, delta_key(new, base), offset_bytes, limit_bytes)
+        return await asyncio.to_thread(self._delta, f"{deltas_prefix(new)}{base}", offset_bytes, limit_bytes)
 
     def _delta(self, key: str, offset_bytes: int, limit_bytes: int) -> tuple[bytes, int]:
         info = self._store.head(key)

@@ -16,11 +16,13 @@ import structlog
 from registry.errors import ChunkMismatchError, DiskFullError, EdgewardError
 from registry.fetch.board import Board, KnownPeer, Step
 from registry.fetch.turns import Pace, shares_of
+from registry.manifest import part_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from registry.digest import Digest
+    from registry.fetch.chunk_peer import ChunkPeer
     from registry.fetch.neighbours import Neighbours
     from registry.manifest import Manifest
 
@@ -80,6 +82,7 @@ class Swarm:
         self._watches: set[asyncio.Task[None]] = set()
         self._origin_error: EdgewardError | None = None
         self._fatal: DiskFullError | None = None
+        self._meant_by_variants: dict[frozenset[str], int] = {}
 
     async def run(self, chunks: Iterable[int]) -> None:
         """Bring these chunks.
@@ -241,9 +244,22 @@ class Swarm:
                 # Once may be our own fault: when we stand still, all peers seem to.
                 silent_count += 1
                 held, alive = known.held, known.alive and silent_count < _SILENT_COUNT
-            if (held, alive) != (known.held, known.alive):
-                known.held, known.alive, pause_s = held, alive, max(_POLL_S[0], pause_s / 2)
+            meant = self._meant(known.peer)
+            if (held, meant, alive) != (known.held, known.meant, known.alive):
+                known.held, known.meant, known.alive = held, meant, alive
+                pause_s = max(_POLL_S[0], pause_s / 2)
                 self._changed.set()
             else:
                 pause_s = min(_POLL_S[1], pause_s * 2)
             await asyncio.sleep(pause_s)
+
+    def _meant(self, peer: ChunkPeer) -> int:
+        """The chunks of the variants that a peer speaks of, as a set."""
+        variants = peer.variants
+        if variants is None:
+            return -1
+        if variants not in self._meant_by_variants:
+            known = [variant.name for variant in self._manifest.variants if variant.name in variants]
+            chunks = part_of(self._manifest, known).chunks
+            self._meant_by_variants[variants] = sum(1 << chunk for chunk in chunks)
+        return self._meant_by_variants[variants]

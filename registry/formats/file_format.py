@@ -49,6 +49,7 @@ class FileFormat:
         quantization: such as `Q4_K_M` or `F16`; empty when it has no tensors.
         context_tokens: the longest context that the model was made for; 0 when the file does not say.
         parameter_count: how many numbers its tensors have.
+        cache_token_bytes: what keys and values of one token take in f16; 0 when there are none, or nobody knows.
         abilities: hints, of `chat`, `completion`, `embedding`; the engine decides.
         companions: other files, relative to this one's directory, that this one cannot do without.
     """
@@ -59,6 +60,7 @@ class FileFormat:
     quantization: str = ""
     context_tokens: int = 0
     parameter_count: int = 0
+    cache_token_bytes: int = 0
     has_chat_template: bool = False
     abilities: tuple[str, ...] = ()
     companions: tuple[str, ...] = ()

@@ -8,6 +8,7 @@ The layout is that of the GGUF specification (ggml, docs/gguf.md), versions 2 an
 from __future__ import annotations
 
 import math
+import re
 import struct
 from dataclasses import dataclass
 from itertools import pairwise
@@ -49,6 +50,8 @@ _ALIGNMENT_LIMIT_BYTES = 1 << 20
 _DIMENSION_LIMIT_COUNT = 8
 _ELEMENT_LIMIT_COUNT = 1 << 62
 _NESTING_LIMIT_COUNT = 4
+_CACHED = re.compile(r"blk\.[0-9]+\.(?:attn_[kv]|attn_kv_a_mqa)\.weight")
+_F16_BYTES = 2
 _BIG_ENDIAN_VERSIONS = {2 << 24, 3 << 24}
 
 
@@ -174,9 +177,32 @@ def read_format(file: BinaryIO, size: int) -> FileFormat:
         quantization=label or majority(weights),
         context_tokens=max(0, header.number(f"{architecture}.context_length") or 0),
         parameter_count=sum(tensor.element_count for tensor in header.tensors),
+        cache_token_bytes=_cache_token_bytes(header, architecture),
         has_chat_template=has_template,
         abilities=abilities,
     )
+
+
+def _cache_token_bytes(header: GgufHeader, architecture: str) -> int:
+    """What one token takes in the cache of keys and values, in f16, every layer looking back over everything.
+
+    Layers that look back over a window alone need less; the estimate is on the safe side.
+    """
+
+    def said(key: str) -> int:
+        return max(0, header.number(f"{architecture}.{key}") or 0)
+
+    width = said("embedding_length")
+    if not width:
+        return 0
+    # The projections tell layer by layer, also where the header has a list, which is not kept.
+    rows = sum(tensor.element_count // width for tensor in header.tensors if _CACHED.fullmatch(tensor.name))
+    if not rows:
+        heads = said("attention.head_count")
+        head = width // heads if heads else 0
+        of_a_head = (said("attention.key_length") or head) + (said("attention.value_length") or head)
+        rows = said("block_count") * said("attention.head_count_kv") * of_a_head
+    return rows * _F16_BYTES
 
 
 def _check_start(reader: HeaderReader) -> int:

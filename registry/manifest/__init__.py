@@ -19,6 +19,7 @@ from registry.manifest.codec import (
 from registry.manifest.contents import (
     Chunk,
     Manifest,
+    Needs,
     Pack,
     Piece,
     ReleaseFile,
@@ -26,13 +27,16 @@ from registry.manifest.contents import (
     content_digest,
     files_digest,
 )
+from registry.manifest.part import Part, part_of
 
 __all__ = [
     "MANIFEST_LIMIT_BYTES",
     "UNPACKED_LIMIT_BYTES",
     "Chunk",
     "Manifest",
+    "Needs",
     "Pack",
+    "Part",
     "Piece",
     "ReleaseFile",
     "Variant",
@@ -43,6 +47,7 @@ __all__ = [
     "files_digest",
     "manifest_digest",
     "pack_manifest",
+    "part_of",
     "stored_limit_bytes",
     "unpack_manifest",
 ]

@@ -15,8 +15,8 @@ from registry.columns import pack_numbers, unpack_digests, unpack_numbers
 from registry.digest import DIGEST_BYTES, Digest, digest_of
 from registry.errors import ChunkMismatchError, InputInvalidError, ManifestInvalidError, UnpackLimitError
 from registry.formats import FileKind
-from registry.manifest.checks import check_manifest
-from registry.manifest.contents import Chunk, Manifest, Pack, Piece, ReleaseFile, Variant
+from registry.manifest.checks import FILE_LIMIT_COUNT, check_counts, check_manifest
+from registry.manifest.contents import Chunk, Manifest, Needs, Pack, Piece, ReleaseFile, Variant
 from registry.manifest.placing import Frontiers, place_extents
 from registry.packing import unpack_zstd
 from registry.varint import unzigzag, zigzag
@@ -29,6 +29,8 @@ SCHEMA = 2
 MANIFEST_LIMIT_BYTES = 64 * 1024 * 1024
 UNPACKED_LIMIT_BYTES = 128 * 1024 * 1024
 _LEVEL = 19
+_ENDLESS = bytes(range(0x80, 0x100))
+"""The bytes of a varint that are not its last."""
 
 _Label = Annotated[str, Meta(max_length=256)]
 _Count = Annotated[int, Meta(ge=0, le=(1 << 62))]
@@ -40,15 +42,24 @@ class _FileRecord(Struct, frozen=True):
     sha256: Annotated[bytes, Meta(min_length=DIGEST_BYTES, max_length=DIGEST_BYTES)]
 
 
-class _VariantRecord(Struct, frozen=True, kw_only=True):
+class _NeedsRecord(Struct, frozen=True, kw_only=True):
+    engine: _Label
+    memory: _Count
+    context: _Count
+    token: _Count
+    features: tuple[_Label, ...]
+
+
+class _VariantRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     name: _Label
     kind: FileKind
     architecture: _Label
     quantization: _Label
     context_tokens: _Count
     parameter_count: _Count
-    abilities: tuple[_Label, ...]
-    files: tuple[_FileRecord, ...]
+    abilities: Annotated[tuple[_Label, ...], Meta(max_length=256)]
+    needs: _NeedsRecord | None = None  # came later; readers before passed it over
+    files: Annotated[tuple[_FileRecord, ...], Meta(max_length=FILE_LIMIT_COUNT)]
 
 
 class _PackColumns(Struct, frozen=True, kw_only=True):
@@ -84,7 +95,7 @@ class _Record(Struct, frozen=True, kw_only=True):
     version: str
     created_unix_s: _Count
     license: _Label
-    variants: tuple[_VariantRecord, ...]
+    variants: Annotated[tuple[_VariantRecord, ...], Meta(max_length=256)]
     packs: _PackColumns
     chunks: _ChunkColumns
     pieces: _PieceColumns
@@ -204,6 +215,7 @@ def decode_manifest(data: bytes) -> Manifest:
 
 
 def _variant_record(variant: Variant) -> _VariantRecord:
+    needs = variant.needs
     return _VariantRecord(
         name=variant.name,
         kind=variant.kind,
@@ -212,6 +224,15 @@ def _variant_record(variant: Variant) -> _VariantRecord:
         context_tokens=variant.context_tokens,
         parameter_count=variant.parameter_count,
         abilities=variant.abilities,
+        needs=None
+        if needs is None
+        else _NeedsRecord(
+            engine=needs.engine,
+            memory=needs.memory_bytes,
+            context=needs.context_tokens,
+            token=needs.token_bytes,
+            features=needs.features,
+        ),
         files=tuple(
             _FileRecord(file.path, file.size_bytes, bytes.fromhex(file.sha256)) for file in variant.files
         ),
@@ -219,6 +240,7 @@ def _variant_record(variant: Variant) -> _VariantRecord:
 
 
 def _variant(record: _VariantRecord) -> Variant:
+    needs = record.needs
     return Variant(
         name=record.name,
         kind=record.kind,
@@ -227,6 +249,15 @@ def _variant(record: _VariantRecord) -> Variant:
         context_tokens=record.context_tokens,
         parameter_count=record.parameter_count,
         abilities=record.abilities,
+        needs=None
+        if needs is None
+        else Needs(
+            engine=needs.engine,
+            memory_bytes=needs.memory,
+            context_tokens=needs.context,
+            token_bytes=needs.token,
+            features=needs.features,
+        ),
         files=tuple(ReleaseFile(file.path, file.size, Digest(file.sha256.hex())) for file in record.files),
     )
 
@@ -277,6 +308,7 @@ def _chunks(columns: _ChunkColumns, pieces: tuple[Piece, ...]) -> tuple[Chunk, .
 
 def _pieces(record: _Record, files_count: int) -> tuple[Piece, ...]:
     columns, extents = record.pieces, record.extents
+    check_counts(_numbers_count(columns.file), _numbers_count(extents.length))
     # A piece has an extent, and that has a length: counts cannot be larger than the columns that hold them.
     files = _unpack_steps(columns.file, _numbers_count(columns.file), "pieces.file")
     count = len(files)
@@ -330,4 +362,4 @@ def _unpack_steps(column: bytes, count: int, what: str) -> list[int]:
 
 def _numbers_count(column: bytes) -> int:
     """How many numbers a column has: each ends with a byte below 128."""
-    return sum(byte < 0x80 for byte in column)
+    return len(column.translate(None, _ENDLESS))

@@ -27,6 +27,31 @@ class ReleaseFile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Needs:
+    """What a machine must have to run a variant, estimated from its files.
+
+    Attributes:
+        engine: `llama` or `onnx`; empty when nothing here runs it.
+        memory_bytes: for the weights, the cache of `context_tokens` tokens in f16, and room to compute.
+        context_tokens: the context that `memory_bytes` counts with; 0 when there is no cache.
+        token_bytes: what one more token of context takes.
+        features: of the CPU, in the kernel's words, such as `avx2`; all of them.
+    """
+
+    engine: str = ""
+    memory_bytes: int = 0
+    context_tokens: int = 0
+    token_bytes: int = 0
+    features: tuple[str, ...] = ()
+
+    def memory_for(self, context_tokens: int) -> int:
+        """What it takes with another context; 0 is the one that was counted with."""
+        if not context_tokens:
+            return self.memory_bytes
+        return self.memory_bytes + (context_tokens - self.context_tokens) * self.token_bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
     """One form of the model, such as one quantization, that can be run by itself.
 
@@ -35,6 +60,7 @@ class Variant:
         context_tokens: the longest context that the model was made for; 0 when unknown.
         parameter_count: 0 when unknown.
         abilities: hints, of `chat`, `completion`, `embedding`; the engine decides.
+        needs: None in releases that were published before needs were counted.
     """
 
     name: str
@@ -44,7 +70,13 @@ class Variant:
     context_tokens: int = 0
     parameter_count: int = 0
     abilities: tuple[str, ...] = ()
+    needs: Needs | None = None
     files: tuple[ReleaseFile, ...]
+
+    @property
+    def total_bytes(self) -> int:
+        """The size of its files."""
+        return sum(file.size_bytes for file in self.files)
 
 
 class Pack(NamedTuple):

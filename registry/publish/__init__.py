@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import structlog
@@ -32,15 +33,18 @@ from registry.publish.delta_writer import DeltaWriter, NewChunk, choose_bases
 from registry.publish.intake import FileIntake, file_digest, open_unchanged, read_cut
 from registry.publish.known_chunks import find_known_chunks
 from registry.publish.pack_writer import PackWriter
-from registry.publish.source_files import SourceFile, describe, find_files
+from registry.publish.variant_sources import VariantFiles, VariantSource, find_variants, same_files
 from registry.reference import check_channel, check_name, check_version
 from registry.trust.statements import role_of, statement_of
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Sequence
 
     from registry.digest import Digest
+    from registry.manifest import Variant
     from registry.trust.signed_store import SignedStore
+
+__all__ = ["Outcome", "PublishReport", "VariantSource", "publish"]
 
 Outcome = Literal["published", "unchanged"]
 _LABEL_LIMIT_CHARACTERS = 256
@@ -54,6 +58,7 @@ class PublishReport:
 
     Attributes:
         outcome: `unchanged` when the very same release was there already.
+        variants: their names.
         total_bytes: size of the release's files.
         new_chunks_count: chunks that no earlier release had.
         uploaded_bytes: what was written to the store: packs, deltas and manifest, not the signed metadata.
@@ -66,6 +71,7 @@ class PublishReport:
     name: str
     version: str
     outcome: Outcome
+    variants: tuple[str, ...]
     total_bytes: int
     new_chunks_count: int
     chunks_count: int
@@ -77,7 +83,7 @@ class PublishReport:
 
 
 def publish(
-    path: Path,
+    path: Path | Sequence[VariantSource],
     *,
     name: str,
     version: str,
@@ -89,15 +95,15 @@ def publish(
     created_unix_s: int,
     progress: ProgressHook = ignore_progress,
 ) -> PublishReport:
-    """Publish a model file, or all files of a directory. Blocks; reads each file once, in pieces.
+    """Publish a model: a file, all files of a directory, or several variants. Blocks; reads each file once, in pieces.
 
     Args:
-        path: the file or directory.
+        path: the file or directory; or several, each of which becomes one variant.
         name: of the model.
         version: of this release.
         store: where to, with the keys to sign with.
         channel: made to point at the release, unless that is unchanged and the channel was there before.
-        variant: the label of this form of the model; its quantization by default.
+        variant: the name of the one variant at a lone `path`; its quantization by default.
         license_name: such as `Apache-2.0`.
         parent: a release, such as `chat@1.2.0`, that this one was made from: it gets a delta, too.
         created_unix_s: now.
@@ -113,9 +119,10 @@ def publish(
         ArtifactError: a file changed while it was read.
         StoreError: the store failed; nothing is published, and trying again is safe.
     """
-    _check_words(name, version, channel, variant, license_name)
+    _check_words(name, version, channel, license_name)
+    sources = [VariantSource(path=path, name=variant)] if isinstance(path, Path) else path
     signed = store.over(counting := CountingStore(store))
-    job = _Publish(name, version, counting, signed, find_files(path), variant, parent, progress)
+    job = _Publish(name, version, counting, signed, find_variants(sources), parent, progress)
     catalog = Catalog(signed)
     published = job.published()
     signed.publisher.require(role_of(name))
@@ -128,7 +135,7 @@ def publish(
         try:
             catalog.add(name, version, statement_of(data), channel=channel)
         except ReleaseConflictError:
-            contents = content_digest(made)  # somebody else was quicker
+            contents = made.variants  # somebody else was quicker
         else:
             return job.report("published", data, made, channel)
         published = catalog.manifest(name, version)
@@ -137,17 +144,27 @@ def publish(
     return job.unchanged(contents, *published, channel)
 
 
-def _check_words(
-    name: str, version: str, channel: str | None, variant: str | None, license_name: str
-) -> None:
+def _check_words(name: str, version: str, channel: str | None, license_name: str) -> None:
     check_name(name)
     check_version(version)
     if channel is not None:
         check_channel(channel)
-    if max(len(variant or ""), len(license_name)) > _LABEL_LIMIT_CHARACTERS:
-        raise InputInvalidError(
-            f"a variant's or license's name has at most {_LABEL_LIMIT_CHARACTERS} characters"
+    if len(license_name) > _LABEL_LIMIT_CHARACTERS:
+        raise InputInvalidError(f"a license's name has at most {_LABEL_LIMIT_CHARACTERS} characters")
+
+
+def _difference(contents: Sequence[Variant], manifest: Manifest) -> str:
+    """How what is published differs from what should be."""
+    there, wanted = set(same_files(manifest.variants)), set(same_files(contents))
+    if there == wanted:
+        return "the same files under other names; a version never changes"
+    if there < wanted:
+        names = ", ".join(variant.name for variant in manifest.variants)
+        return (
+            f"{len(there)} of these {len(wanted)} variants ({names}); a version never changes, and gets no variants "
+            "later: publish all of them together under a new version"
         )
+    return "other files; a version never changes"
 
 
 class _Publish:
@@ -159,8 +176,7 @@ class _Publish:
         version: str,
         store: CountingStore,
         signed: SignedStore,
-        files: list[SourceFile],
-        variant: str | None,
+        variants: list[VariantFiles],
         parent: str | None,
         progress: ProgressHook,
     ) -> None:
@@ -171,8 +187,8 @@ class _Publish:
         self._version = version
         self._store = store
         self._catalog = Catalog(signed)
-        self._files = files
-        self._variant = variant
+        self._variants = variants
+        self._files = files = [file for variant in variants for file in variant.files]
         self._parent = parent
         self._progress = progress
         self._known: list[NewChunk] = []  # by the chunk's number
@@ -186,14 +202,18 @@ class _Publish:
         except ReleaseUnknownError:
             return None
 
-    def contents(self) -> Digest:
-        """The content digest of the files, without storing anything."""
-        files = tuple(
-            ReleaseFile(file.path, file.stamp.size_bytes, file_digest(file, self._advance))
-            for file in self._files
+    def contents(self) -> tuple[Variant, ...]:
+        """What would be published, without storing anything."""
+        return self._described(
+            [
+                ReleaseFile(file.path, file.stamp.size_bytes, file_digest(file, self._advance))
+                for file in self._files
+            ]
         )
-        described = describe(self._files, files, self._variant)
-        return files_digest([(described.name, files)])
+
+    def _described(self, files: list[ReleaseFile]) -> tuple[Variant, ...]:
+        rest = iter(files)
+        return tuple(variant.described([next(rest) for _ in variant.files]) for variant in self._variants)
 
     def read(self, license_name: str, created_unix_s: int) -> Manifest:
         """Read the files, store the chunks that are new, and describe the release."""
@@ -220,7 +240,7 @@ class _Publish:
             version=self._version,
             created_unix_s=created_unix_s,
             license_name=license_name,
-            variants=(describe(self._files, tuple(files), self._variant),),
+            variants=self._described(files),
             packs=stored_packs,
             chunks=chunks,
             pieces=tuple(pieces),
@@ -243,7 +263,7 @@ class _Publish:
         self.uploaded_bytes += self.deltas_bytes
 
     def unchanged(
-        self, contents: Digest, data: bytes, manifest: Manifest, channel: str | None
+        self, contents: Sequence[Variant], data: bytes, manifest: Manifest, channel: str | None
     ) -> PublishReport:
         """The report on a release that was there before.
 
@@ -251,10 +271,9 @@ class _Publish:
             ReleaseConflictError: it has other contents.
         """
         name, version = self._name, self._version
-        if contents != content_digest(manifest):
+        if files_digest((it.name, it.files) for it in contents) != content_digest(manifest):
             raise ReleaseConflictError(
-                f"{name}@{version} is published already, with other files; a version never changes: "
-                "choose a new one"
+                f"{name}@{version} is published already, with {_difference(contents, manifest)}: choose a new one"
             )
         mend(self._store, data, manifest, partial(self.read, manifest.license_name, manifest.created_unix_s))
         if channel is not None and not self._catalog.move_channel(name, channel, version, only_new=True):
@@ -272,6 +291,7 @@ class _Publish:
             name=self._name,
             version=self._version,
             outcome=outcome,
+            variants=tuple(variant.name for variant in manifest.variants),
             total_bytes=manifest.total_bytes,
             new_chunks_count=self.new_chunks_count,
             chunks_count=len(manifest.chunks),

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
-from registry.delta import Coded, Mode, best_of, encode_delta, encode_patch, new_chunks
+from registry.delta import Coded, Mode, best_of, encode_head, encode_patch, new_chunks
 from registry.element_forms import Form
 from registry.errors import ArtifactError, ObjectMissingError, TrustError
-from registry.layout import delta_key
 from registry.manifest import manifest_digest, unpack_manifest
 from registry.packing import encode_chunk, load_plane_module
+from registry.publish.counterparts import counterparts
+from registry.publish.delta_parts import DeltaParts
 from registry.publish.earlier_release import EarlierRelease
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 _RELEASES_COUNT = 3
 _WORTH_KEEPING = 0.5
-_LENGTH_LIMIT_BYTES = 96 * 1024 * 1024  # a delta is made in memory
 _THREADS_LIMIT_COUNT = 4
 # Level 19 takes a second for a few MiB and saves a sixth to a quarter; for a large change that is too long.
 _THOROUGH_LEVEL, _QUICK_LEVEL = 19, 7
@@ -94,43 +94,46 @@ class DeltaWriter:
         release = f"{self._manifest.name}@{self._manifest.version}"
         base = EarlierRelease(base_data, base_manifest, self._store)
         try:
-            delta = self._encode(base)
-            if delta is None or not self._store.put_if_absent(
-                delta_key(manifest_digest(self._data), base.digest), delta
-            ):
-                return 0
+            uploaded_bytes = self._write(base)
         except (ArtifactError, ObjectMissingError) as error:
             log.warning("delta.skipped", release=release, base=base_manifest.version, error=error.message)
             return 0
-        log.info("delta.written", release=release, base=base_manifest.version, length_bytes=len(delta))
-        return len(delta)
+        if uploaded_bytes:
+            log.info(
+                "delta.written", release=release, base=base_manifest.version, uploaded_bytes=uploaded_bytes
+            )
+        return uploaded_bytes
 
-    def _encode(self, base: EarlierRelease) -> bytes | None:
+    def _write(self, base: EarlierRelease) -> int:
         wanted = new_chunks(self._manifest, base.manifest)
         chunks = [self._manifest.chunks[number] for number in wanted]
         limit = _WORTH_KEEPING * (len(self._data) + sum(chunk.stored_bytes for chunk in chunks))
-        limit = min(limit, _LENGTH_LIMIT_BYTES)
         raw_bytes = sum(chunk.raw_bytes for chunk in chunks)
         level = _THOROUGH_LEVEL if raw_bytes <= _THOROUGH_LIMIT_BYTES else _QUICK_LEVEL
-        coded: list[Coded] = []
-        total_bytes = 0
-        for one in self._coded(base, wanted, level, limit):
-            coded.append(one)
-            total_bytes += len(one.body)
-            if total_bytes > limit:
-                return None
-        delta = encode_delta(unpack_manifest(self._data), base.plain, coded)
-        return delta if delta is not None and len(delta) <= limit else None
+        parts = DeltaParts(self._store, manifest_digest(self._data), base.digest)
+        entries: list[tuple[Mode, int, int]] = []
+        try:
+            for one in self._coded(base, wanted, level, limit):
+                entries.append((one.mode, one.against, len(one.body)))
+                if parts.total_bytes + len(one.body) > limit:
+                    return parts.give_up()
+                parts.add(one.body)
+            head = encode_head(unpack_manifest(self._data), base.plain, entries)
+            if head is None or len(entries) < len(wanted) or parts.total_bytes + len(head) > limit:
+                return parts.give_up()
+            return parts.finish(head)
+        except (ArtifactError, ObjectMissingError):
+            parts.give_up()
+            raise
 
     def _coded(self, base: EarlierRelease, wanted: list[int], level: int, limit: float) -> Iterator[Coded]:
         roles = base.roles() if wanted else {}
+        others = counterparts(self._manifest, base.manifest)
         pairs = []
         alone_bytes = 0
         for number in wanted:
             path, piece = self._known[number]
-            against = roles.get((path, piece.role)) or (
-                roles.get((self._only_other(roles, path), piece.role))
-            )
+            against = roles.get((others.get(path, path), piece.role))
             pairs.append((number, against))
             if against is None:
                 alone_bytes += self._manifest.chunks[number].stored_bytes
@@ -151,11 +154,6 @@ class DeltaWriter:
                 ]
                 for future in batch:
                     yield future.result()
-
-    def _only_other(self, roles: dict[tuple[str, str], tuple[int, tuple[Segment, ...]]], path: str) -> str:
-        """The one file of the base, when both releases have but one: files get new names with new versions."""
-        paths = {other for other, _ in roles}
-        return next(iter(paths)) if len(paths) == len(self._manifest.files) == 1 else path
 
 
 def _code(

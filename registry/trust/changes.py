@@ -49,6 +49,12 @@ def move_channel(
     return _pointing(contents, name, {**pointers, channel: _first(version, before)})
 
 
+def roll_back_target(contents: Contents, name: str, channel: str) -> str | None:
+    """Where a rollback would point a channel: the last other release that still stands."""
+    before = contents.channels.get(name, {}).get(channel, ())
+    return next((version for version in before[1:] if _stands(contents, name, version)), None)
+
+
 def roll_back(contents: Contents, name: str, channel: str) -> Contents:
     """Point a channel at what it pointed at before; twice brings it back.
 
@@ -57,13 +63,13 @@ def roll_back(contents: Contents, name: str, channel: str) -> Contents:
     """
     pointers = contents.channels.get(name, {})
     before = pointers.get(channel, ())
-    standing = [version for version in before[1:] if _stands(contents, name, version)]
-    if not standing:
+    target = roll_back_target(contents, name, channel)
+    if target is None:
         raise ReleaseUnknownError(
             f"{name}:{channel} has no earlier version to go back to; "
             f"`edgeward promote {name}@VERSION --channel {channel}` points it at any version"
         )
-    return _pointing(contents, name, {**pointers, channel: _first(standing[0], before)})
+    return _pointing(contents, name, {**pointers, channel: _first(target, before)})
 
 
 def yank(contents: Contents, name: str, version: str) -> Contents | None:
@@ -82,9 +88,12 @@ def yank(contents: Contents, name: str, version: str) -> Contents | None:
     return _pointing(withdrawn, name, pointers)
 
 
-def is_pointed_at(contents: Contents, name: str, version: str) -> bool:
-    """Whether a channel points at a release."""
-    return any(versions[0] == version for versions in contents.channels.get(name, {}).values())
+def is_within_reach(contents: Contents, name: str, version: str) -> bool:
+    """Whether a channel points at a release, or would after one rollback."""
+    return any(
+        version in {versions[0], roll_back_target(contents, name, channel)}
+        for channel, versions in contents.channels.get(name, {}).items()
+    )
 
 
 def yanked(name: str, version: str) -> ReleaseYankedError:

@@ -328,7 +328,10 @@ def _refusal(error: RepositoryError, file: str, data: bytes, version: int | None
     if isinstance(error, ExpiredMetadataError):
         return expired(file)
     if isinstance(error, UnsignedMetadataError):
-        return TrustSignatureError(f"{file} is not signed by the keys that may sign it: {error}")
+        return TrustSignatureError(
+            f"{file} is not signed by the keys that may sign it: {error}. Either it was tampered with, "
+            "or the root of trust here is another store's: compare `edgeward keys show` with store.trusted_root"
+        )
     kind: type[TrustError] = TrustTamperedError
     what = "cannot be read as signed metadata"
     if isinstance(error, (LengthOrHashMismatchError, BadVersionNumberError)):

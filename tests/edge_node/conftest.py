@@ -12,6 +12,7 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from edge_node.api.health import NodeStatus
+from edge_node.cache.answers import AnswerCache
 from edge_node.engines import (
     Delta,
     Embed,
@@ -66,6 +67,10 @@ class ScriptedLease:
     ended: list = field(default_factory=list)
     asked: asyncio.Event = field(default_factory=asyncio.Event)
     stopped: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def stamp(self):
+        return f"{self.name}@{self.version} {self.ready.fingerprint}"
 
     async def generate(self, command):
         self.commands.append(command)
@@ -168,6 +173,16 @@ class ScriptedResidents:
         finally:
             self.held_count -= 1
 
+    def stamp(self, model):
+        reference = parse_reference(model)
+        for lease in (self.chat, self.embed):
+            if self.refusal is None and (reference.name, reference.version or lease.version) == (
+                lease.name,
+                lease.version,
+            ):
+                return lease.stamp  # fmt: skip
+        return None
+
     def ready_models(self):
         return tuple(
             ReadyModel(
@@ -187,6 +202,7 @@ class Front:
     metrics: Metrics
     client: TestClient
     url: str
+    cache: AnswerCache
 
 
 def node_status(**changes):
@@ -227,8 +243,9 @@ async def make_front(scripted):
     """Starts fronts; `make_front(limits=…, scheduler=…, status=…)`."""
     clients = []
 
-    async def make(*, limits=None, scheduler=None, status=node_status):
+    async def make(*, limits=None, scheduler=None, status=node_status, cache_bytes=0):
         ticks = itertools.count()
+        cache = AnswerCache(limit_bytes=cache_bytes, age_limit_s=3600, clock=lambda: next(ticks) / 1000)
         parts = NodeParts(
             node_id="node-a",
             residents=scripted,
@@ -238,11 +255,12 @@ async def make_front(scripted):
             limits=limits or Limits(),
             clock=lambda: next(ticks) / 1000,
             wall_clock=lambda: 1_800_000_000.5,
+            cache=cache,
         )
         client = TestClient(TestServer(build_app(parts)), auto_decompress=False)
         await client.start_server()
         clients.append(client)
-        return Front(scripted, parts.scheduler, parts.metrics, client, str(client.make_url("/v1")))
+        return Front(scripted, parts.scheduler, parts.metrics, client, str(client.make_url("/v1")), cache)
 
     yield make
     for client in clients:
@@ -318,6 +336,9 @@ class ScriptedEngine:
             abilities=self._maker.abilities, slots=2, context_tokens=512, load_s=0.25,
             fingerprint=f"fp-{version}",
         )  # fmt: skip
+
+    def memory_bytes(self):
+        return 0
 
     def die(self):
         self.exited.set()
@@ -398,20 +419,27 @@ class ScriptedOrigin:
         self.requests_count = 0
 
     def publish(self, name, version, chunks, *, kind="gguf", created_unix_s=1_700_000_000):
-        """Publish one file made of these chunks; returns what a directive says of it."""
-        data = b"".join(chunks)
-        packs, rows, pieces, offset = [], [], [], 0
-        for number, raw in enumerate(chunks):  # each chunk in a pack of its own: one request each
-            stored = encode_chunk(raw)
-            packs.append(Pack(digest_of(stored), len(stored)))
-            self.packs[pack_key(packs[-1].digest)] = stored
-            rows.append(Chunk(digest_of(raw), len(raw), number, 0, len(stored)))
-            pieces.append(Piece(number, 0, (Extent(offset, len(raw)),)))
-            offset += len(raw)
-        file = ReleaseFile(f"model.{kind}", len(data), digest_of(data))
+        """Publish one file made of these chunks, or variants: a name to its chunks; returns what a directive says."""
+        several = isinstance(chunks, dict)
+        packs, rows, pieces, variants = [], [], [], []
+        for variant, parts in (chunks if several else {"default": chunks}).items():
+            offset = 0
+            for raw in parts:  # each chunk in a pack of its own: one request each
+                known = next(
+                    (number for number, row in enumerate(rows) if row.digest == digest_of(raw)), len(rows)
+                )
+                if known == len(rows):
+                    stored = encode_chunk(raw)
+                    packs.append(Pack(digest_of(stored), len(stored)))
+                    self.packs[pack_key(packs[-1].digest)] = stored
+                    rows.append(Chunk(digest_of(raw), len(raw), known, 0, len(stored)))
+                pieces.append(Piece(known, len(variants), (Extent(offset, len(raw)),)))
+                offset += len(raw)
+            path = f"{variant}/model.{kind}" if several else f"model.{kind}"
+            file = ReleaseFile(path, offset, digest_of(b"".join(parts)))
+            variants.append(Variant(name=variant, kind=kind, quantization=variant, files=(file,)))
         manifest = Manifest(
-            name=name, version=version, created_unix_s=created_unix_s,
-            variants=(Variant(name="default", kind=kind, files=(file,)),),
+            name=name, version=version, created_unix_s=created_unix_s, variants=tuple(variants),
             packs=tuple(packs), chunks=tuple(rows), pieces=tuple(pieces),
         )  # fmt: skip
         self.manifests[name, version] = encoded = encode_manifest(manifest)

@@ -5,8 +5,10 @@ import os
 
 import pytest
 
+from edge_node.errors import VariantUnfitError
 from edge_node.install import install, verify_whole
 from edge_node.model_store import ModelStore
+from edge_node.variant_choice import Machine
 from origin.api import WantedRelease
 from origin.errors import OriginUnreachableError
 from registry.errors import (
@@ -153,3 +155,43 @@ async def test_a_whole_release_verifies_and_a_damaged_one_goes(bring, store, scr
     with pytest.raises(ChunkMismatchError, match=r"model\.gguf"):
         await verify_whole(store, "chat", "1")
     assert store.installed() == ()
+
+
+async def test_only_the_variant_that_fits_is_fetched(bring, store, scripted_origin):
+    store.machine = Machine(memory_bytes=300_000)
+    wanted = scripted_origin.publish("chat", "1", {"q4": [A], "q8": [A, B]})
+    release = (await bring(wanted)).release
+    assert (release.variant, release.files, release.suits) == ("q4", ("model.gguf",), True)
+    assert (release.files_dir / "model.gguf").read_bytes() == A
+    assert (release.total_bytes, scripted_origin.requests_count) == (len(A), 1)
+    assert release.release_paths == {"q4/model.gguf"}
+    assert bring.evicted == []
+
+
+async def test_another_variant_is_added_when_the_machine_is_another(bring, store, scripted_origin):
+    store.machine = Machine(memory_bytes=300_000)
+    wanted = scripted_origin.publish("chat", "1", {"q4": [A], "q8": [A, B]})
+    await bring(wanted)
+    store.machine = Machine(variant="q8")
+    here = store.inspect("chat", "1")
+    assert (here.variant, here.suits) == ("q4", False)
+    installed = await bring(wanted)
+    assert (installed.release.variant, installed.release.suits) == ("q8", True)
+    assert installed.reused_bytes == len(A)
+    assert scripted_origin.requests_count == 2
+    assert bring.evicted == []
+
+
+async def test_nothing_of_a_release_that_does_not_fit_is_fetched(bring, store, scripted_origin):
+    store.machine = Machine(memory_bytes=10)
+    with pytest.raises(
+        VariantUnfitError, match=r"no variant of chat@1 fits this node: q4 needs 200000 bytes"
+    ):
+        await bring(scripted_origin.publish("chat", "1", {"q4": [A], "q8": [A, B]}))
+    assert scripted_origin.requests_count == 0
+
+
+async def test_what_is_on_the_disk_is_served_though_it_does_not_fit_any_more(bring, store, scripted_origin):
+    await bring(scripted_origin.publish("chat", "1", [A, B]))
+    store.machine = Machine(memory_bytes=10)
+    assert [release.suits for release in store.installed()] == [True]

@@ -47,7 +47,7 @@ async def test_it_loads_warms_and_measures_before_it_is_ready(make, scripted_eng
     await supervisor.decided.wait()
     assert supervisor.state == "ready"
     (warm_up,) = scripted_engines.made[0].commands
-    assert (warm_up.sampling.max_tokens, warm_up.sampling.temperature) == (1, 0.0)
+    assert (warm_up.sampling.max_tokens, warm_up.sampling.temperature) == (8, 0.0)
     assert supervisor.prefill_tokens_per_s == 200.0
     events = await answer(supervisor, ask())
     assert isinstance(events[-1], Finished)

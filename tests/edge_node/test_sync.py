@@ -4,12 +4,14 @@ import asyncio
 
 import pytest
 
+from edge_node.engine_plan import RunnerLimits
 from edge_node.errors import EngineFailedError
 from edge_node.model_store import ModelStore
-from edge_node.runner import Runner, RunnerLimits
+from edge_node.runner import Runner
 from edge_node.supervisor import Clock
 from edge_node.sync import Sync, SyncLimits
 from edge_node.telemetry import Metrics
+from edge_node.variant_choice import Machine
 from origin.errors import OriginUnreachableError
 from registry.errors import DiskFullError, TrustExpiredError
 
@@ -22,11 +24,12 @@ class Node:
     def __init__(self, data_dir, origin, engines, clock, trust):
         self.data_dir, self.origin, self.engines, self.clock = data_dir, origin, engines, clock
         self.trust = trust
+        self.machine = None
         self.store = self.runner = self.sync = self.task = None
 
     async def start(self):
         clock = Clock(now_s=self.clock.now_s, sleep=self.clock.sleep)
-        self.store = ModelStore(self.data_dir).open()
+        self.store = ModelStore(self.data_dir, self.machine).open()
         self.runner = Runner(build=self.engines, clock=clock, channel="stable", limits=RunnerLimits())
         self.sync = Sync(
             source=self.origin, trust=self.trust, store=self.store, runner=self.runner,
@@ -306,3 +309,18 @@ async def test_an_engine_is_started_anew_only_when_its_own_file_was_mended(
     await node.until(lambda: len(scripted_engines.made) == 2)
     await node.until_states(chat_1="ready")
     assert scripted_engines.made[0].closed_with_s is not None
+
+
+async def test_another_variant_is_fetched_beside_the_one_that_serves_and_then_served(node, scripted_origin):
+    scripted = scripted_origin.publish("chat", "1", {"q4": [A], "q8": [A, B]})
+    node.machine = Machine(variant="q4")
+    await node.restart()
+    node.hears(scripted)
+    await node.until_states(chat_1="ready")
+    node.machine = Machine(variant="q8")
+    await node.restart()
+    await node.until(
+        lambda: [it.variant for it in node.sync.model_reports() if it.state == "ready"] == ["q8"]
+    )
+    served = [engine.spec.model_dir.rpartition("/")[2] for engine in node.engines.made]
+    assert served == ["q4", "q4", "q8"]

@@ -1,6 +1,7 @@
 """The cached view of the catalog: what it takes from the store and what it keeps without it."""
 
 import asyncio
+import dataclasses
 
 import pytest
 
@@ -9,6 +10,7 @@ from origin.releases import Releases
 from registry.catalog import Catalog
 from registry.errors import ReleaseUnknownError, StoreUnavailableError, TrustError
 from registry.layout import manifest_key, trust_key
+from registry.manifest import decode_manifest, encode_manifest
 from registry.trust.statements import statement_of
 
 
@@ -122,6 +124,22 @@ async def test_signed_metadata_that_are_tampered_with_are_told_and_the_last_view
     with pytest.raises(TrustError):
         await releases.refresh()
     assert wanted(releases) == {"chat": "1.0"}
+
+
+async def test_a_manifest_that_was_replaced_is_read_anew_without_a_restart(releases, store, publish):
+    old = publish(store, "chat", "1.0")
+    await releases.refresh()
+    assert (await releases.manifest("chat", "1.0")).data == old
+    new = encode_manifest(dataclasses.replace(decode_manifest(old), created_unix_s=9))
+    said = statement_of(new)
+    store.put_if_absent(manifest_key("chat", "1.0", said.sha256), new)
+    store.signed.publisher.change(
+        "models", lambda contents: dataclasses.replace(contents, releases={("chat", "1.0"): said})
+    )
+    await releases.refresh()
+    (summary,) = releases.known().releases
+    assert (summary.manifest_sha256, summary.created_unix_s) == (said.sha256, 9)
+    assert (await releases.manifest("chat", "1.0")).data == new
 
 
 async def test_a_yanked_release_is_wanted_no_more(releases, store, publish):

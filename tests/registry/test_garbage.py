@@ -16,7 +16,18 @@ from registry.errors import (
 )
 from registry.fetch import StoreSource, fetch
 from registry.garbage import Dated, superseded
-from registry.layout import CONDEMNED, DELTAS, MANIFESTS, PACKS, TRUST, delta_key, manifest_key, pack_key
+from registry.layout import (
+    CONDEMNED,
+    DELTAS,
+    MANIFESTS,
+    PACKS,
+    PROBES,
+    TRUST,
+    delta_key,
+    manifest_key,
+    pack_key,
+    probe_key,
+)
 from registry.publish import publish
 from registry.store.memory import MemoryStore
 from registry.sweep import sweep
@@ -238,6 +249,18 @@ def test_a_mark_that_a_dead_sweep_left_is_taken_away_after_an_hour(store, clock,
     assert condemned_keys(store) == frozenset()
 
 
+def test_a_probe_that_a_kill_left_is_taken_away_after_an_hour(store, clock, put):
+    put("1", "abc")
+    store.put_if_absent(probe_key("left"), b"what time is it?")
+    sweep(store, grace_s=0)
+    assert [info.key for info in store.list(PROBES)] == [probe_key("left")]
+    clock.now_s += 3601
+    sweep(store, grace_s=0, dry_run=True)
+    assert list(store.list(PROBES))
+    sweep(store, grace_s=0)
+    assert list(store.list(PROBES)) == []
+
+
 def test_a_mark_of_another_age_is_refused(store):
     store.put_if_absent("condemned/x", b"\x81\xa6schema\x02")
     with pytest.raises(StoreError, match="update Edgeward"):
@@ -267,17 +290,40 @@ def test_keep_last_never_takes_what_a_channel_points_at(store, clock, put):
     assert superseded([Dated("a", "1", 1)], {}, keep_last_count=1) == ()
 
 
+def test_keep_last_never_takes_what_a_rollback_would_go_to(store, put):
+    for number in range(6):
+        put(
+            str(number),
+            str(number),
+            channel="stable" if number in {0, 1, 2} else None,
+            created_unix_s=number + 1,
+        )
+    # stable points at 2, a rollback goes to 1, and 0 is past that.
+    assert sweep(store, grace_s=DAY_S, keep_last_count=1).withdrawn_releases == ("chat@4", "chat@3", "chat@0")
+    assert Catalog(store).roll_back("chat", "stable") == "1"
+    assert sweep(store, grace_s=DAY_S, keep_last_count=1).withdrawn_releases == ()
+    assert Catalog(store).roll_back("chat", "stable") == "2"
+
+
+def test_keep_last_passes_over_withdrawn_releases_as_a_rollback_does(store, put):
+    for number in range(4):
+        put(str(number), str(number), channel="stable", created_unix_s=number + 1)
+    Catalog(store).yank("chat", "2")
+    assert sweep(store, grace_s=DAY_S, keep_last_count=1).withdrawn_releases == ("chat@0",)
+    assert Catalog(store).roll_back("chat", "stable") == "1"
+
+
 def test_a_release_that_is_promoted_while_it_is_withdrawn_by_the_rule_stays(store, put, monkeypatch):
     put("1", "a", created_unix_s=1)
     put("2", "b", created_unix_s=2)
-    said = Catalog.all_channels
+    said = Catalog.within_reach
 
     def promoted_then(catalog):
         before = said(catalog)
         Catalog(store).move_channel("chat", "stable", "1")
         return before
 
-    monkeypatch.setattr(Catalog, "all_channels", promoted_then)
+    monkeypatch.setattr(Catalog, "within_reach", promoted_then)
     assert sweep(store, grace_s=0, keep_last_count=1).withdrawn_releases == ()
     assert Catalog(store).channels("chat") == {"stable": "1"}
 

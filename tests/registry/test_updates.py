@@ -60,7 +60,7 @@ async def test_an_update_is_one_small_request(versions, store, tmp_path):
 
 
 async def test_a_delta_of_several_ranges(versions, store, tmp_path, monkeypatch):
-    monkeypatch.setattr("registry.fetch.delta_intake.RANGE_LIMIT_BYTES", 40)
+    monkeypatch.setattr("registry.delta.RANGE_LIMIT_BYTES", 40)
     source, delta = await _update(store, tmp_path, versions[0])
     report = await _finish(tmp_path, source, delta, versions)
     assert source.asked == []
@@ -109,7 +109,7 @@ async def test_what_is_no_delta_is_passed_over(versions, store, tmp_path, start)
 
 
 async def test_a_source_that_goes_away_in_the_middle_of_a_delta(versions, store, tmp_path, monkeypatch):
-    monkeypatch.setattr("registry.fetch.delta_intake.RANGE_LIMIT_BYTES", 40)
+    monkeypatch.setattr("registry.delta.RANGE_LIMIT_BYTES", 40)
     source, delta = await _update(store, tmp_path, versions[0])
 
     async def gone(*_):

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from llama_cpp import llama_cpp as native
 
+from edge_node.engines.llama.generation import Chosen
+
 if TYPE_CHECKING:
     from edge_node.engines import Sampling
     from edge_node.engines.llama.vocabulary import Vocabulary
@@ -49,10 +51,10 @@ class Sampler:
             self._add(native.llama_sampler_init_min_p(sampling.min_p, 1))
         self._add(native.llama_sampler_init_dist(seed % _SEEDS_COUNT))
 
-    def choose(self, context: Any, row: int) -> int:
+    def choose(self, context: Any, row: int) -> Chosen:
         """The next token after row `row` of the last batch, whose scores must have been asked for."""
         assert self._chain is not None, "a freed sampler chooses nothing"
-        return int(native.llama_sampler_sample(self._chain, context, row))
+        return Chosen(int(native.llama_sampler_sample(self._chain, context, row)))
 
     def free(self) -> None:
         """Give the native memory back; can be called again."""

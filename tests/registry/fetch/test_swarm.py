@@ -39,6 +39,8 @@ class Peer:
         self.meddle = meddle
         self.asked_count = 0
 
+    variants = None
+
     async def have(self, manifest):
         return await asyncio.to_thread(self.shelf.have, manifest)
 

@@ -1,0 +1,96 @@
+"""How a release is run: by which engine, with what, and how patient the runner is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from edge_node.engines import EngineSpec
+from edge_node.model_store import prefix_directory
+from registry.errors import FormatInvalidError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from edge_node.engines import Batching, EngineKind
+    from edge_node.model_store import InstalledRelease
+
+_ENGINES: Mapping[str, EngineKind] = {"gguf": "llama", "onnx": "onnx"}
+
+
+def engine_kind(release: str, kind: str) -> EngineKind:
+    """Which engine serves a kind of release.
+
+    Raises:
+        FormatInvalidError: none does.
+    """
+    if kind not in _ENGINES:
+        raise FormatInvalidError(
+            f"{release} is of the kind {kind!r}, which no engine can serve: publish a GGUF or ONNX file"
+        )
+    return _ENGINES[kind]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunnerLimits:
+    """What the runner gives to each engine, and how patient it is.
+
+    Attributes:
+        threads_count: compute threads of each engine.
+        context_tokens: prompt plus answer; 0 leaves it to the model.
+        swap_grace_s: how long requests may go on with a release that was replaced.
+        memory_limit_bytes: what all engines together may take; 0 is no limit.
+        load_wait_s: how long a request waits for a release that is being loaded before it is refused.
+        load_wait_limit_count: how many requests may wait so.
+        prefix_root: below this, prefixes outlive the engines, each release's in a directory of its own; None is
+            nowhere.
+        prefix_limit_bytes: what those of one release may take there.
+        prefix_memory_bytes: what prefixes that left its cells may take in one engine's memory.
+        onnx_providers: ONNX Runtime's execution providers, in order; empty takes the CPU.
+        onnx_batching: which requests of ONNX models are computed together.
+        onnx_keeps_arena: whether ONNX Runtime keeps the memory of its largest run.
+    """
+
+    threads_count: int = 1
+    context_tokens: int = 0
+    swap_grace_s: float = 300.0
+    memory_limit_bytes: int = 0
+    load_wait_s: float = 0.0
+    load_wait_limit_count: int = 64
+    prefix_root: Path | None = None
+    prefix_limit_bytes: int = 0
+    prefix_memory_bytes: int = 256 * 2**20
+    onnx_providers: tuple[str, ...] = ()
+    onnx_batching: Batching = "exact"
+    onnx_keeps_arena: bool = True
+
+    def spec(self, release: InstalledRelease) -> EngineSpec:
+        """How one release is run.
+
+        Raises:
+            FormatInvalidError: no engine can serve this kind.
+        """
+        return EngineSpec(
+            kind=engine_kind(f"{release.name}@{release.version}", release.kind),
+            name=release.name,
+            version=release.version,
+            model_dir=str(release.files_dir),
+            files=release.files,
+            files_sha256=release.files_sha256,
+            threads_count=self.threads_count,
+            context_tokens=self.context_tokens,
+            prefix_dir=str(prefix_directory(self.prefix_root, release.directory)) if self.prefix_root else "",
+            prefix_limit_bytes=self.prefix_limit_bytes,
+            prefix_memory_bytes=self.prefix_memory_bytes,
+            providers=self.onnx_providers,
+            batching=self.onnx_batching,
+            keeps_arena=self.onnx_keeps_arena,
+        )
+
+
+class Measured(Protocol):
+    """Takes how fast a quantization writes."""
+
+    def __call__(self, quantization: str, *, weights_bytes: int, tokens_per_s: float) -> None:
+        """Take it."""

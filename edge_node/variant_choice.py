@@ -1,0 +1,122 @@
+"""Which variant of a release a node takes: the best one that fits its memory, its processor and its patience.
+
+The best is the one with the most bytes, so with the least lost in quantization, of those that are expected to write at
+least as fast as people read; when none is, the fastest. A variant that nobody has measured is given the benefit of the
+doubt: it is measured when it has been loaded, and the next choice knows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from edge_node.errors import VariantUnfitError
+from registry.manifest import Needs
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from registry.manifest import Manifest, Variant
+
+SERVABLE_KINDS = ("gguf", "onnx")
+AUTO = "auto"
+READING_TOKENS_PER_S = 10.0
+"""As fast as a quick reader reads."""
+_CONTEXTS_COUNT = 2
+"""The llama engine keeps room for so many full contexts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """What a node may use.
+
+    Attributes:
+        memory_bytes: for all engines, so for the largest one; None is without limit.
+        features: of the CPU, in the kernel's words; None when nobody knows.
+        speeds: for each quantization that was tried here the bytes of weights that it gets through in a second of
+            writing; tokens/s is this over the size of a model.
+        context_tokens: prompt plus answer; 0 is what each model takes by itself.
+        variant: the one to take whatever it needs, where a release has it, or `auto`.
+    """
+
+    memory_bytes: int | None = None
+    features: frozenset[str] | None = None
+    speeds: Mapping[str, float] = field(default_factory=dict)
+    context_tokens: int = 0
+    variant: str = AUTO
+
+
+_SPEED_FEATURES = frozenset({
+    "amx_bf16", "amx_int8", "asimd", "asimddp", "avx", "avx2", "avx512_bf16", "avx512_vnni", "avx512bw", "avx512f",
+    "avx_vnni", "bf16", "f16c", "fma", "i8mm", "sse4_2", "sve", "sve2",
+})  # fmt: skip
+
+
+def speed_features(features: Collection[str]) -> tuple[str, ...]:
+    """Those of the CPU's features on which the speed of inference depends."""
+    return tuple(sorted(_SPEED_FEATURES.intersection(features)))
+
+
+def choose_variant(manifest: Manifest, machine: Machine, *, among: Collection[str] | None = None) -> Variant:
+    """The variant of a release that suits a machine best; the first one if no engine can run any.
+
+    Args:
+        manifest: of the release.
+        machine: where it is to run.
+        among: the names to choose from; None is all.
+
+    Raises:
+        VariantUnfitError: every variant needs more than there is.
+    """
+    there = [variant for variant in manifest.variants if among is None or variant.name in among]
+    servable = [variant for variant in there if variant.kind in SERVABLE_KINDS]
+    if not servable:
+        return (there or list(manifest.variants))[0]
+    named = next((variant for variant in servable if variant.name == machine.variant), None)
+    if named is not None:
+        return named
+    fitting = [variant for variant in servable if not _lacking(variant, machine)]
+    if not fitting:
+        why = "; ".join(f"{variant.name} needs {_lacking(variant, machine)}" for variant in servable)
+        raise VariantUnfitError(
+            f"no variant of {manifest.name}@{manifest.version} fits this node: {why}. Publish a smaller one, name the "
+            "one to take all the same in node.variant, or leave the model out of node.follows"
+        )
+    quick = [variant for variant in fitting if _is_quick(variant, machine)]
+    if quick:
+        return max(quick, key=lambda variant: variant.total_bytes)
+    return max(fitting, key=lambda variant: _tokens_per_s(variant, machine) or 0.0)
+
+
+def memory_bytes(variant: Variant, context_tokens: int) -> int:
+    """What a variant takes in an engine of a node; 0 tokens is the context that it takes by itself."""
+    needs = variant.needs or Needs(memory_bytes=variant.total_bytes)
+    if not needs.token_bytes:
+        return needs.memory_bytes
+    limit = variant.context_tokens or context_tokens
+    each = min(context_tokens, limit) if context_tokens else needs.context_tokens
+    return needs.memory_for(_CONTEXTS_COUNT * each)
+
+
+def _lacking(variant: Variant, machine: Machine) -> str:
+    """What a machine lacks for a variant, in words; empty when nothing."""
+    lacking = []
+    needed_bytes = memory_bytes(variant, machine.context_tokens)
+    if machine.memory_bytes is not None and needed_bytes > machine.memory_bytes:
+        lacking.append(f"{needed_bytes} bytes of memory, and {machine.memory_bytes} may be used")
+    if variant.needs is not None and machine.features is not None:
+        missing = [name for name in variant.needs.features if name not in machine.features]
+        if missing:
+            lacking.append(f"a CPU with {', '.join(missing)}")
+    return " and ".join(lacking)
+
+
+def _tokens_per_s(variant: Variant, machine: Machine) -> float | None:
+    """How fast it will write, as far as that is known."""
+    speed = machine.speeds.get(variant.quantization)
+    return None if speed is None or not variant.total_bytes else speed / variant.total_bytes
+
+
+def _is_quick(variant: Variant, machine: Machine) -> bool:
+    expected = _tokens_per_s(variant, machine)
+    return expected is None or expected >= READING_TOKENS_PER_S

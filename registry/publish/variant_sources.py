@@ -1,0 +1,113 @@
+"""The forms of a model that one publish makes variants of: which files each has, its name, and what it needs to run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from registry.errors import InputInvalidError
+from registry.manifest import Needs, check_paths
+from registry.publish.source_files import SourceFile, describe, find_files
+from registry.reference import check_variant
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from registry.manifest import ReleaseFile, Variant
+
+DEFAULT_CONTEXT_TOKENS = 4096
+"""What a node takes when it is not told, and the model was made for as much."""
+
+_MIB = 1024 * 1024
+# Measured beside weights and cache, SmolLM2 and MiniLM on x86-64: the process itself and the buffers to compute in.
+_LLAMA_RUNTIME_BYTES = 96 * _MIB
+_ONNX_RUNTIME_BYTES = 256 * _MIB
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VariantSource:
+    """What one variant is made from.
+
+    Attributes:
+        path: a model file, or a directory with all files of one model.
+        name: its quantization by default.
+        features: of the CPU, in the kernel's words, without which it must not be run; nothing in a file says so.
+    """
+
+    path: Path
+    name: str | None = None
+    features: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class VariantFiles:
+    """One variant to be, with its files as they will be called in the release."""
+
+    files: tuple[SourceFile, ...]
+    draft: Variant
+
+    def described(self, contents: Sequence[ReleaseFile]) -> Variant:
+        """The variant, now that the digests of its files are known."""
+        return replace(self.draft, files=tuple(contents))
+
+
+def find_variants(sources: Sequence[VariantSource]) -> list[VariantFiles]:
+    """What there is at each path. Of several variants, each has its files below a folder of its name.
+
+    Raises:
+        InputInvalidError: nothing to publish at a path, a name that is none, or one name twice.
+        FormatInvalidError: a model file is damaged.
+        ManifestInvalidError: paths that cannot be in one release.
+    """
+    if not sources:
+        raise InputInvalidError("say what to publish: a file or a directory", param="path")
+    found: list[VariantFiles] = []
+    taken: dict[str, Path] = {}
+    for source in sources:
+        files = find_files(source.path)
+        draft = _draft(files, source)
+        earlier = taken.get(draft.name.casefold())
+        if earlier is not None:
+            raise InputInvalidError(
+                f"{earlier} and {source.path} would both be the variant {draft.name}; name them: "
+                f"--variant NAME={earlier} --variant OTHER={source.path}",
+                param="variant",
+            )
+        taken[draft.name.casefold()] = source.path
+        if len(sources) > 1:
+            files = [replace(file, path=f"{draft.name}/{file.path}") for file in files]
+        found.append(VariantFiles(tuple(files), draft))
+    check_paths([file.path for variant in found for file in variant.files])
+    return found
+
+
+def same_files(variants: Sequence[Variant]) -> Iterator[frozenset[str]]:
+    """Of each variant what its files hold, however they are called."""
+    return (frozenset(file.sha256 for file in variant.files) for variant in variants)
+
+
+def _draft(files: Sequence[SourceFile], source: VariantSource) -> Variant:
+    draft = describe(files, (), source.name)
+    needs = _needs(files, draft, source.features)
+    return replace(draft, name=check_variant(draft.name), needs=needs)
+
+
+def _needs(files: Sequence[SourceFile], draft: Variant, features: tuple[str, ...]) -> Needs:
+    weights_bytes = sum(file.stamp.size_bytes for file in files)
+    if (
+        draft.kind == "onnx"
+    ):  # the runtime keeps weights in the form that it computes with beside those of the file
+        return Needs(engine="onnx", memory_bytes=2 * weights_bytes + _ONNX_RUNTIME_BYTES, features=features)
+    if draft.kind != "gguf":
+        return Needs(memory_bytes=weights_bytes, features=features)
+    # Parts of a split file say the same; one file's header has it all.
+    token_bytes = sum(file.format.cache_token_bytes for file in files if file.format.kind == "gguf")
+    context_tokens = min(draft.context_tokens or DEFAULT_CONTEXT_TOKENS, DEFAULT_CONTEXT_TOKENS)
+    return Needs(
+        engine="llama",
+        memory_bytes=weights_bytes + context_tokens * token_bytes + _LLAMA_RUNTIME_BYTES,
+        context_tokens=context_tokens,
+        token_bytes=token_bytes,
+        features=features,
+    )

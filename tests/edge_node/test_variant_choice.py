@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from edge_node.errors import VariantUnfitError
+from edge_node.variant_choice import Machine, choose_variant, memory_bytes, speed_features
+from registry.digest import digest_of
+from registry.manifest import Manifest, Needs, ReleaseFile, Variant
+
+GIB = 2**30
+
+
+def variant(name, gib, *, kind="gguf", features=(), token_bytes=0):
+    size = int(gib * GIB)
+    needs = Needs(
+        engine="llama", memory_bytes=size + 4096 * token_bytes, context_tokens=4096 if token_bytes else 0,
+        token_bytes=token_bytes, features=features,
+    )  # fmt: skip
+    file = ReleaseFile(f"{name}/model.{kind}", size, digest_of(name.encode()))
+    return Variant(
+        name=name, kind=kind, quantization=name.upper(), context_tokens=32_768, needs=needs, files=(file,)
+    )
+
+
+def release(*variants):
+    return Manifest(
+        name="chat", version="1", created_unix_s=0, variants=variants, packs=(), chunks=(), pieces=()
+    )
+
+
+SEVERAL = release(variant("q4", 4), variant("q8", 8), variant("f16", 16))
+
+
+@pytest.mark.parametrize(
+    ("machine", "chosen"),
+    [
+        (Machine(), "f16"),
+        (Machine(memory_bytes=16 * GIB), "f16"),
+        (Machine(memory_bytes=16 * GIB - 1), "q8"),
+        (Machine(memory_bytes=5 * GIB), "q4"),
+        (Machine(memory_bytes=1, variant="q8"), "q8"),
+        (Machine(memory_bytes=5 * GIB, variant="int8"), "q4"),
+        # 20 GiB/s: 1.25, 2.5 and 5 tokens/s; only the smallest is not yet known to be slow.
+        (Machine(speeds={"F16": 20 * GIB, "Q8": 20 * GIB}), "q4"),
+        (Machine(speeds={"F16": 20 * GIB, "Q8": 20 * GIB, "Q4": 20 * GIB}), "q4"),
+        (Machine(speeds={"F16": 20 * GIB, "Q8": 40 * GIB, "Q4": 16 * GIB}), "q8"),
+        (Machine(speeds={"F16": 20 * GIB, "Q8": 81 * GIB, "Q4": 80 * GIB}), "q8"),
+        (Machine(speeds={"F16": 160 * GIB}), "f16"),
+    ],
+)
+def test_the_best_that_fits_and_is_quick_enough_is_taken(machine, chosen):
+    assert choose_variant(SEVERAL, machine).name == chosen
+
+
+def test_a_cpu_without_a_feature_gets_a_variant_that_does_without():
+    manifest = release(variant("q4", 4), variant("amx", 6, features=("amx_int8", "avx2")))
+    assert choose_variant(manifest, Machine(features=frozenset({"avx2"}))).name == "q4"
+    assert choose_variant(manifest, Machine(features=frozenset({"avx2", "amx_int8"}))).name == "amx"
+    assert choose_variant(manifest, Machine()).name == "amx"  # nobody knows what this CPU can do
+
+
+def test_a_context_counts_with_its_cache_twice():
+    one = variant("q4", 4, token_bytes=2**17)
+    assert memory_bytes(one, 0) == 4 * GIB + 2 * 4096 * 2**17
+    assert memory_bytes(one, 1024) == 4 * GIB + 2 * 1024 * 2**17
+    assert memory_bytes(one, 10**6) == 4 * GIB + 2 * 32_768 * 2**17  # no more than the model was made for
+    assert memory_bytes(replace(one, needs=None), 0) == 4 * GIB
+    with pytest.raises(VariantUnfitError):
+        choose_variant(release(one), Machine(memory_bytes=5 * GIB - 1))
+    assert choose_variant(release(one), Machine(memory_bytes=5 * GIB)) == one
+
+
+def test_what_cannot_fit_is_refused_with_what_to_do():
+    manifest = release(variant("q4", 4, features=("sve",)))
+    with pytest.raises(
+        VariantUnfitError, match=r"q4 needs 4294967296 bytes of memory, and 7 may be used and a CPU"
+    ):
+        choose_variant(manifest, Machine(memory_bytes=7, features=frozenset()))
+    with pytest.raises(VariantUnfitError, match=r"name the one to take all the same in node\.variant"):
+        choose_variant(manifest, Machine(memory_bytes=7))
+
+
+def test_kinds_that_no_engine_runs_are_last():
+    manifest = release(variant("raw", 1, kind="safetensors"), variant("q4", 4))
+    assert choose_variant(manifest, Machine()).name == "q4"
+    assert choose_variant(manifest, Machine(variant="raw")).name == "q4"
+    assert choose_variant(release(variant("raw", 1, kind="file")), Machine(memory_bytes=1)).name == "raw"
+
+
+def test_the_choice_may_be_among_some():
+    assert choose_variant(SEVERAL, Machine(), among=("q4", "q8")).name == "q8"
+
+
+def test_only_features_that_matter_are_reported():
+    assert speed_features(("avx2", "fpu", "asimd")) == ("asimd", "avx2")
