@@ -12,9 +12,10 @@ import pytest
 from aiohttp.test_utils import TestServer
 
 from edge_node.api.health import NodeStatus
+from edge_node.engine_plan import RunnerLimits
 from edge_node.engines.process import EngineProcess
 from edge_node.model_store import InstalledRelease
-from edge_node.runner import Runner, RunnerLimits
+from edge_node.runner import Runner
 from edge_node.scheduler import Scheduler
 from edge_node.server import NodeParts, build_app
 from edge_node.supervisor import Clock
