@@ -59,6 +59,11 @@ class NodeConfig:
         determinism_probe_s: how long the first load of a release may try how many deterministic answers can share a
             batch; 0 does not try, and they are then computed one after the other.
         load_wait_s: how long a request waits for a model that is being loaded before it is told to come back.
+        onnx_providers: ONNX Runtime's execution providers for ONNX models, in order of preference; empty takes the
+            CPU. All must be in the installed build of ONNX Runtime.
+        onnx_batching: `exact` computes requests together only where no answer changes by it, as each model is seen
+            at its load; `fast` always; `off` never.
+        onnx_keeps_arena: keep the memory of the largest run for the next; false gives it back, and is slower.
         queue_limit_count: requests that may wait for each model; further ones get 429.
         queue_limit_tokens: prompt tokens that may wait for each model.
         response_cache_bytes: room for answers that are kept in memory; 0 keeps none.
@@ -96,6 +101,9 @@ class NodeConfig:
     gpu_layers_count: int = 0
     gpu_split: tuple[float, ...] = ()
     split_mode: Literal["none", "layer", "row"] = "layer"
+    onnx_providers: tuple[str, ...] = ()
+    onnx_batching: Literal["exact", "fast", "off"] = "exact"
+    onnx_keeps_arena: bool = True
     variant: str = AUTO
     memory_limit_bytes: int = 0
     prefix_cache_bytes: int = 2**30

@@ -254,6 +254,7 @@ class Node:
             scheduler=self._scheduler,
             metrics=self._metrics,
             status=self.status,
+            software=_version(),
             shelf=self._exchange.shelf,
             limits=Limits(
                 body_limit_bytes=self._config.body_limit_bytes,
@@ -318,6 +319,9 @@ def _runner_limits(config: NodeConfig, machine: MachineReport, store: ModelStore
         prefix_limit_bytes=config.prefix_cache_bytes,
         prefix_memory_bytes=config.prefix_memory_bytes,
         determinism_probe_s=config.determinism_probe_s,
+        onnx_providers=config.onnx_providers,
+        onnx_batching=config.onnx_batching,
+        onnx_keeps_arena=config.onnx_keeps_arena,
     )
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from edge_node.engines import EngineKind, KvType, SplitMode
+    from edge_node.engines import Batching, EngineKind, KvType, SplitMode
     from edge_node.model_store import InstalledRelease
 
 _ENGINES: Mapping[str, EngineKind] = {"gguf": "llama", "onnx": "onnx"}
@@ -56,6 +56,9 @@ class RunnerLimits:
         prefix_limit_bytes: what those of one release may take there.
         determinism_probe_s: how long a load may try how many deterministic answers can share a batch; 0 does not.
         prefix_memory_bytes: what prefixes that left its cells may take in one engine's memory.
+        onnx_providers: ONNX Runtime's execution providers, in order; empty takes the CPU.
+        onnx_batching: which requests of ONNX models are computed together.
+        onnx_keeps_arena: whether ONNX Runtime keeps the memory of its largest run.
     """
 
     threads_count: int = 1
@@ -73,6 +76,9 @@ class RunnerLimits:
     prefix_limit_bytes: int = 0
     prefix_memory_bytes: int = 256 * 2**20
     determinism_probe_s: float = 0.0
+    onnx_providers: tuple[str, ...] = ()
+    onnx_batching: Batching = "exact"
+    onnx_keeps_arena: bool = True
 
     def spec(self, release: InstalledRelease) -> EngineSpec:
         """How one release is run.
@@ -98,4 +104,7 @@ class RunnerLimits:
             prefix_limit_bytes=self.prefix_limit_bytes,
             prefix_memory_bytes=self.prefix_memory_bytes,
             determinism_probe_s=self.determinism_probe_s,
+            providers=self.onnx_providers,
+            batching=self.onnx_batching,
+            keeps_arena=self.onnx_keeps_arena,
         )

@@ -117,10 +117,14 @@ class CompletionRequest(GenerationRequest, frozen=True, kw_only=True, forbid_unk
 
 
 class EmbeddingsRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`POST /v1/embeddings`; token ids are told apart here only to be refused with advice."""
+    """`POST /v1/embeddings`; token ids are told apart here only to be refused with advice.
+
+    `truncate_prompt_tokens` is vLLM's extension: cut to so many tokens, or with -1 to what the model reads.
+    """
 
     model: ModelName
     input: str | list[str | int | list[int]]
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: Annotated[int, Meta(ge=1)] | None = None
+    truncate_prompt_tokens: Annotated[int, Meta(ge=-1, le=2**31 - 1)] | None = None
     user: Ignored = None
