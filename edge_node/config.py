@@ -6,6 +6,7 @@ import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path  # the settings loader reads the real types
+from typing import Literal
 from urllib.parse import urlsplit
 
 from edge_node.variant_choice import AUTO
@@ -44,12 +45,19 @@ class NodeConfig:
         channel: the channel that releases are taken from.
         threads_count: compute threads of each engine.
         context_tokens: prompt plus answer; 0 takes each model's own limit, capped at 4096.
+        slots_count: answers of a model made at once; 0 is 16.
+        kv_type: how keys and values are kept: `f16`, or `q8_0` in 0.53 of the memory.
+        gpu_layers_count: layers that GPUs compute; -1 is all.
+        gpu_split: shares of a model for each GPU, comma-separated; empty leaves it to llama.cpp.
+        split_mode: how several GPUs share a model: `layer`, `row`, or `none` for one GPU.
         variant: the variant to take of each release that has it, whatever it needs; `auto` takes the best that fits.
         memory_limit_bytes: what the engines together may take; 0 is nine tenths of what the machine or its cgroup has.
             Models that do not fit together are loaded for the requests that ask for them.
         prefix_cache_bytes: what prefilled prefixes of one release may take on the disk; 0 keeps none there. They hold
             prompts, and only this user may read them.
         prefix_memory_bytes: what prefilled prefixes may take in the memory of one engine, beside its cells.
+        determinism_probe_s: how long the first load of a release may try how many deterministic answers can share a
+            batch; 0 does not try, and they are then computed one after the other.
         load_wait_s: how long a request waits for a model that is being loaded before it is told to come back.
         queue_limit_count: requests that may wait for each model; further ones get 429.
         queue_limit_tokens: prompt tokens that may wait for each model.
@@ -83,10 +91,16 @@ class NodeConfig:
     channel: str = "stable"
     threads_count: int = 1
     context_tokens: int = 0
+    slots_count: int = 0
+    kv_type: Literal["f16", "q8_0"] = "f16"
+    gpu_layers_count: int = 0
+    gpu_split: tuple[float, ...] = ()
+    split_mode: Literal["none", "layer", "row"] = "layer"
     variant: str = AUTO
     memory_limit_bytes: int = 0
     prefix_cache_bytes: int = 2**30
     prefix_memory_bytes: int = 256 * 2**20
+    determinism_probe_s: float = 5.0
     load_wait_s: float = 30.0
     queue_limit_count: int = 64
     queue_limit_tokens: int = 2**17
@@ -135,8 +149,9 @@ class NodeConfig:
 
     def _check_numbers(self) -> None:
         for name, least in (
-            ("threads_count", 1), ("context_tokens", 0), ("memory_limit_bytes", 0),
-            ("load_wait_s", 0), ("prefix_cache_bytes", 0), ("prefix_memory_bytes", 0),
+            ("threads_count", 1), ("context_tokens", 0), ("slots_count", 0), ("gpu_layers_count", -1),
+            ("memory_limit_bytes", 0),
+            ("load_wait_s", 0), ("prefix_cache_bytes", 0), ("prefix_memory_bytes", 0), ("determinism_probe_s", 0),
             ("queue_limit_count", 0), ("body_limit_bytes", 1024),
             ("unpacked_limit_bytes", 1024), ("fetch_concurrency_count", 1), ("drain_s", 0), ("swap_grace_s", 0),
             ("unwanted_keep_s", 0), ("origin_timeout_s", 0.1), ("scrub_bytes_per_s", 0), ("scrub_pause_s", 1),

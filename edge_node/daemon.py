@@ -105,7 +105,7 @@ class Node:
             build=build,
             clock=clock,
             channel=config.channel,
-            limits=_limits(config, store),
+            limits=_runner_limits(config, machine, store),
         )
         self._exchange = Exchange(self.node_id)
         self._trust = NodeTrust(
@@ -228,6 +228,8 @@ class Node:
         for report in reports:
             if report.state == "ready" and report.load_s is not None:
                 self._metrics.model_loaded(model=report.name, load_s=report.load_s)
+        for model in self._runner.ready_models():
+            self._metrics.prefixes_seen(model=model.name, unusable_count=model.prefixes_unusable_count)
         self._metrics.origin_seen(up=self._heartbeat.origin_up)
         trust = self._trust.status()
         self._metrics.trusted(age_s=trust.age_s, expires_in_s=trust.expires_in_s)
@@ -299,6 +301,26 @@ class Node:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
+def _runner_limits(config: NodeConfig, machine: MachineReport, store: ModelStore) -> RunnerLimits:
+    return RunnerLimits(
+        threads_count=config.threads_count,
+        context_tokens=config.context_tokens,
+        slots_count=config.slots_count,
+        kv_type=config.kv_type,
+        gpu_layers=config.gpu_layers_count,
+        gpu_split=config.gpu_split,
+        split_mode=config.split_mode,
+        swap_grace_s=config.swap_grace_s,
+        memory_limit_bytes=usable_bytes(machine, config.memory_limit_bytes) or 0,
+        load_wait_s=config.load_wait_s,
+        load_wait_limit_count=config.queue_limit_count,
+        prefix_root=store.prefixes if config.prefix_cache_bytes else None,
+        prefix_limit_bytes=config.prefix_cache_bytes,
+        prefix_memory_bytes=config.prefix_memory_bytes,
+        determinism_probe_s=config.determinism_probe_s,
+    )
+
+
 @asynccontextmanager
 async def running_node(
     config: NodeConfig, *, build: Callable[[EngineSpec], Engine] = EngineProcess
@@ -363,20 +385,6 @@ async def _once(work: Callable[[], Awaitable[object]]) -> None:
 def _fresh_id() -> str:
     host = re.sub(r"[^A-Za-z0-9-]+", "-", socket.gethostname().split(".")[0]).strip("-")[:40]
     return f"{host or 'node'}-{secrets.token_hex(3)}"
-
-
-def _limits(config: NodeConfig, store: ModelStore) -> RunnerLimits:
-    return RunnerLimits(
-        threads_count=config.threads_count,
-        context_tokens=config.context_tokens,
-        swap_grace_s=config.swap_grace_s,
-        memory_limit_bytes=store.machine.memory_bytes or 0,
-        load_wait_s=config.load_wait_s,
-        load_wait_limit_count=config.queue_limit_count,
-        prefix_root=store.prefixes if config.prefix_cache_bytes else None,
-        prefix_limit_bytes=config.prefix_cache_bytes,
-        prefix_memory_bytes=config.prefix_memory_bytes,
-    )
 
 
 def _version() -> str:

@@ -13,10 +13,17 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from edge_node.engines import EngineKind
+    from edge_node.engines import EngineKind, KvType, SplitMode
     from edge_node.model_store import InstalledRelease
 
 _ENGINES: Mapping[str, EngineKind] = {"gguf": "llama", "onnx": "onnx"}
+
+
+class Measured(Protocol):
+    """Takes how fast a quantization writes."""
+
+    def __call__(self, quantization: str, *, weights_bytes: int, tokens_per_s: float) -> None:
+        """Take it."""
 
 
 def engine_kind(release: str, kind: str) -> EngineKind:
@@ -39,6 +46,7 @@ class RunnerLimits:
     Attributes:
         threads_count: compute threads of each engine.
         context_tokens: prompt plus answer; 0 leaves it to the model.
+        slots_count, kv_type, gpu_layers, gpu_split, split_mode: as in `EngineSpec`.
         swap_grace_s: how long requests may go on with a release that was replaced.
         memory_limit_bytes: what all engines together may take; 0 is no limit.
         load_wait_s: how long a request waits for a release that is being loaded before it is refused.
@@ -46,11 +54,17 @@ class RunnerLimits:
         prefix_root: below this, prefixes outlive the engines, each release's in a directory of its own; None is
             nowhere.
         prefix_limit_bytes: what those of one release may take there.
+        determinism_probe_s: how long a load may try how many deterministic answers can share a batch; 0 does not.
         prefix_memory_bytes: what prefixes that left its cells may take in one engine's memory.
     """
 
     threads_count: int = 1
     context_tokens: int = 0
+    slots_count: int = 0
+    kv_type: KvType = "f16"
+    gpu_layers: int = 0
+    gpu_split: tuple[float, ...] = ()
+    split_mode: SplitMode = "layer"
     swap_grace_s: float = 300.0
     memory_limit_bytes: int = 0
     load_wait_s: float = 0.0
@@ -58,6 +72,7 @@ class RunnerLimits:
     prefix_root: Path | None = None
     prefix_limit_bytes: int = 0
     prefix_memory_bytes: int = 256 * 2**20
+    determinism_probe_s: float = 0.0
 
     def spec(self, release: InstalledRelease) -> EngineSpec:
         """How one release is run.
@@ -74,14 +89,13 @@ class RunnerLimits:
             files_sha256=release.files_sha256,
             threads_count=self.threads_count,
             context_tokens=self.context_tokens,
+            slots_count=self.slots_count,
+            kv_type=self.kv_type,
+            gpu_layers=self.gpu_layers,
+            gpu_split=self.gpu_split,
+            split_mode=self.split_mode,
             prefix_dir=str(prefix_directory(self.prefix_root, release.directory)) if self.prefix_root else "",
             prefix_limit_bytes=self.prefix_limit_bytes,
             prefix_memory_bytes=self.prefix_memory_bytes,
+            determinism_probe_s=self.determinism_probe_s,
         )
-
-
-class Measured(Protocol):
-    """Takes how fast a quantization writes."""
-
-    def __call__(self, quantization: str, *, weights_bytes: int, tokens_per_s: float) -> None:
-        """Take it."""

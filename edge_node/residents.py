@@ -23,6 +23,7 @@ class ReadyModel:
         abilities: of `chat`, `completion`, `embedding`.
         slots: requests that its engine works on at once.
         created_unix_s: when the release was published.
+        prefixes_unusable_count: prefixes of the release that were made for another engine or CPU.
         asleep: it is on the disk only, and is loaded for whoever asks; what it can do may not be known yet.
     """
 
@@ -33,6 +34,7 @@ class ReadyModel:
     context_tokens: int
     created_unix_s: int
     asleep: bool = False
+    prefixes_unusable_count: int = 0
 
 
 class Lease(Protocol):

@@ -2,7 +2,8 @@
 
 The best is the one with the most bytes, so with the least lost in quantization, of those that are expected to write at
 least as fast as people read; when none is, the fastest. A variant that nobody has measured is given the benefit of the
-doubt: it is measured when it has been loaded, and the next choice knows.
+doubt: it is measured when it has been loaded, and the next choice knows. When all need more memory than there is, the
+one that needs least is taken: what is needed is an estimate on the safe side, and weights are mapped, not copied.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ def choose_variant(manifest: Manifest, machine: Machine, *, among: Collection[st
         among: the names to choose from; None is all.
 
     Raises:
-        VariantUnfitError: every variant needs more than there is.
+        VariantUnfitError: every variant needs a CPU that can do more.
     """
     there = [variant for variant in manifest.variants if among is None or variant.name in among]
     servable = [variant for variant in there if variant.kind in SERVABLE_KINDS]
@@ -75,13 +76,16 @@ def choose_variant(manifest: Manifest, machine: Machine, *, among: Collection[st
     named = next((variant for variant in servable if variant.name == machine.variant), None)
     if named is not None:
         return named
-    fitting = [variant for variant in servable if not _lacking(variant, machine)]
-    if not fitting:
-        why = "; ".join(f"{variant.name} needs {_lacking(variant, machine)}" for variant in servable)
+    able = [variant for variant in servable if not _missing(variant, machine)]
+    if not able:
+        why = "; ".join(f"{it.name} needs a CPU with {', '.join(_missing(it, machine))}" for it in servable)
         raise VariantUnfitError(
-            f"no variant of {manifest.name}@{manifest.version} fits this node: {why}. Publish a smaller one, name the "
-            "one to take all the same in node.variant, or leave the model out of node.follows"
+            f"no variant of {manifest.name}@{manifest.version} runs on this node: {why}. Publish one without, "
+            "name the one to take all the same in node.variant, or leave the model out of node.follows"
         )
+    fitting = [variant for variant in able if fits(variant, machine)]
+    if not fitting:
+        return min(able, key=lambda variant: memory_bytes(variant, machine.context_tokens))
     quick = [variant for variant in fitting if _is_quick(variant, machine)]
     if quick:
         return max(quick, key=lambda variant: variant.total_bytes)
@@ -98,17 +102,18 @@ def memory_bytes(variant: Variant, context_tokens: int) -> int:
     return needs.memory_for(_CONTEXTS_COUNT * each)
 
 
-def _lacking(variant: Variant, machine: Machine) -> str:
-    """What a machine lacks for a variant, in words; empty when nothing."""
-    lacking = []
-    needed_bytes = memory_bytes(variant, machine.context_tokens)
-    if machine.memory_bytes is not None and needed_bytes > machine.memory_bytes:
-        lacking.append(f"{needed_bytes} bytes of memory, and {machine.memory_bytes} may be used")
-    if variant.needs is not None and machine.features is not None:
-        missing = [name for name in variant.needs.features if name not in machine.features]
-        if missing:
-            lacking.append(f"a CPU with {', '.join(missing)}")
-    return " and ".join(lacking)
+def fits(variant: Variant, machine: Machine) -> bool:
+    """Whether a machine has the memory for a variant."""
+    return (
+        machine.memory_bytes is None or memory_bytes(variant, machine.context_tokens) <= machine.memory_bytes
+    )
+
+
+def _missing(variant: Variant, machine: Machine) -> list[str]:
+    """The features of the CPU that a variant cannot do without and the machine lacks."""
+    if variant.needs is None or machine.features is None:
+        return []
+    return [name for name in variant.needs.features if name not in machine.features]
 
 
 def _tokens_per_s(variant: Variant, machine: Machine) -> float | None:

@@ -118,7 +118,7 @@ def _known(key: str, allowed: Iterable[str], what: str) -> None:
 def _checked(name: str, value: Any, kind: Any) -> Any:
     if isinstance(value, str):
         value = _quantity(name, value)
-    if isinstance(value, str) and kind == tuple[str, ...]:
+    if isinstance(value, str) and kind in {tuple[str, ...], tuple[float, ...]}:
         value = [part.strip() for part in value.split(",") if part.strip()]
     try:
         return msgspec.convert(value, type=kind, strict=False, dec_hook=_path)

@@ -58,7 +58,7 @@ class Message(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class GenerationRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What chat and completion requests share; `top_k` and `min_p` are extensions. None takes the default."""
+    """What chat and completion requests share; `top_k`, `min_p`, `deterministic` are extensions."""
 
     model: ModelName
     stream: bool | None = None
@@ -68,6 +68,7 @@ class GenerationRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     top_p: Annotated[float, Meta(gt=0, le=1)] | None = None
     top_k: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
     min_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    deterministic: bool | None = None
     seed: Seed | None = None
     frequency_penalty: Penalty | None = None
     presence_penalty: Penalty | None = None

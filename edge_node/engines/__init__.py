@@ -20,6 +20,7 @@ EngineKind = Literal["llama", "onnx"]
 FinishReason = Literal["stop", "length", "cancelled"]
 CachedFrom = Literal["", "memory", "disk", "release"]
 KvType = Literal["f16", "q8_0"]
+SplitMode = Literal["none", "layer", "row"]
 
 
 class EngineSpec(Struct, frozen=True, kw_only=True):
@@ -36,6 +37,7 @@ class EngineSpec(Struct, frozen=True, kw_only=True):
         prefix_dir: where prefilled prefixes outlive the process; empty keeps them in memory only.
         prefix_limit_bytes: the most that they take there.
         prefix_memory_bytes: the most that those take in memory whose cells were needed for others.
+        determinism_probe_s: how long the load may take to find `Ready.deterministic_rows`; 0 does not try.
         gpu_layers: layers computed by GPUs; -1 is all, 0 none.
         gpu_split: shares of the model for each GPU; empty leaves it to the runtime.
         split_mode: how several GPUs share a model, in llama.cpp's words.
@@ -55,9 +57,10 @@ class EngineSpec(Struct, frozen=True, kw_only=True):
     prefix_dir: str = ""
     prefix_limit_bytes: int = 0
     prefix_memory_bytes: int = 256 * 2**20
+    determinism_probe_s: float = 0.0
     gpu_layers: int = 0
     gpu_split: tuple[float, ...] = ()
-    split_mode: Literal["none", "layer", "row"] = "layer"
+    split_mode: SplitMode = "layer"
     providers: tuple[str, ...] = ()
 
 

@@ -20,6 +20,7 @@ def chat_command(request: ChatRequest, request_id: str) -> Generate:
         request_id=request_id,
         messages=tuple(_turn(message) for message in request.messages),
         sampling=_sampling(request, max_tokens),
+        deterministic=request.deterministic or False,
     )
 
 
@@ -30,10 +31,11 @@ def completion_command(request: CompletionRequest, request_id: str) -> Generate:
     if not isinstance(prompt, str) and len(prompt) == 1 and not isinstance(prompt[0], int):
         only = prompt[0]
         prompt = only if isinstance(only, str) else [*only]
+    exact = request.deterministic or False
     if isinstance(prompt, str):
-        return Generate(request_id=request_id, text=prompt, sampling=sampling)
+        return Generate(request_id=request_id, text=prompt, sampling=sampling, deterministic=exact)
     tokens = tuple(token for token in prompt if isinstance(token, int))
-    return Generate(request_id=request_id, tokens=tokens, sampling=sampling)
+    return Generate(request_id=request_id, tokens=tokens, sampling=sampling, deterministic=exact)
 
 
 def _sampling(request: GenerationRequest, max_tokens: int | None) -> Sampling:

@@ -47,7 +47,7 @@ class _NeedsRecord(Struct, frozen=True, kw_only=True):
     memory: _Count
     context: _Count
     token: _Count
-    features: tuple[_Label, ...]
+    features: Annotated[tuple[_Label, ...], Meta(max_length=256)]
 
 
 class _VariantRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):

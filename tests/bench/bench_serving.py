@@ -57,11 +57,6 @@ class Bench:
         for server in self.servers.values():
             server.stop()
 
-    def ratio(self, name, ours, theirs, peer, relation, limit):
-        """A figure that is a ratio to a peer's; absent with the peer."""
-        if peer in self.servers:
-            self.figure(name, ours / theirs, relation, limit)
-
     def figure(self, name, value, relation=None, limit=None):
         self.figures[name] = round(value, 4)
         if relation:
@@ -75,6 +70,7 @@ class Bench:
             await together(server, [fresh(20)], 8)
 
     async def throughput(self):
+        """All streams begin at once and are equally long: tokens a second of all, and the waiting of the last."""
         tokens_count, rounds_count = (24, 1) if self.quick else (96, 5)
         speeds, first_s = {}, {}
         for round_number in range(rounds_count):
@@ -89,29 +85,24 @@ class Bench:
                     if streams_count == STREAMS_COUNT:
                         first_s.setdefault(name, []).extend(answer.ttft_s for answer in answers)
         self.runs["throughput"] = speeds
-        middle = {name: {n: statistics.median(all_) for n, all_ in by.items()} for name, by in speeds.items()}
-        late_s = {name: percentile(values, 99) for name, values in first_s.items()}
-        for name, by in middle.items():
-            for streams_count, speed in by.items():
-                self.note(name, f"tokens_per_s_{streams_count}", speed)
-            self.note(name, "ttft_p99_16_s", late_s[name])
-        for peer, limits in (("xllamacpp", {1: 1.0, 4: 1.0, 16: 1.0}), ("llama_cpp.server", {16: 1.3})):
-            for streams_count, limit in limits.items():
-                if peer in middle:
-                    paired = [
-                        ours / theirs
-                        for ours, theirs in zip(
-                            speeds["edgeward"][streams_count], speeds[peer][streams_count], strict=False
-                        )
-                    ]
-                    self.figure(
-                        f"tokens_per_s_{streams_count}_to_{peer}", statistics.median(paired), ">=", limit
-                    )
-        if "llama_cpp.server" in late_s:
-            self.ratio(
-                "ttft_p99_16_to_llama_cpp.server", late_s["edgeward"], late_s["llama_cpp.server"],
-                "llama_cpp.server", "<=", 0.25,
-            )  # fmt: skip
+        for name, by_streams in speeds.items():
+            for streams_count, samples in by_streams.items():
+                self.note(name, f"tokens_per_s_{streams_count}", statistics.median(samples))
+            self.note(name, "ttft_p99_16_s", percentile(first_s[name], 99))
+        self._compare_speeds(speeds, first_s)
+
+    def _compare_speeds(self, speeds, first_s):
+        for peer, streams_count, limit in (
+            ("xllamacpp", 1, 1.0), ("xllamacpp", 4, 1.0), ("xllamacpp", 16, 1.0), ("llama_cpp.server", 16, 1.3),
+        ):  # fmt: skip
+            if peer in speeds:
+                rounds = zip(speeds["edgeward"][streams_count], speeds[peer][streams_count], strict=False)
+                ratio = statistics.median(ours / theirs for ours, theirs in rounds)
+                self.figure(f"tokens_per_s_{streams_count}_to_{peer}", ratio, ">=", limit)
+        peer = "llama_cpp.server"
+        if peer in first_s:
+            ratio = percentile(first_s["edgeward"], 99) / percentile(first_s[peer], 99)
+            self.figure(f"ttft_p99_16_to_{peer}", ratio, "<=", 0.25)
 
     async def mixed(self):
         """Sixteen streams, four of them with prompts of 1,500 tokens: how long until the first token."""
@@ -146,8 +137,7 @@ class Bench:
         brief, long = [], []
 
         async def with_long():
-            for _ in range(longs_count):
-                long.append((await ask(server, fresh(1500), 16)).ttft_s)
+            long.extend([(await ask(server, fresh(1500), 16)).ttft_s for _ in range(longs_count)])
 
         async def with_brief():
             while not working.is_set():

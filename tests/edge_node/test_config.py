@@ -74,3 +74,12 @@ def test_a_place_is_latitude_and_longitude():
 def test_a_place_off_the_earth_is_refused_with_an_example(text):
     with pytest.raises(ConfigError, match=r"node\.place.*48\.86,2\.35"):
         stated_place(text)
+
+
+def test_shares_of_gpus_are_read_from_the_environment():
+    environ = {"EDGEWARD_NODE_GPU_SPLIT": "3, 1.5", "EDGEWARD_NODE_GPU_LAYERS_COUNT": "-1"}
+    config = load_settings(NodeConfig, "node", environ=environ)
+    assert config.gpu_split == (3.0, 1.5)
+    assert config.gpu_layers_count == -1
+    with pytest.raises(ConfigError, match="kv_type"):
+        load_settings(NodeConfig, "node", environ={"EDGEWARD_NODE_KV_TYPE": "q2_k"})

@@ -8,7 +8,7 @@ import pytest
 from edge_node.errors import VariantUnfitError
 from edge_node.install import install, verify_whole
 from edge_node.model_store import ModelStore
-from edge_node.variant_choice import Machine
+from edge_node.variant_choice import Machine, choose_variant
 from origin.api import WantedRelease
 from origin.errors import OriginUnreachableError
 from registry.errors import (
@@ -182,16 +182,31 @@ async def test_another_variant_is_added_when_the_machine_is_another(bring, store
     assert bring.evicted == []
 
 
-async def test_nothing_of_a_release_that_does_not_fit_is_fetched(bring, store, scripted_origin):
+async def test_the_smallest_is_taken_where_none_fits(bring, store, scripted_origin):
     store.machine = Machine(memory_bytes=10)
-    with pytest.raises(
-        VariantUnfitError, match=r"no variant of chat@1 fits this node: q4 needs 200000 bytes"
-    ):
-        await bring(scripted_origin.publish("chat", "1", {"q4": [A], "q8": [A, B]}))
+    installed = await bring(scripted_origin.publish("chat", "1", {"q4": [A], "q8": [A, B]}))
+    assert (installed.release.variant, scripted_origin.requests_count) == ("q4", 1)
+
+
+async def test_nothing_of_a_release_that_cannot_run_here_is_fetched(bring, scripted_origin, monkeypatch):
+    def unfit(*_, **__):
+        raise VariantUnfitError("no variant of chat@1 runs on this node")
+
+    monkeypatch.setattr("edge_node.install.choose_variant", unfit)
+    with pytest.raises(VariantUnfitError):
+        await bring(scripted_origin.publish("chat", "1", [A]))
     assert scripted_origin.requests_count == 0
 
 
-async def test_what_is_on_the_disk_is_served_though_it_does_not_fit_any_more(bring, store, scripted_origin):
+async def test_what_is_on_the_disk_is_served_though_it_would_not_be_fetched_any_more(
+    bring, store, scripted_origin, monkeypatch
+):
     await bring(scripted_origin.publish("chat", "1", [A, B]))
-    store.machine = Machine(memory_bytes=10)
+
+    def unfit(manifest, machine, **more):
+        if not more:
+            raise VariantUnfitError("no variant of chat@1 runs on this node")
+        return choose_variant(manifest, machine, **more)
+
+    monkeypatch.setattr("edge_node.model_store.choose_variant", unfit)
     assert [release.suits for release in store.installed()] == [True]

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from edge_node.errors import VariantUnfitError
-from edge_node.variant_choice import Machine, choose_variant, memory_bytes, speed_features
+from edge_node.variant_choice import Machine, choose_variant, fits, memory_bytes, speed_features
 from registry.digest import digest_of
 from registry.manifest import Manifest, Needs, ReleaseFile, Variant
 
@@ -40,6 +40,7 @@ SEVERAL = release(variant("q4", 4), variant("q8", 8), variant("f16", 16))
         (Machine(memory_bytes=16 * GIB), "f16"),
         (Machine(memory_bytes=16 * GIB - 1), "q8"),
         (Machine(memory_bytes=5 * GIB), "q4"),
+        (Machine(memory_bytes=1), "q4"),
         (Machine(memory_bytes=1, variant="q8"), "q8"),
         (Machine(memory_bytes=5 * GIB, variant="int8"), "q4"),
         # 20 GiB/s: 1.25, 2.5 and 5 tokens/s; only the smallest is not yet known to be slow.
@@ -67,19 +68,18 @@ def test_a_context_counts_with_its_cache_twice():
     assert memory_bytes(one, 1024) == 4 * GIB + 2 * 1024 * 2**17
     assert memory_bytes(one, 10**6) == 4 * GIB + 2 * 32_768 * 2**17  # no more than the model was made for
     assert memory_bytes(replace(one, needs=None), 0) == 4 * GIB
-    with pytest.raises(VariantUnfitError):
-        choose_variant(release(one), Machine(memory_bytes=5 * GIB - 1))
-    assert choose_variant(release(one), Machine(memory_bytes=5 * GIB)) == one
+    assert not fits(one, Machine(memory_bytes=5 * GIB - 1))
+    assert fits(one, Machine(memory_bytes=5 * GIB))
+    assert fits(one, Machine())
 
 
-def test_what_cannot_fit_is_refused_with_what_to_do():
-    manifest = release(variant("q4", 4, features=("sve",)))
-    with pytest.raises(
-        VariantUnfitError, match=r"q4 needs 4294967296 bytes of memory, and 7 may be used and a CPU"
-    ):
-        choose_variant(manifest, Machine(memory_bytes=7, features=frozenset()))
+def test_what_cannot_run_is_refused_with_what_to_do():
+    manifest = release(variant("q4", 4, features=("sve",)), variant("q8", 8, features=("sve", "bf16")))
+    with pytest.raises(VariantUnfitError, match=r"q4 needs a CPU with sve; q8 needs a CPU with sve, bf16"):
+        choose_variant(manifest, Machine(features=frozenset()))
     with pytest.raises(VariantUnfitError, match=r"name the one to take all the same in node\.variant"):
-        choose_variant(manifest, Machine(memory_bytes=7))
+        choose_variant(manifest, Machine(features=frozenset()))
+    assert choose_variant(manifest, Machine(features=frozenset(), variant="q8")).name == "q8"
 
 
 def test_kinds_that_no_engine_runs_are_last():

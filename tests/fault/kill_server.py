@@ -2,8 +2,8 @@
 
 One JSON request a line on stdin, one answer a line on stdout. What `strace -f -e inject=write:signal=KILL:when=N` does,
 with two differences: calls are counted over all threads of the verb (strace counts for each thread alone, so a call of
-one thread that another has made more often before cannot be hit), and only those that change files below a directory,
-or that send into sockets. Linux on x86-64 and aarch64; ptrace(2) has what the numbers mean.
+one thread that another has made more often before cannot be hit), and only those that change files below a directory.
+Linux on x86-64 and aarch64; ptrace(2) has what the numbers mean.
 """
 
 from __future__ import annotations
@@ -26,18 +26,17 @@ _CALLS = {
         "write": 1, "pwrite64": 18, "writev": 20, "pwritev": 296, "ftruncate": 77, "fallocate": 285, "fsync": 74,
         "fdatasync": 75, "sync_file_range": 277, "rename": 82, "renameat": 264, "renameat2": 316, "link": 86,
         "linkat": 265, "unlink": 87, "unlinkat": 263, "mkdir": 83, "mkdirat": 258, "rmdir": 84, "open": 2,
-        "openat": 257, "flock": 73, "utimensat": 280, "sendto": 44, "sendmsg": 46,
+        "openat": 257, "flock": 73, "utimensat": 280,
     },
     "aarch64": {
         "write": 64, "pwrite64": 68, "writev": 66, "pwritev": 70, "ftruncate": 46, "fallocate": 47, "fsync": 82,
         "fdatasync": 83, "sync_file_range": 84, "renameat": 38, "renameat2": 276, "linkat": 37, "unlinkat": 35,
-        "mkdirat": 34, "openat": 56, "flock": 32, "utimensat": 88, "sendto": 206, "sendmsg": 211,
+        "mkdirat": 34, "openat": 56, "flock": 32, "utimensat": 88,
     },
 }  # fmt: skip
 _NAMES = {number: name for name, number in _CALLS.get(platform.machine(), {}).items()}
 _BY_PATH = {"rename", "link", "unlink", "mkdir", "rmdir", "open"}
 _BY_FOLDER = {"renameat", "renameat2", "linkat", "unlinkat", "mkdirat", "openat", "utimensat"}
-_SENDS = {"sendto", "sendmsg", "write", "writev"}
 _MAKES = os.O_CREAT | os.O_TRUNC
 _AT_FDCWD = -100
 
@@ -76,16 +75,14 @@ class Tracer:
         root: calls that change files below it count.
         kill_at: the number of the call before which it is killed; 0 never.
         torn: if that call writes several bytes, half of them are written first (x86-64).
-        sends: count what is sent into sockets, and nothing else.
     """
 
-    def __init__(self, pid: int, root: str, kill_at: int, *, torn: bool, sends: bool) -> None:
+    def __init__(self, pid: int, root: str, kill_at: int, *, torn: bool) -> None:
         self.calls: list[Call] = []
         self._pid = pid
         self._root = root
         self._kill_at = kill_at
         self._torn = torn and platform.machine() == "x86_64"
-        self._sends = sends
         self._tearing = 0
 
     def run(self) -> int:
@@ -139,9 +136,6 @@ class Tracer:
     def _touched(self, tid: int, name: str, arguments: list[int]) -> str | None:
         """The path, below the root, that a call changes; None when it is not of interest."""
         try:
-            if self._sends:
-                what = self._descriptor(tid, arguments[0]) if name in _SENDS else ""
-                return what if what.startswith("socket:") else None
             if name in _BY_PATH:
                 makes = name != "open" or arguments[1] & _MAKES
                 what = self._path(tid, _AT_FDCWD, arguments[0])
@@ -233,9 +227,7 @@ def main() -> None:
         pid = os.fork()
         if pid == 0:
             _become(request)
-        tracer = Tracer(
-            pid, request["root"], request["kill_at"], torn=request["torn"], sends=request.get("sends", False)
-        )
+        tracer = Tracer(pid, request["root"], request["kill_at"], torn=request["torn"])
         status = tracer.run()
         killed = os.WIFSIGNALED(status)
         answer = {

@@ -252,6 +252,37 @@ class Pull(Scenario):
         assert sorted(path.name for path in (world / "pulled").iterdir()) == ["1", "2"]
 
 
+class AnotherVariant(Scenario):
+    """A second variant joins one that is served meanwhile."""
+
+    words = ("pull", "mixed@1", "--variant", "b", "--store", "--to", "pulled/mixed")
+
+    def prepare(self, server, world):
+        super().prepare(server, world)
+        variants = ("--variant", "a=models/2/weights.bin", "--variant", "b=models/3/new.bin")
+        server.must(world, "publish", *variants, "--name", "mixed", "--version", "1")
+        server.must(world, "pull", "mixed@1", "--variant", "a", "--store", "--to", "pulled/mixed")
+
+    def _files(self, world):
+        return {
+            path.name: path.read_bytes()
+            for path in (world / "pulled/mixed/files").rglob("*")
+            if path.is_file()
+        }
+
+    def between(self, server, world):
+        assert verify(world / "pulled/mixed").whole
+        assert self._files(world)["weights.bin"] == MODELS["2"]["weights.bin"]
+
+    def after(self, server, world):
+        assert verify(world / "pulled/mixed").whole
+        assert self._files(world) == {
+            "weights.bin": MODELS["2"]["weights.bin"],
+            "new.bin": MODELS["3"]["new.bin"],
+        }
+        assert [path.name for path in (world / "pulled").iterdir()] == ["mixed"]
+
+
 class Repair(Scenario):
     """Two damaged files."""
 
@@ -353,7 +384,18 @@ class Activation(Scenario):
         ]  # fmt: skip
 
 
-SCENARIOS = (FirstPublish, NextPublish, Pull, Repair, Collection, Mirror, Withdrawal, Rotation, Activation)
+SCENARIOS = (
+    FirstPublish,
+    NextPublish,
+    Pull,
+    AnotherVariant,
+    Repair,
+    Collection,
+    Mirror,
+    Withdrawal,
+    Rotation,
+    Activation,
+)
 
 
 @pytest.mark.parametrize("kind", SCENARIOS, ids=lambda kind: kind.__name__)

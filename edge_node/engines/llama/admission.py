@@ -31,7 +31,6 @@ class Admission:
 
     Args:
         slots_count: the most at work at once.
-        batch_tokens: the most rows of a step.
         saved_limit_bytes: memory for the states of those whose cells were taken away; past it they compute again.
 
     Attributes:
@@ -45,7 +44,6 @@ class Admission:
         store: PrefixStore,
         *,
         slots_count: int,
-        batch_tokens: int,
         saved_limit_bytes: int,
     ) -> None:
         self.at_work: list[Generation] = []
@@ -53,10 +51,10 @@ class Admission:
         self._sequences = sequences
         self._store = store
         self._slots_count = slots_count
-        self._batch_tokens = batch_tokens
         self._saved_left_bytes = saved_limit_bytes
         self._passes: Counter[str] = Counter()
         self._changed = True
+        self._answers_turn = self._answers_had_turn = False
 
     def arrive(self, generation: Generation) -> None:
         """Wait for a slot."""
@@ -91,7 +89,10 @@ class Admission:
                 for generation in self.at_work
                 if generation.slot
             ]
-            shares = plan_step(needs, batch_tokens=self._batch_tokens, chunk_tokens=chunk_tokens)
+            prompts = any(need.missing_count > 1 for need in needs)
+            answers = any(need.missing_count == 1 for need in needs)
+            self._answers_turn = answers and not (prompts and self._answers_had_turn)
+            shares = plan_step(needs, answers_turn=self._answers_turn, chunk_tokens=chunk_tokens)
             missing_count = sum(share.count for share in shares) - self._sequences.cells.free_count
             if missing_count > 0:
                 self._store.shed(missing_count)
@@ -101,7 +102,8 @@ class Admission:
             self._put_off(self._most_greedy()[-1])
 
     def computed(self, shares: Sequence[Share]) -> None:
-        """Charge the clients for a step."""
+        """Charge the clients for a step; the next turn is the others'."""
+        self._answers_had_turn = self._answers_turn
         clients = {generation.slot.index: generation.client for generation in self.at_work if generation.slot}
         for share in shares:
             cost = 1.0 if share.count == 1 else share.count * _PROMPT_ROW_COST

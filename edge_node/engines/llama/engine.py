@@ -5,15 +5,17 @@ from __future__ import annotations
 import datetime as dt
 import secrets
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edge_node.engines import Generate, Ready, Refused
 from edge_node.engines.llama.admission import Admission
 from edge_node.engines.llama.array_chooser import ArrayChooser, suits
 from edge_node.engines.llama.batch import Decoder, Outcome
+from edge_node.engines.llama.determinism import certified_rows, open_lane
 from edge_node.engines.llama.generation import Generation, answer_limit_tokens
 from edge_node.engines.llama.library import NativeLog, engine_fingerprint, open_model
 from edge_node.engines.llama.memory import KvMemory
+from edge_node.engines.llama.pace import Pace
 from edge_node.engines.llama.prefix_opening import open_store
 from edge_node.engines.llama.prompts import PromptReader
 from edge_node.engines.llama.sampler import Sampler
@@ -25,13 +27,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from edge_node.engines import EngineSpec, Event, Request, Sampling
+    from edge_node.engines.llama.exact_lane import ExactLane
     from edge_node.engines.llama.generation import Chooser
     from edge_node.engines.llama.library import OpenModel
     from edge_node.engines.llama.slots import Share
     from registry.errors import EdgewardError
 
-# A step with this many rows of prompts is the longest that a cancel or a running answer waits.
-CHUNK_TOKENS = 128
+# A step with this many rows of prompts is the longest that a cancel or a running answer waits; larger ones gain little.
+CHUNK_TOKENS = 256
 _SAVED_LIMIT_BYTES = 256 << 20
 
 
@@ -56,11 +59,17 @@ class LlamaEngine:
             self._sequences,
             self._opened_store.store,
             slots_count=self._slots_count,
-            batch_tokens=opened.batch_tokens,
             saved_limit_bytes=_SAVED_LIMIT_BYTES,
         )
+        self._pace = Pace(CHUNK_TOKENS)
         self._unsaid: list[Event] = []
-        self._fingerprint = engine_fingerprint(spec)
+        self._spec = spec
+        self._model = opened.model
+        self._deterministic_rows = certified_rows(
+            spec, opened.model, tokens_count=self._vocabulary.tokens_count
+        )
+        self._lane: ExactLane | None = None
+        self._fingerprint = f"{engine_fingerprint(spec)}-d{self._deterministic_rows}"
 
     @classmethod
     def load(cls, spec: EngineSpec) -> LlamaEngine:
@@ -80,6 +89,7 @@ class LlamaEngine:
             context_tokens=self._context_tokens,
             load_s=0.0,
             fingerprint=self._fingerprint,
+            deterministic_rows=self._deterministic_rows,
             prefixes_usable=self._opened_store.usable_count,
             prefixes_unusable=self._opened_store.unusable_count,
         )
@@ -87,7 +97,8 @@ class LlamaEngine:
     @property
     def busy(self) -> bool:
         """There is work, or something to say."""
-        return bool(self._admission.at_work or len(self._admission.waiting) or self._unsaid)
+        lane_busy = self._lane is not None and self._lane.busy
+        return bool(self._admission.at_work or len(self._admission.waiting) or self._unsaid or lane_busy)
 
     def submit(self, request: Request) -> None:
         """Take a generation on.
@@ -105,10 +116,17 @@ class LlamaEngine:
         )
         self._vocabulary.check(tuple(sampling.logit_bias), param="logit_bias")
         seed = secrets.randbits(32) if sampling.seed is None else sampling.seed
-        sampler = self._chooser(sampling, seed)
-        self._admission.arrive(
-            Generation(request, prompt, limit_tokens=limit_tokens, sampler=sampler, now_s=time.monotonic())
+        generation = Generation(
+            request,
+            prompt,
+            limit_tokens=limit_tokens,
+            sampler=self._chooser(sampling, seed),
+            now_s=time.monotonic(),
         )
+        if request.deterministic:
+            self._exact_lane().arrive(generation)
+        else:
+            self._admission.arrive(generation)
 
     def cancel(self, request_id: str) -> None:
         """End a generation, waiting or at work; what it computed stays for later prompts."""
@@ -116,16 +134,22 @@ class LlamaEngine:
             if generation.request_id == request_id:
                 self._unsaid.append(generation.finished("cancelled", now_s=time.monotonic()))
                 self._admission.leave(generation)
+        for generation in self._lane.generations() if self._lane else ():
+            if generation.request_id == request_id and self._lane:
+                self._unsaid.append(generation.finished("cancelled", now_s=time.monotonic()))
+                self._lane.leave(generation)
 
     def step(self) -> Sequence[Event]:
         """Admit what fits, compute one batch, and say what came of it."""
         said, self._unsaid = self._unsaid, []
         now_s = time.monotonic()
         said.extend(self._refuse(late, _TOO_LATE) for late in self._admission.late(now_s))
-        self._admission.admit(chunk_tokens=CHUNK_TOKENS, now_s=now_s)
-        shares = self._admission.plan(chunk_tokens=CHUNK_TOKENS)
+        self._admission.admit(chunk_tokens=self._pace.chunk_tokens, now_s=now_s)
+        shares = self._admission.plan(chunk_tokens=self._pace.chunk_tokens)
         if shares:
             said.extend(self._compute(shares))
+        if self._lane is not None and self._lane.busy:
+            said.extend(self._lane.step(now_s))
         said.extend(self._progress())
         return said
 
@@ -145,9 +169,10 @@ class LlamaEngine:
             generation.tokens[share.position : share.position + share.count]
             for generation, share in zip(generations, shares, strict=True)
         ]
+        began_s = time.monotonic()
         outcome = self._decoder.decode(shares, parts)
         if outcome is Outcome.NO_ROOM and self._admission.make_room():
-            return self._compute(self._admission.plan(chunk_tokens=CHUNK_TOKENS))
+            return self._compute(self._admission.plan(chunk_tokens=self._pace.chunk_tokens))
         if outcome is Outcome.BROKEN:
             raise EngineFailedError("llama.cpp failed to decode; its memory can no longer be trusted")
         if outcome is not Outcome.DONE:
@@ -155,25 +180,36 @@ class LlamaEngine:
         for share, part in zip(shares, parts, strict=True):
             self._sequences.extend(self._sequences.slots[share.slot], part)
         self._admission.computed(shares)
+        if not all(share.count == 1 for share in shares):
+            self._pace.note(sum(share.count for share in shares), time.monotonic() - began_s)
         said: list[Event] = []
         row = -1
         for generation, share in zip(generations, shares, strict=True):
             row += share.count
             if share.wants_scores:
-                said.extend(self._advance(generation, row))
+                events, last = self._advance(generation, self._decoder.context, row)
+                said.extend(events)
+                if last:
+                    self._admission.leave(generation)
         return said
 
-    def _advance(self, generation: Generation, row: int) -> list[Event]:
-        chosen = generation.sampler.choose(self._decoder.context, row)
-        said, last = generation.advance(
+    def _advance(self, generation: Generation, context: Any, row: int) -> tuple[list[Event], bool]:
+        chosen = generation.sampler.choose(context, row)
+        return generation.advance(
             chosen,
             self._vocabulary.piece(chosen.token),
             ends=self._vocabulary.ends_answer(chosen.token),
             now_s=time.monotonic(),
         )
-        if last:
-            self._admission.leave(generation)
-        return said
+
+    def _exact_lane(self) -> ExactLane:
+        """Made for the first deterministic request, since it takes memory."""
+        if self._lane is None:
+            self._lane = open_lane(
+                self._spec, self._model, rows=max(1, self._deterministic_rows),
+                context_tokens=self._context_tokens, advance=self._advance,
+            )  # fmt: skip
+        return self._lane
 
     def _progress(self) -> list[Event]:
         said: list[Event] = []

@@ -25,7 +25,7 @@ DEFAULT_SLOTS_COUNT = 16
 _SEQUENCES_LIMIT = 256
 # What the cells of all slots may take, and the part of the machine's memory that they may take, where the least that
 # is needed is not more.
-_CELLS_LIMIT_BYTES = 512 << 20
+_CELLS_LIMIT_BYTES = 256 << 20
 _CELLS_MEMORY_PART = 16
 _LEAST_CONTEXTS = 2
 _SPARE_SEQUENCES_COUNT = 16
@@ -199,7 +199,7 @@ def _context_params(spec: EngineSpec, model: Any, context_tokens: int, *, chunk_
         token_bytes=_token_bytes(model, spec),
         memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
     )
-    params.n_batch = params.n_ubatch = chunk_tokens + slots_count
+    params.n_batch = params.n_ubatch = max(chunk_tokens, slots_count)
     # Recurrent models keep a state of fixed size for each: none to spare there.
     spare_count = 0 if _is_recurrent(model) else slots_count + _SPARE_SEQUENCES_COUNT
     params.n_seq_max = min(slots_count + spare_count, _SEQUENCES_LIMIT)

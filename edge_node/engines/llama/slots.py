@@ -64,25 +64,28 @@ def reusable_count(cached: Sequence[int], prompt: Sequence[int]) -> int:
     return min(common_prefix_count(cached, prompt), len(prompt) - 1)
 
 
-def plan_step(needs: Sequence[Need], *, batch_tokens: int, chunk_tokens: int) -> list[Share]:
+def plan_step(needs: Sequence[Need], *, answers_turn: bool, chunk_tokens: int) -> list[Share]:
     """The rows of the next step for sequences in the order of their admission.
 
-    Each sequence that has its prompt behind it gets its one row; `chunk_tokens`, or what is left of the batch, goes
-    to the prompts, so that a long one never holds up running answers by more than a chunk.
+    Answers and prompts take turns rather than sharing a batch: rows of many sequences among those of a long prompt
+    make the attention of both dearer (a batch of 128 rows of a prompt and 12 of answers costs a tenth more than two).
 
     Args:
         needs: those at work, each at most once.
-        batch_tokens: the most rows of a step; at least `len(needs)`.
-        chunk_tokens: the most rows of prompts in a step; at least 1.
+        answers_turn: each sequence with one row missing gets it; else the prompts get `chunk_tokens`.
+        chunk_tokens: the most rows of prompts in a step, and so the longest that running answers pause.
     """
-    answers_count = sum(1 for need in needs if need.missing_count == 1)
+    if answers_turn:
+        return [
+            Share(need.slot.index, len(need.slot.cached), 1, wants_scores=True)
+            for need in needs
+            if need.missing_count == 1
+        ]
     prompts = [need for need in needs if need.missing_count > 1]
-    room = min(chunk_tokens, batch_tokens - answers_count)
-    counts = dict(zip((need.slot.index for need in prompts), prompt_rows(prompts, room), strict=True))
     return [
         Share(need.slot.index, len(need.slot.cached), count, wants_scores=count == need.missing_count)
-        for need in needs
-        if (count := counts.get(need.slot.index, 1))
+        for need, count in zip(prompts, prompt_rows(prompts, chunk_tokens), strict=True)
+        if count
     ]
 
 

@@ -80,7 +80,9 @@ def test_an_unknown_verb_names_the_nearest(edgeward):
 def test_wrong_usage_is_2(words, edgeward):
     code, out, err = edgeward(*words)
     assert (code, out) == (2, "")
-    assert "error:" in err
+    assert err.startswith("edgeward: ")
+    assert err.endswith("--help` explains\n")
+    assert len(err.splitlines()) == 1
 
 
 def verb_that(monkeypatch, action, extra="origin"):

@@ -50,7 +50,6 @@ class Bench:
             self.sequences,
             RememberedSequences(self.sequences),
             slots_count=slots_count,
-            batch_tokens=32 + slots_count,
             saved_limit_bytes=saved_limit_bytes,
         )
         self.count = 0
