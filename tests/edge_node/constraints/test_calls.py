@@ -94,7 +94,7 @@ def test_text_without_calls_stays_as_it_is(text):
 
 
 def test_an_answer_cut_short_leaves_an_unfinished_call():
-    assert told(read(ONE[: ONE.index('s"')])) == ("", [["weather", '{"city": "O}\\']])
+    assert told(read(ONE[: ONE.index('"s", ')])) == ("", [["weather", '{"city": "O}\\']])
     assert told(read(ONE[:20])) == ("", [])
 
 
