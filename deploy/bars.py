@@ -115,7 +115,8 @@ class ServingBars(_Bars):
                 self._tasks[node_id] = self._bars.add_task(node_id, total=1.0, state="joining")
             models = [m for m in view.report.models if (m.name, m.version) in self._wanted]
             done = sum(
-                1.0 if m.state == "ready" else _fraction(m.fetched_bytes, m.fetch_total_bytes) for m in models
+                1.0 if m.state in {"asleep", "ready"} else _fraction(m.fetched_bytes, m.fetch_total_bytes)
+                for m in models
             )
             state = ", ".join(f"{m.name}@{m.version} {m.state.replace('_', ' ')}" for m in models) or "joined"
             completed = done / len(self._wanted) if self._wanted else 1.0

@@ -43,6 +43,9 @@ class NodeConfig:
         channel: the channel that releases are taken from.
         threads_count: compute threads of each engine.
         context_tokens: prompt plus answer; 0 takes each model's own limit, capped at 4096.
+        memory_limit_bytes: what the engines together may take; 0 is no limit. Models that do not fit are loaded for
+            the requests that ask for them.
+        load_wait_s: how long a request waits for a model that is being loaded before it is told to come back.
         queue_limit_count: requests that may wait for each model; further ones get 429.
         body_limit_bytes: the largest request body as it travels.
         unpacked_limit_bytes: the largest request body in zstd after decompression.
@@ -70,6 +73,8 @@ class NodeConfig:
     channel: str = "stable"
     threads_count: int = 1
     context_tokens: int = 0
+    memory_limit_bytes: int = 0
+    load_wait_s: float = 30.0
     queue_limit_count: int = 64
     body_limit_bytes: int = 8 * 2**20
     unpacked_limit_bytes: int = 32 * 2**20
@@ -106,7 +111,8 @@ class NodeConfig:
 
     def _check_numbers(self) -> None:
         for name, least in (
-            ("threads_count", 1), ("context_tokens", 0), ("queue_limit_count", 0), ("body_limit_bytes", 1024),
+            ("threads_count", 1), ("context_tokens", 0), ("memory_limit_bytes", 0),
+            ("load_wait_s", 0), ("queue_limit_count", 0), ("body_limit_bytes", 1024),
             ("unpacked_limit_bytes", 1024), ("fetch_concurrency_count", 1), ("drain_s", 0), ("swap_grace_s", 0),
             ("unwanted_keep_s", 0), ("origin_timeout_s", 0.1), ("scrub_bytes_per_s", 0), ("scrub_pause_s", 1),
         ):  # fmt: skip

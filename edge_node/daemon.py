@@ -20,12 +20,13 @@ from aiohttp import web
 
 from edge_node.api.health import NodeStatus
 from edge_node.config import stated_place
+from edge_node.engine_plan import RunnerLimits
 from edge_node.engines.process import EngineProcess
 from edge_node.heartbeat import Heartbeat
 from edge_node.identity import take_identity
 from edge_node.model_store import ModelStore
 from edge_node.peers import Exchange
-from edge_node.runner import Runner, RunnerLimits
+from edge_node.runner import Runner
 from edge_node.scheduler import Scheduler
 from edge_node.scrubber import Scrubber
 from edge_node.server import Limits, NodeParts, build_app
@@ -91,6 +92,9 @@ class Node:
                 threads_count=config.threads_count,
                 context_tokens=config.context_tokens,
                 swap_grace_s=config.swap_grace_s,
+                memory_limit_bytes=config.memory_limit_bytes,
+                load_wait_s=config.load_wait_s,
+                load_wait_limit_count=config.queue_limit_count,
             ),
         )
         self._exchange = Exchange(self.node_id)

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
+from edge_node.engine_plan import engine_kind
 from edge_node.model_store import served_variant
-from edge_node.runner import engine_kind
 from registry.digest import Digest
 from registry.errors import ArtifactError, ChunkMismatchError, DiskFullError, InputInvalidError
 from registry.fetch import MANIFEST_NAME, ask_delta, fetch

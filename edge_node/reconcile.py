@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 ReleaseKey = tuple[str, str]
 """A release's name and version."""
 
-ResidentState = Literal["loading", "ready", "failed", "retiring"]
+ResidentState = Literal["asleep", "loading", "ready", "failed", "retiring"]
+"""A release that sleeps is served from the disk: it is loaded when somebody asks for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +130,7 @@ def _should_activate(situation: Situation, key: ReleaseKey) -> bool:
     if key not in situation.present or _waits(situation, key):
         return False
     state = situation.resident.get(key)
-    left_aside = state == "ready" and situation.current.get(key[0]) != key[1]
+    left_aside = state in {"asleep", "ready"} and situation.current.get(key[0]) != key[1]
     return state is None or state == "retiring" or left_aside
 
 
@@ -170,7 +171,10 @@ def _should_remove(situation: Situation, wanted: Mapping[str, WantedRelease], ke
         return False
     # Older releases are sources of chunks for the fetch, and a way back, until the wanted one serves.
     goal = wanted[name].version
-    settled = situation.current.get(name) == goal and situation.resident.get((name, goal)) == "ready"
+    settled = situation.current.get(name) == goal and situation.resident.get((name, goal)) in {
+        "asleep",
+        "ready",
+    }
     way_back = situation.served.get(name, ())[: 1 if situation.disk_full else 2]
     return version not in way_back and (settled or situation.disk_full)
 

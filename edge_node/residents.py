@@ -23,6 +23,7 @@ class ReadyModel:
         abilities: of `chat`, `completion`, `embedding`.
         slots: requests that its engine works on at once.
         created_unix_s: when the release was published.
+        asleep: it is on the disk only, and is loaded for whoever asks; what it can do may not be known yet.
     """
 
     name: str
@@ -31,6 +32,7 @@ class ReadyModel:
     slots: int
     context_tokens: int
     created_unix_s: int
+    asleep: bool = False
 
 
 class Lease(Protocol):

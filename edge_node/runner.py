@@ -1,86 +1,52 @@
-"""Runner: the releases that this node holds in memory, each behind a supervised engine, and who borrows them.
+"""Runner: the releases that this node serves, each behind a supervised engine while it is awake, and who borrows them.
 
 A new release of a model is loaded beside the old one; when it is ready, new requests go to it, and the old
-one is closed when its last request has ended.
+one is closed when its last request has ended. When the memory does not hold all releases, some sleep: `wakening`
+loads them for the requests that ask for them.
 """
 
 from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import structlog
 
+from edge_node.berth import Berth, estimated_bytes
 from edge_node.blame import Blame
-from edge_node.engines import EngineSpec
+from edge_node.engine_plan import engine_kind
 from edge_node.errors import DrainingError, ModelNotHereError, ModelNotReadyError, RequestInvalidError
 from edge_node.residents import ReadyModel
 from edge_node.supervisor import Supervisor
-from origin.api import ModelReport
-from registry.errors import FormatInvalidError, InputInvalidError
+from edge_node.wakening import Wakening
+from registry.errors import InputInvalidError
 from registry.reference import parse_reference
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
     from edge_node.arrivals import Arrival
-    from edge_node.engines import Delta, Embed, Embedded, EngineKind, Finished, Generate, Ready, Started
+    from edge_node.engine_plan import RunnerLimits
+    from edge_node.engines import (
+        Delta,
+        Embed,
+        Embedded,
+        EngineSpec,
+        Finished,
+        Generate,
+        Ready,
+        Started,
+    )
     from edge_node.model_store import InstalledRelease
     from edge_node.reconcile import ReleaseKey, ResidentState
     from edge_node.supervisor import Clock, Engine
+    from origin.api import ModelReport
     from registry.reference import Reference
 
 log = structlog.get_logger()
 
-_ENGINES: Mapping[str, EngineKind] = {"gguf": "llama", "onnx": "onnx"}
 _CLOSE_GRACE_S = 5.0
-
-
-def engine_kind(release: str, kind: str) -> EngineKind:
-    """Which engine serves a kind of release.
-
-    Raises:
-        FormatInvalidError: none does.
-    """
-    if kind not in _ENGINES:
-        raise FormatInvalidError(
-            f"{release} is of the kind {kind!r}, which no engine can serve: publish a GGUF or ONNX file"
-        )
-    return _ENGINES[kind]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunnerLimits:
-    """What the runner gives to each engine, and how patient it is.
-
-    Attributes:
-        threads_count: compute threads of each engine.
-        context_tokens: prompt plus answer; 0 leaves it to the model.
-        swap_grace_s: how long requests may go on with a release that was replaced.
-    """
-
-    threads_count: int = 1
-    context_tokens: int = 0
-    swap_grace_s: float = 300.0
-
-
-@dataclass(eq=False, slots=True)
-class _Resident:
-    release: InstalledRelease
-    supervisor: Supervisor
-    leases_count: int = 0
-    idle: asyncio.Event = field(default_factory=asyncio.Event)
-    retirement: asyncio.Task[None] | None = None
-    closing: bool = False
-    announced: bool = False
-
-    @property
-    def state(self) -> ResidentState:
-        if self.retirement is not None or self.supervisor.state == "closed":
-            return "retiring"
-        return self.supervisor.state
 
 
 class RunnerLease:
@@ -119,112 +85,116 @@ class Runner:
         self._channel = channel
         self._limits = limits
         self._blame = Blame()
-        self._residents: dict[ReleaseKey, _Resident] = {}
+        self._berths: dict[ReleaseKey, Berth] = {}
         self._current: dict[str, str] = {}
         self._goal: dict[str, str] = {}
         self._draining = False
+        self._waiting_count = 0
+        self._wakening = Wakening(
+            berths=self._berths,
+            supervise=self._supervisor,
+            clock=clock,
+            limit_bytes=limits.memory_limit_bytes,
+        )
 
     async def activate(self, release: InstalledRelease) -> bool:
         """Load a release and let new requests have it; returns whether the first attempt made it ready.
 
         A release that fails to load is tried again, ever more slowly, until it is retired; what served before
-        goes on serving.
+        goes on serving. A release that finds no room in memory sleeps until somebody asks for it, unless it
+        follows one that is awake: then that one goes first, when its answers are done.
 
         Raises:
             FormatInvalidError: no engine can serve this kind.
         """
         key = (release.name, release.version)
-        spec = self._spec(release)
-        resident = self._residents.get(key)
-        if resident is not None and resident.closing:
-            await self._gone(resident)
-            resident = None
+        engine_kind(f"{release.name}@{release.version}", release.kind)
+        berth = self._berths.get(key)
+        if berth is not None and berth.closing:
+            await self._gone(berth)
+            berth = None
         self._goal[release.name] = release.version
-        if resident is None:
-            resident = _Resident(release, self._supervisor(spec))
-            self._residents[key] = resident
+        if berth is None:
+            berth = self._berths[key] = Berth(release, estimated_bytes(release))
             self._current.setdefault(release.name, release.version)
-            resident.supervisor.start()
-            self.changed.set()
-        elif resident.retirement is not None:  # wanted back before it was gone
-            resident.retirement.cancel()
-            resident.retirement = None
-            resident.announced = False
-        await resident.supervisor.decided.wait()
-        self._switch(resident)
-        return resident.state == "ready"
+        elif berth.retirement is not None:  # wanted back before it was gone
+            berth.retirement.cancel()
+            berth.retirement = None
+            berth.announced = False
+        self.changed.set()
+        if berth.supervisor is None:
+            await self._bring_in(berth)
+        else:
+            await berth.supervisor.decided.wait()
+        self._switch(berth)
+        return berth.state == "ready"
 
     def retire(self, key: ReleaseKey) -> None:
         """Take a release out of service; it is closed when its last request has ended. Returns at once."""
-        resident = self._residents.get(key)
-        if resident is None or resident.retirement is not None:
+        berth = self._berths.get(key)
+        if berth is None or berth.retirement is not None:
             return
         name, version = key
         if self._current.get(name) == version:
             del self._current[name]
         if self._goal.get(name) == version:
             del self._goal[name]
-        if resident.leases_count == 0:
-            resident.idle.set()
-        resident.retirement = asyncio.create_task(self._retire(resident), name=f"retire {name}@{version}")
+        if berth.leases_count == 0:
+            berth.idle.set()
+        berth.retirement = asyncio.create_task(self._retire(berth), name=f"retire {name}@{version}")
+        berth.move()
+        self._wakening.freed()
         self.changed.set()
 
     async def gone(self, key: ReleaseKey) -> None:
         """Wait until a retired release has been closed."""
-        resident = self._residents.get(key)
-        if resident is not None:
-            await self._gone(resident)
+        berth = self._berths.get(key)
+        if berth is not None:
+            await self._gone(berth)
 
     @asynccontextmanager
     async def lease(self, model: str) -> AsyncIterator[RunnerLease]:
-        """Hold the release that `model` means now.
+        """Hold the release that `model` means now, after loading it if it sleeps.
 
         Raises:
             RequestInvalidError: not a model's name.
             ModelNotHereError: this node does not serve it.
-            ModelNotReadyError: it is being fetched or loaded.
+            ModelNotReadyError: it is being fetched or loaded, and that takes longer than requests wait.
             DrainingError: the node is stopping.
         """
-        if self._draining:
-            raise DrainingError("this node is stopping and takes no new requests: ask another one")
-        resident, ready = self._ready(model)
-        resident.leases_count += 1
-        resident.idle.clear()
+        berth, supervisor, ready = await self._awake(self._reference(model))
+        berth.take(self._clock.now_s())
         try:
-            yield RunnerLease(resident.release, resident.supervisor, ready)
+            yield RunnerLease(berth.release, supervisor, ready)
         finally:
-            resident.leases_count -= 1
-            if resident.leases_count == 0:
-                resident.idle.set()
+            berth.give_back(self._clock.now_s())
+            self._wakening.freed()
 
     def ready_models(self) -> tuple[ReadyModel, ...]:
-        """The releases that answer now, the current version of each name last."""
+        """The releases that answer, also those that would first be loaded; the current one of each name last."""
         return tuple(
             ReadyModel(
-                name=resident.release.name,
-                version=resident.release.version,
-                abilities=ready.abilities,
-                slots=ready.slots,
-                context_tokens=ready.context_tokens,
-                created_unix_s=resident.release.created_unix_s,
+                name=berth.release.name,
+                version=berth.release.version,
+                abilities=berth.ready.abilities if berth.ready else (),
+                slots=berth.ready.slots if berth.ready else 0,
+                context_tokens=berth.ready.context_tokens if berth.ready else 0,
+                created_unix_s=berth.release.created_unix_s,
+                asleep=berth.state == "asleep",
             )
             for key in sorted(
-                self._residents, key=lambda key: (key[0], self._current.get(key[0]) == key[1], key)
+                self._berths, key=lambda key: (key[0], self._current.get(key[0]) == key[1], key)
             )
-            if (resident := self._residents[key]).state == "ready" and (ready := resident.supervisor.ready)
+            if (berth := self._berths[key]).state in {"ready", "asleep"}
         )
 
     def model_reports(self) -> tuple[ModelReport, ...]:
-        """The state of every release in memory; how busy each is, is the scheduler's to add."""
-        return tuple(
-            _report(resident)
-            for _, resident in sorted(self._residents.items())
-            if resident.retirement is None
-        )
+        """The state of every release in service; how busy each is, is the scheduler's to add."""
+        return tuple(berth.report() for _, berth in sorted(self._berths.items()) if berth.retirement is None)
 
     def resident(self) -> dict[ReleaseKey, ResidentState]:
-        """What is in memory, and how each release is."""
-        return {key: resident.state for key, resident in self._residents.items()}
+        """What is in service, and how each release is."""
+        return {key: berth.state for key, berth in self._berths.items()}
 
     def current(self) -> dict[str, str]:
         """For each model the version that new requests get."""
@@ -236,89 +206,109 @@ class Runner:
         return self._draining
 
     def drain(self) -> None:
-        """Refuse new requests from now on; running ones go on."""
+        """Refuse new requests from now on, also those that wait for a load; running ones go on."""
         self._draining = True
+        for berth in self._berths.values():
+            berth.move()
 
     async def idle(self) -> None:
         """Wait until no request holds a release."""
-        for resident in tuple(self._residents.values()):
-            while resident.leases_count:
-                await resident.idle.wait()
+        for berth in tuple(self._berths.values()):
+            while berth.leases_count:
+                await berth.idle.wait()
 
     async def close(self, grace_s: float = _CLOSE_GRACE_S) -> None:
         """End all engines; requests still running get EngineFailedError."""
-        self._draining = True
-        for resident in self._residents.values():
-            if resident.retirement is not None and not resident.closing:
-                resident.retirement.cancel()
-        await asyncio.gather(*(resident.supervisor.close(grace_s) for resident in self._residents.values()))
-        self._residents.clear()
+        self.drain()
+        await self._wakening.close()
+        for berth in self._berths.values():
+            if berth.retirement is not None and not berth.closing:
+                berth.retirement.cancel()
+        awake = [berth.supervisor for berth in self._berths.values() if berth.supervisor is not None]
+        await asyncio.gather(*(supervisor.close(grace_s) for supervisor in awake))
+        self._berths.clear()
         self._current.clear()
 
-    def _spec(self, release: InstalledRelease) -> EngineSpec:
-        return EngineSpec(
-            kind=engine_kind(f"{release.name}@{release.version}", release.kind),
-            name=release.name,
-            version=release.version,
-            model_dir=str(release.files_dir),
-            files=release.files,
-            threads_count=self._limits.threads_count,
-            context_tokens=self._limits.context_tokens,
-        )
+    # ---- in and out of memory
 
-    def _supervisor(self, spec: EngineSpec) -> Supervisor:
+    async def _bring_in(self, berth: Berth) -> None:
+        """Load a release that has just come into service, if that is worth what it displaces."""
+        name, version = berth.key
+        replaced = self._berths.get((name, self._current.get(name, "")))
+        if replaced is berth or (replaced is not None and replaced.supervisor is None):
+            replaced = None
+        beside = self._wakening.fits_beside(berth)
+        if not beside and replaced is None:
+            log.info("release.slept", release=berth.label, wanted=None, freed_bytes=0)
+            return
+        if not beside:
+            log.info("release.swapped_in_turn", release=berth.label, replaced=replaced and replaced.label)
+            self._current[name] = version  # who asks meanwhile waits for the new one
+        await asyncio.wait([self._wakening.wake(berth, replaced=replaced)])
+        if berth.state == "failed" and replaced is not None and self._berths.get(replaced.key) is replaced:
+            self._current[name] = replaced.key[1]
+            replaced.gives_way = False
+            if replaced.supervisor is None:
+                self._wakening.wake(replaced)
+
+    def _supervisor(self, berth: Berth) -> Supervisor:
+        spec = self._limits.spec(berth.release)
         return Supervisor(
             spec, build=self._build, blame=self._blame, clock=self._clock, changed=self._supervisor_changed
         )
 
     def _supervisor_changed(self, supervisor: Supervisor) -> None:
-        resident = self._residents.get((supervisor.spec.name, supervisor.spec.version))
-        if resident is not None and resident.supervisor is supervisor:
-            self._switch(resident)
+        berth = self._berths.get((supervisor.spec.name, supervisor.spec.version))
+        if berth is not None and berth.supervisor is supervisor:
+            berth.learn()
+            self._switch(berth)
+            berth.move()
+            self._wakening.freed()
         self.changed.set()
 
-    def _switch(self, resident: _Resident) -> None:
-        """Give new requests a release that has become ready, if it is the one that was asked for last."""
-        name, version = resident.release.name, resident.release.version
-        if resident.state != "ready" or self._goal.get(name) != version:
+    def _switch(self, berth: Berth) -> None:
+        """Give new requests a release that can serve them, if it is the one that was asked for last."""
+        name, version = berth.key
+        if berth.state not in {"ready", "asleep"} or self._goal.get(name) != version:
             return
         replaced = self._current.get(name)
         self._current[name] = version
-        for key in [key for key in self._residents if key[0] == name and key[1] != version]:
+        for key in [key for key in self._berths if key[0] == name and key[1] != version]:
             self.retire(key)
-        if not resident.announced:
-            resident.announced = True
-            ready = resident.supervisor.ready
+        if not berth.announced and berth.state == "ready":
+            berth.announced = True
             log.info(
                 "release.activated",
-                release=f"{name}@{version}",
+                release=berth.label,
                 replaced=replaced if replaced != version else None,
-                load_s=round(ready.load_s, 3) if ready else None,
-                prefill_tokens_per_s=resident.supervisor.prefill_tokens_per_s,
+                load_s=round(berth.ready.load_s, 3) if berth.ready else None,
+                prefill_tokens_per_s=berth.prefill_tokens_per_s,
             )
         self.changed.set()
 
-    async def _retire(self, resident: _Resident) -> None:
-        release = f"{resident.release.name}@{resident.release.version}"
+    async def _retire(self, berth: Berth) -> None:
         try:
             async with asyncio.timeout(self._limits.swap_grace_s):
-                await resident.idle.wait()
+                await berth.idle.wait()
         except TimeoutError:
-            log.warning("release.cut_off", release=release, leases_count=resident.leases_count)
-        resident.closing = True
-        await resident.supervisor.close(_CLOSE_GRACE_S)
-        key = (resident.release.name, resident.release.version)
-        if self._residents.get(key) is resident:
-            del self._residents[key]
-        log.info("release.retired", release=release)
+            log.warning("release.cut_off", release=berth.label, leases_count=berth.leases_count)
+        berth.closing = True
+        if berth.supervisor is not None:
+            await berth.supervisor.close(_CLOSE_GRACE_S)
+        if self._berths.get(berth.key) is berth:
+            del self._berths[berth.key]
+        log.info("release.retired", release=berth.label)
+        self._wakening.freed()
         self.changed.set()
 
     @staticmethod
-    async def _gone(resident: _Resident) -> None:
-        if resident.retirement is not None:
-            await asyncio.wait([resident.retirement])
+    async def _gone(berth: Berth) -> None:
+        if berth.retirement is not None:
+            await asyncio.wait([berth.retirement])
 
-    def _ready(self, model: str) -> tuple[_Resident, Ready]:
+    # ---- who asks
+
+    def _reference(self, model: str) -> Reference:
         try:
             reference = parse_reference(model)
         except InputInvalidError as error:
@@ -329,24 +319,46 @@ class Runner:
                 f"this node takes its models from the channel {self._channel!r}, not {reference.channel!r}",
                 param="model",
             )
-        version = reference.version or self._current.get(reference.name)
-        resident = self._residents.get((reference.name, version)) if version else None
-        if resident is not None and resident.state == "ready" and resident.supervisor.ready:
-            return resident, resident.supervisor.ready
-        raise self._absence(reference)
+        return reference
+
+    async def _awake(self, reference: Reference) -> tuple[Berth, Supervisor, Ready]:
+        """The release that is meant, when it answers; it is loaded for this if need be."""
+        until_s = self._clock.now_s() + self._limits.load_wait_s
+        while True:
+            if self._draining:
+                raise DrainingError("this node is stopping and takes no new requests: ask another one")
+            version = reference.version or self._current.get(reference.name)
+            berth = self._berths.get((reference.name, version)) if version else None
+            if berth is None or berth.state in {"failed", "retiring"}:
+                raise self._absence(reference)
+            if berth.open and berth.supervisor is not None and berth.supervisor.ready is not None:
+                return berth, berth.supervisor, berth.supervisor.ready
+            if berth.supervisor is None or berth.gives_way:
+                self._wakening.wake(berth)
+            left_s = until_s - self._clock.now_s()
+            if left_s <= 0 or self._waiting_count >= self._limits.load_wait_limit_count:
+                raise self._absence(reference)
+            await self._until_moved(berth, left_s)
+
+    async def _until_moved(self, berth: Berth, wait_s: float) -> None:
+        waits = [asyncio.ensure_future(berth.moved.wait()), asyncio.ensure_future(self._clock.sleep(wait_s))]
+        self._waiting_count += 1
+        berth.waiters_count += 1
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._waiting_count -= 1
+            berth.waiters_count -= 1
+            self._wakening.freed()
+            for wait in waits:
+                wait.cancel()
 
     def _absence(self, reference: Reference) -> ModelNotHereError | ModelNotReadyError:
         """Why a model cannot answer now: it is being loaded, is on its way, or is not for this node."""
-        version = reference.version or self._goal.get(reference.name)
-        resident = self._residents.get((reference.name, version)) if version else None
-        if resident is not None and resident.state in {"loading", "failed"}:
-            supervisor = resident.supervisor
-            # The details may name paths of this machine: operators find them in the reports.
-            failed = resident.state == "failed"
-            doing = "could not be loaded, and is tried again" if failed else "is being loaded"
-            return ModelNotReadyError(
-                f"{supervisor.release} {doing}", param="model", retry_after_s=supervisor.retry_after_s()
-            )
+        version = reference.version or self._current.get(reference.name) or self._goal.get(reference.name)
+        berth = self._berths.get((reference.name, version)) if version else None
+        if berth is not None and berth.state != "retiring":
+            return berth.unready()
         for arrival in self.arrivals():
             if arrival.name == reference.name and reference.version in {None, arrival.version}:
                 wait_s = arrival.retry_after_s(self._clock.now_s())
@@ -354,17 +366,3 @@ class Runner:
         here = ", ".join(f"{model.name}@{model.version}" for model in self.ready_models()) or "none yet"
         asked = f"{reference.name}@{reference.version}" if reference.version else reference.name
         return ModelNotHereError(f"this node does not serve {asked}; it serves: {here}", param="model")
-
-
-def _report(resident: _Resident) -> ModelReport:
-    supervisor = resident.supervisor
-    ready = supervisor.ready if resident.state == "ready" else None
-    return ModelReport(
-        name=resident.release.name,
-        version=resident.release.version,
-        state="ready" if ready else "failed" if resident.state == "failed" else "loading",
-        slots=ready.slots if ready else 0,
-        prefill_tokens_per_s=supervisor.prefill_tokens_per_s,
-        load_s=supervisor.ready.load_s if supervisor.ready else None,
-        detail=supervisor.detail,
-    )

@@ -44,6 +44,9 @@ class Engine(Protocol):
     def alive(self) -> bool:
         """Whether the process runs; False as soon as its end has failed a request."""
 
+    def memory_bytes(self) -> int:
+        """What the process holds in memory; 0 when the system does not tell."""
+
     async def start(self) -> Ready:
         """Load the model. Raises EngineFailedError."""
 
@@ -73,6 +76,7 @@ class Supervisor:
         detail: why it is not ready, for people.
         ready: what the engine said; None until it was ready once.
         prefill_tokens_per_s: measured at the warm-up; None until then.
+        memory_bytes: what the engine held after the warm-up; 0 until then.
         decided: set when the first attempt has ended, well or not, and when there will be none.
     """
 
@@ -90,6 +94,7 @@ class Supervisor:
         self.detail = ""
         self.ready: Ready | None = None
         self.prefill_tokens_per_s: float | None = None
+        self.memory_bytes = 0
         self.decided = asyncio.Event()
         self._build = build
         self._blame = blame
@@ -204,6 +209,7 @@ class Supervisor:
             detail = f"{type(error).__name__}: {error}"
         else:
             self.ready = ready
+            self.memory_bytes = engine.memory_bytes()
             self._move("ready", "")
             return engine
         log.error("engine.load_failed", release=self.release, detail=detail)

@@ -12,7 +12,7 @@ from msgspec import Meta, Struct
 
 from registry.errors import InputInvalidError
 
-ModelState = Literal["on_disk", "fetching", "loading", "ready", "failed"]
+ModelState = Literal["on_disk", "fetching", "loading", "asleep", "ready", "failed"]
 NodeState = Literal["up", "suspect", "down", "draining"]
 PlaceSource = Literal["stated", "none"]
 
@@ -33,6 +33,7 @@ class ModelReport(Struct, frozen=True, kw_only=True):
     """One release on a node, as the node measured it.
 
     Attributes:
+        state: `asleep` is served too: it is loaded when a request comes, since not all models fit the memory.
         slots: requests it can answer at once; 0 while not ready.
         service_s: mean time a request holds a slot; None until measured.
         prefill_tokens_per_s: prompt tokens read a second; None until measured.

@@ -44,7 +44,7 @@ class NodeStatus(Struct, frozen=True, kw_only=True):
     @property
     def ready(self) -> bool:
         """Whether requests sent here are answered: not draining, and some model is ready."""
-        return not self.draining and any(model.state == "ready" for model in self.models)
+        return not self.draining and any(model.state in {"asleep", "ready"} for model in self.models)
 
 
 class Readiness(Struct, frozen=True, kw_only=True):

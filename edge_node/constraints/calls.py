@@ -17,7 +17,7 @@ from msgspec import Struct
 from edge_node.constraints.expressions import Expression, Text, choice, repeat, sequence
 from edge_node.constraints.gbnf import GrammarTooLargeError, Rules
 from edge_node.constraints.layout import SPACE
-from edge_node.constraints.places import SchemaRefusedError
+from edge_node.constraints.places import Placed, SchemaRefusedError
 from edge_node.constraints.schema import grammar_of_schema, value_of_schema
 from edge_node.errors import RequestInvalidError
 
@@ -59,8 +59,12 @@ class Tool(Struct, frozen=True, kw_only=True):
     param: str
 
 
-def grammar_of_calls(tools: Sequence[Tool], *, opened: bool, parallel: bool) -> str:
+def grammar_of_calls(
+    tools: Sequence[Tool], *, opened: bool, parallel: bool, otherwise: Placed | None = None
+) -> str:
     """The grammar of one call or, if `parallel`, several; `opened` leaves the first `OPENING` out.
+
+    `otherwise` is a schema that the answer may satisfy instead of calling; its pointer says where the request has it.
 
     Raises:
         RequestInvalidError: the parameters of a strict tool cannot be enforced, or the tools are too many.
@@ -71,12 +75,20 @@ def grammar_of_calls(tools: Sequence[Tool], *, opened: bool, parallel: bool) -> 
         call = rules.named("call", _some([_call(tool, rules) for tool in tools]))
         more = sequence(rules.named("space", SPACE), Text(OPENING), call)
         first = call if opened else sequence(Text(OPENING), call)
-        rules.define(root, sequence(first, repeat(more, 0, LIMIT_CALLS_COUNT - 1 if parallel else 0)))
+        calls = sequence(first, repeat(more, 0, LIMIT_CALLS_COUNT - 1 if parallel else 0))
+        rules.define(root, calls if otherwise is None else _some([calls, _value(otherwise, rules)]))
     except (GrammarTooLargeError, RecursionError) as error:
         raise RequestInvalidError(f"the tools are too large to enforce: {error}", param="tools") from error
     if root.name in rules.unending():
         raise RequestInvalidError("a tool demands arguments that never end", param="tools")
     return rules.printed()
+
+
+def _value(placed: Placed, rules: Rules) -> Expression:
+    try:
+        return value_of_schema(placed.schema, rules)
+    except SchemaRefusedError as error:
+        raise RequestInvalidError(str(error), param=f"{placed.pointer}#{error.pointer}") from error
 
 
 def _call(tool: Tool, rules: Rules) -> Expression:
@@ -105,10 +117,7 @@ def _arguments(tool: Tool, rules: Rules) -> Expression:
 
 
 def _enforced(schema: Any, tool: Tool, rules: Rules) -> Expression:
-    try:
-        return value_of_schema(schema, rules)
-    except SchemaRefusedError as error:
-        raise RequestInvalidError(str(error), param=f"{tool.param}#{error.pointer}") from error
+    return _value(Placed(schema, tool.param), rules)
 
 
 def _says_something(schema: dict[str, Any]) -> bool:

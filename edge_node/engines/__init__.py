@@ -79,7 +79,7 @@ class Grammar(Struct, frozen=True, kw_only=True):
     """What an answer's text must match, in llama.cpp's GBNF.
 
     Attributes:
-        triggers: when not empty, the text is free until one of these words appears; from there it must match.
+        triggers: when not empty, the text is free until one of these words has come; what follows it must match.
     """
 
     text: str
@@ -91,6 +91,7 @@ class Sampling(Struct, frozen=True, kw_only=True):
     """How tokens are chosen. Temperature 0 is greedy. `seed` None draws one from the system.
 
     Attributes:
+        repeat_penalty: what the scores of tokens that the answer has already are divided by (multiplied, below 0).
         logprobs_count: None for no log probabilities; else how many alternatives beside each chosen token, 0 to 20.
     """
 
@@ -102,6 +103,7 @@ class Sampling(Struct, frozen=True, kw_only=True):
     seed: int | None = None
     frequency_penalty: float = 0.0
     presence_penalty: float = 0.0
+    repeat_penalty: float = 1.0
     logit_bias: dict[int, float] = {}
     stop: tuple[str, ...] = ()
     logprobs_count: int | None = None
@@ -117,6 +119,7 @@ class Generate(Struct, frozen=True, kw_only=True, tag="generate"):
         client: whose request it is; clients get equal shares of the engine, and prefixes are not shared among them.
         deterministic: computed only in batches whose scores are proved equal to those of a lone run.
         reports_progress: `Progress` is wanted until `Started`.
+        start_within_s: refused as `node.overloaded` when it still waits after that; None waits for ever.
     """
 
     request_id: str
@@ -129,6 +132,7 @@ class Generate(Struct, frozen=True, kw_only=True, tag="generate"):
     client: str = ""
     deterministic: bool = False
     reports_progress: bool = False
+    start_within_s: float | None = None
 
 
 class Embed(Struct, frozen=True, kw_only=True, tag="embed"):
@@ -238,7 +242,10 @@ class Embedded(Struct, frozen=True, kw_only=True, tag="embedded"):
 
 
 class Refused(Struct, frozen=True, kw_only=True, tag="refused"):
-    """This request cannot be done; `code` is one of `context_length_exceeded`, `request.invalid`, `engine.failed`."""
+    """This request cannot be done.
+
+    `code` is one of `context_length_exceeded`, `request.invalid`, `node.overloaded`, `engine.failed`.
+    """
 
     request_id: str
     code: str

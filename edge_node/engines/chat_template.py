@@ -84,10 +84,7 @@ class ChatTemplate:
 
         It comes in parts: each is read with special tokens, none of which goes across two parts.
         A template that asks for the time gets midnight of `today`, so that prompts stay the same for a day and
-        their prefixes can be reused.
-
-        Args:
-            tools: definitions as JSON texts.
+        their prefixes can be reused. `tools` are definitions as JSON texts.
 
         Raises:
             RequestInvalidError: the template refuses these messages.
@@ -96,6 +93,8 @@ class ChatTemplate:
         turns = native_turns(messages) if native else plain_turns(messages)
         definitions = [json.loads(tool) for tool in tools]
         mark = unused_mark((turns, definitions))
+        if not mark:
+            raise RequestInvalidError("the messages hold every noncharacter of Unicode", param="messages")
         turns, definitions = self._broken(turns, mark), self._broken(definitions, mark)
         if native or not definitions:
             text = self._rendered(turns, definitions or None, today, continues_last=continues_last)
@@ -106,7 +105,7 @@ class ChatTemplate:
             except RequestInvalidError:  # not every template knows systems
                 told = with_instruction(turns, definitions, role="user")
                 text = self._rendered(told, None, today, continues_last=continues_last)
-        return tuple(text.split(mark)) if mark else (text,)
+        return tuple(text.split(mark))
 
     def _rendered(self, turns: list[Turn], tools: Any, today: dt.date, *, continues_last: bool) -> str:
         midnight = dt.datetime.combine(today, dt.time())

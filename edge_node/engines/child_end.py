@@ -42,6 +42,15 @@ def child_environment(parent: Mapping[str, str], spec: EngineSpec) -> dict[str, 
     }
 
 
+def memory_bytes(pid: int) -> int:
+    """What a process holds in memory, mapped files included; 0 where the system does not tell."""
+    try:
+        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) << 10 for line in rollup.splitlines() if line.startswith("Pss:"))
+
+
 def death_in_words(return_code: int) -> str:
     """A return code of `subprocess` as a person reads it."""
     if return_code >= 0:

@@ -42,8 +42,11 @@ class FrameReader:
     def __init__(self, kind: Any, *, limit_bytes: int = MAX_FRAME_BYTES) -> None:
         self._kind = kind
         self._limit_bytes = limit_bytes
-        # Token ids are the keys of `logit_bias`: maps may have integer keys here.
-        self._unpacker = msgpack.Unpacker(max_buffer_size=limit_bytes, strict_map_key=False)
+        # It only looks for the ends of messages: made into plain values first, a message of empty maps would take
+        # seventy times its size.
+        self._scanner = msgpack.Unpacker(max_buffer_size=limit_bytes)
+        self._buffer = bytearray()
+        self._taken_bytes = 0
 
     def feed(self, data: bytes) -> Iterator[Any]:
         """The messages that `data` completes, in order.
@@ -51,16 +54,27 @@ class FrameReader:
         Raises:
             FrameInvalidError: not a message of `kind`, or more than `limit_bytes` without an end.
         """
+        for frame in self._frames(data):
+            try:
+                message = wire.from_msgpack(frame, self._kind)
+            except InputInvalidError as error:
+                raise FrameInvalidError(f"not a message of the engine protocol: {error.message}") from error
+            yield message
+
+    def _frames(self, data: bytes) -> list[bytes]:
+        frames: list[bytes] = []
         try:
-            self._unpacker.feed(data)
-            plain_messages = list(self._unpacker)
+            self._scanner.feed(data)
+            self._buffer += data
+            while True:
+                self._scanner.skip()
+                length = self._scanner.tell() - self._taken_bytes
+                frames.append(bytes(self._buffer[:length]))
+                del self._buffer[:length]
+                self._taken_bytes += length
+        except msgpack.OutOfData:
+            return frames
         except msgpack.BufferFull as error:
             raise FrameInvalidError(f"a message is over the limit of {self._limit_bytes} bytes") from error
         except (msgpack.UnpackException, ValueError) as error:
             raise FrameInvalidError(f"not msgpack: {error or type(error).__name__}") from error
-        for plain in plain_messages:
-            try:
-                message = wire.convert(plain, self._kind)
-            except InputInvalidError as error:
-                raise FrameInvalidError(f"not a message of the engine protocol: {error.message}") from error
-            yield message

@@ -25,9 +25,9 @@ from edge_node.engines import (
     Started,
 )
 from edge_node.engines.channel import FrontChannel
-from edge_node.engines.child_end import LastLines, child_environment, death_in_words
+from edge_node.engines.child_end import LastLines, child_environment, death_in_words, memory_bytes
 from edge_node.engines.framing import FrameInvalidError
-from edge_node.errors import EngineFailedError, PromptTooLongError, RequestInvalidError
+from edge_node.errors import EngineFailedError, OverloadedError, PromptTooLongError, RequestInvalidError
 from registry.errors import EdgewardError
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ _TERM_WAIT_S = 2.0
 _REFUSALS: dict[str, type[EdgewardError]] = {
     PromptTooLongError.code: PromptTooLongError,
     RequestInvalidError.code: RequestInvalidError,
+    OverloadedError.code: OverloadedError,
 }
 
 
@@ -80,6 +81,10 @@ class EngineProcess:
     def last_words(self) -> tuple[str, ...]:
         """The last lines that the process printed, oldest first."""
         return self._printed.lines()
+
+    def memory_bytes(self) -> int:
+        """What the process holds in memory; 0 when the system does not tell."""
+        return memory_bytes(self._process.pid) if self._process and self.alive else 0
 
     async def start(self) -> Ready:
         """Start the process and load the model.

@@ -46,7 +46,9 @@ def _marks_in(value: Any) -> set[str]:
         return {mark for mark in _MARKS if mark in value} if not value.isascii() else set()
     if isinstance(value, dict):
         return set().union(*(_marks_in(part) for pair in value.items() for part in pair), set())
-    return set().union(*(_marks_in(part) for part in value), set()) if isinstance(value, list | tuple) else set()
+    return (
+        set().union(*(_marks_in(part) for part in value), set()) if isinstance(value, list | tuple) else set()
+    )
 
 
 def _pattern_of(texts: list[str]) -> str:

@@ -43,7 +43,11 @@ def native_turns(messages: Sequence[ChatMessage]) -> list[Turn]:
             turn["tool_call_id"] = message.tool_call_id
         if message.tool_calls:
             turn["tool_calls"] = [
-                {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": _arguments(call)}}
+                {
+                    "id": call.id,
+                    "type": "function",
+                    "function": {"name": call.name, "arguments": _arguments(call)},
+                }
                 for call in message.tool_calls
             ]
         turns.append(turn)

@@ -44,4 +44,5 @@ def _card(reference: str, model: ReadyModel) -> ModelCard:
         version=model.version,
         abilities=model.abilities,
         context_tokens=model.context_tokens,
+        asleep=model.asleep,
     )

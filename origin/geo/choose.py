@@ -1,10 +1,10 @@
 """Which nodes should answer a request, best first.
 
-Candidates are nodes that are up or suspect, do not drain, and hold a fitting release that is ready. Nodes that
-are still loading one follow at the end of the list. The least score wins; among nodes within 10 ms or 5 % of it,
-whichever is more, rendezvous hashing on model and session decides (D. Thaler and C. Ravishankar, "Using name-based
-mappings to increase hit rates", IEEE/ACM Transactions on Networking 6(1), 1998), so that equals share the load and a
-session stays where its cache is.
+Candidates are nodes that are up or suspect, do not drain, and hold a fitting release that is ready, or asleep: then
+loading it is part of the score. Nodes that are still loading one follow at the end of the list. The least score
+wins; among nodes within 10 ms or 5 % of it, whichever is more, rendezvous hashing on model and session decides (D.
+Thaler and C. Ravishankar, "Using name-based mappings to increase hit rates", IEEE/ACM Transactions on Networking
+6(1), 1998), so that equals share the load and a session stays where its cache is.
 """
 
 from __future__ import annotations
@@ -131,12 +131,12 @@ def _best_release(
         model
         for model in standing.report.models
         if model.name == reference.name
-        and model.state in {"ready", "loading"}
+        and model.state in {"ready", "asleep", "loading"}
         and reference.version in {None, model.version}
     ]
     return max(
         fitting,
-        key=lambda model: (model.state == "ready", model.version == wanted, model.version),
+        key=lambda model: (model.state != "loading", model.version == wanted, model.state, model.version),
         default=None,
     )
 

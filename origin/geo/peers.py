@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 PEERS_LIMIT_COUNT = 16
 _REGIONS_KM = (1000.0, 3000.0, 8000.0)
 """Nodes up to the first figure away are of the same region; those up to the second of the next; and so on."""
-_ON_DISK = {"on_disk", "loading", "ready"}
+_ON_DISK = {"on_disk", "loading", "asleep", "ready"}
 
 
 def peers_by_release(

@@ -3,7 +3,7 @@
     network   round trips to the node, of the estimated RTT each
     queue     requests ahead of this one, of the measured service time each, over the slots
     prefill   reading the prompt at the node's measured rate
-    load      making the release ready, while it is still loading
+    load      making the release ready, while it is still loading or sleeps
     age       how stale our knowledge of a suspect node is
 
 Each term is in seconds, so none needs a weight; lower is better. What a node has not measured is taken from the
@@ -40,8 +40,11 @@ class Candidate:
 
     @property
     def ready(self) -> bool:
-        """Whether it can answer now; the other candidates are still loading."""
-        return self.model.state == "ready"
+        """Whether it answers a request that comes now; the other candidates are still loading.
+
+        A sleeping release answers, too: its node loads it for the request, which costs the load in full.
+        """
+        return self.model.state in {"ready", "asleep"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,11 +126,13 @@ def prefill_s(model: ModelReport, prompt_tokens: int, others: Measured) -> float
 
 
 def load_s(candidate: Candidate, others: Measured, now_s: float) -> float:
-    """The rest of a load under way, 0 when ready; a load that takes longer than usual is about to end."""
-    if candidate.ready:
-        return 0.0
+    """A whole load when asleep, the rest of one under way, which is about to end if it is late; 0 when ready."""
     model = candidate.model
+    if model.state == "ready":
+        return 0.0
     whole_s = others.load_s if model.load_s is None else model.load_s
+    if model.state == "asleep":
+        return whole_s
     watch = candidate.standing.watches.get((model.name, model.version))
     return max(0.1, whole_s - (now_s - watch.since_s if watch is not None else 0.0))
 

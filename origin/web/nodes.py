@@ -61,7 +61,7 @@ def _peers(
     held = {
         (model.name, model.version)
         for model in heard.models
-        if model.state in {"on_disk", "loading", "ready"}
+        if model.state in {"on_disk", "loading", "asleep", "ready"}
     }
     if all((release.name, release.version) in held for release in wanted or ()):
         return {}

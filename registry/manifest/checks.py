@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from registry.manifest.contents import Manifest, ReleaseFile
 
 FILE_LIMIT_COUNT = 100_000
+PIECE_LIMIT_COUNT = 1 << 20
+EXTENT_LIMIT_COUNT = 1 << 21
+"""Enough for 4 TiB. Columns of equal numbers compress to nothing, and each row takes hundreds of bytes in memory."""
 TOTAL_LIMIT_BYTES = 1 << 50
 _PATH_LIMIT_BYTES = 1024
 _PART_LIMIT_BYTES = 255
@@ -39,10 +42,24 @@ def check_manifest(manifest: Manifest) -> None:
     if not manifest.variants or len({variant.name for variant in manifest.variants}) < len(manifest.variants):
         raise ManifestInvalidError("the manifest has no variant, or two of one name")
     check_paths([file.path for file in manifest.files])
+    check_counts(len(manifest.pieces), sum(len(piece.extents) for piece in manifest.pieces))
     _check_sizes(manifest.files)
     _check_packs(manifest)
     _check_chunks(manifest)
     _check_coverage(manifest)
+
+
+def check_counts(pieces_count: int, extents_count: int) -> None:
+    """Refuse more pieces or extents than a release may have.
+
+    Raises:
+        ManifestInvalidError: there are.
+    """
+    if pieces_count > PIECE_LIMIT_COUNT or extents_count > EXTENT_LIMIT_COUNT:
+        raise ManifestInvalidError(
+            f"a release has at most {PIECE_LIMIT_COUNT} pieces and {EXTENT_LIMIT_COUNT} extents, "
+            f"not {pieces_count} and {extents_count}"
+        )
 
 
 def check_paths(paths: Sequence[str]) -> None:

@@ -15,7 +15,7 @@ from registry.columns import pack_numbers, unpack_digests, unpack_numbers
 from registry.digest import DIGEST_BYTES, Digest, digest_of
 from registry.errors import ChunkMismatchError, InputInvalidError, ManifestInvalidError, UnpackLimitError
 from registry.formats import FileKind
-from registry.manifest.checks import check_manifest
+from registry.manifest.checks import FILE_LIMIT_COUNT, check_counts, check_manifest
 from registry.manifest.contents import Chunk, Manifest, Pack, Piece, ReleaseFile, Variant
 from registry.manifest.placing import Frontiers, place_extents
 from registry.packing import unpack_zstd
@@ -29,6 +29,8 @@ SCHEMA = 2
 MANIFEST_LIMIT_BYTES = 64 * 1024 * 1024
 UNPACKED_LIMIT_BYTES = 128 * 1024 * 1024
 _LEVEL = 19
+_ENDLESS = bytes(range(0x80, 0x100))
+"""The bytes of a varint that are not its last."""
 
 _Label = Annotated[str, Meta(max_length=256)]
 _Count = Annotated[int, Meta(ge=0, le=(1 << 62))]
@@ -47,8 +49,8 @@ class _VariantRecord(Struct, frozen=True, kw_only=True):
     quantization: _Label
     context_tokens: _Count
     parameter_count: _Count
-    abilities: tuple[_Label, ...]
-    files: tuple[_FileRecord, ...]
+    abilities: Annotated[tuple[_Label, ...], Meta(max_length=256)]
+    files: Annotated[tuple[_FileRecord, ...], Meta(max_length=FILE_LIMIT_COUNT)]
 
 
 class _PackColumns(Struct, frozen=True, kw_only=True):
@@ -84,7 +86,7 @@ class _Record(Struct, frozen=True, kw_only=True):
     version: str
     created_unix_s: _Count
     license: _Label
-    variants: tuple[_VariantRecord, ...]
+    variants: Annotated[tuple[_VariantRecord, ...], Meta(max_length=256)]
     packs: _PackColumns
     chunks: _ChunkColumns
     pieces: _PieceColumns
@@ -277,6 +279,7 @@ def _chunks(columns: _ChunkColumns, pieces: tuple[Piece, ...]) -> tuple[Chunk, .
 
 def _pieces(record: _Record, files_count: int) -> tuple[Piece, ...]:
     columns, extents = record.pieces, record.extents
+    check_counts(_numbers_count(columns.file), _numbers_count(extents.length))
     # A piece has an extent, and that has a length: counts cannot be larger than the columns that hold them.
     files = _unpack_steps(columns.file, _numbers_count(columns.file), "pieces.file")
     count = len(files)
@@ -330,4 +333,4 @@ def _unpack_steps(column: bytes, count: int, what: str) -> list[int]:
 
 def _numbers_count(column: bytes) -> int:
     """How many numbers a column has: each ends with a byte below 128."""
-    return sum(byte < 0x80 for byte in column)
+    return len(column.translate(None, _ENDLESS))

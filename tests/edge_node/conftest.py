@@ -279,6 +279,9 @@ class ScriptedEngine:
             fingerprint=f"fp-{version}",
         )  # fmt: skip
 
+    def memory_bytes(self):
+        return 0
+
     def die(self):
         self.exited.set()
         for death in self._deaths:

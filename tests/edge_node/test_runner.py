@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from edge_node.arrivals import Arrival
+from edge_node.engine_plan import RunnerLimits
 from edge_node.engines import ChatMessage, Generate
 from edge_node.errors import (
     DrainingError,
@@ -14,7 +15,7 @@ from edge_node.errors import (
     RequestInvalidError,
 )  # fmt: skip
 from edge_node.model_store import InstalledRelease
-from edge_node.runner import Runner, RunnerLimits
+from edge_node.runner import Runner
 from edge_node.supervisor import Clock
 from registry.errors import FormatInvalidError
 

@@ -110,5 +110,6 @@ async def test_models_have_what_a_client_needs_to_choose(front):
         "version": "1.2.0",
         "abilities": ["chat", "completion"],
         "context_tokens": 512,
+        "asleep": False,
     }
     assert embed["id"] == "team/embed"

@@ -4,9 +4,10 @@ import asyncio
 
 import pytest
 
+from edge_node.engine_plan import RunnerLimits
 from edge_node.errors import EngineFailedError
 from edge_node.model_store import ModelStore
-from edge_node.runner import Runner, RunnerLimits
+from edge_node.runner import Runner
 from edge_node.supervisor import Clock
 from edge_node.sync import Sync, SyncLimits
 from edge_node.telemetry import Metrics

@@ -250,3 +250,77 @@ def test_no_schedule_loses_an_acknowledged_release(seed, tmp_path, monkeypatch):
 @pytest.mark.parametrize("seed", range(1000, 1400))
 def test_no_schedule_of_many_loses_an_acknowledged_release(seed, tmp_path, monkeypatch):
     play(seed, tmp_path, monkeypatch)
+
+
+class _Meeting:
+    """What `settle` takes for the module `time`: whoever waits for a mark says so, and goes on when it is gone."""
+
+    def __init__(self):
+        self.waits = threading.Event()
+        self.collected = threading.Event()
+
+    def monotonic(self):
+        return 0.0
+
+    def sleep(self, pause_s):
+        self.waits.set()
+        assert self.collected.wait(20), "the collection never ended"
+
+
+class _Late(MemoryStore):
+    """A store whose first removal of a pack is told of, and waits until the listener lets it go on."""
+
+    def __init__(self, clock, before_removal):
+        super().__init__(now_unix_s=clock)
+        self.before_removal = before_removal
+
+    def delete(self, key):
+        if key.startswith("packs/") and self.before_removal is not None:
+            tell, self.before_removal = self.before_removal, None
+            tell()
+        super().delete(key)
+
+
+def test_a_publisher_that_finds_its_pack_condemned_waits_until_that_is_decided(tmp_path, monkeypatch):
+    """The one schedule that needs the wait: the collection has looked for the last time, and has not removed yet.
+
+    Everything else is in place then: the manifest is young, the pack is still there. Only who waits for the mark to go
+    finds the pack gone afterwards, and stores it again.
+    """
+    meeting, acknowledged, threads = _Meeting(), [], []
+    monkeypatch.setattr("registry.publish.confirm.time", meeting)
+    clock_s = [1_000_000.0]
+
+    def publish_this(version, parts, store):
+        place = tmp_path / f"source-{version}"
+        place.mkdir()
+        for part in parts:
+            (place / part).write_bytes(part.encode() * 50)
+        publish(place, name="chat", version=version, store=store, created_unix_s=5, channel=None)
+
+    def publisher():
+        publish_this("2", ["m", "n"], signed_in_memory(objects, keys=keys))
+        acknowledged.append("2")
+
+    def publish_meanwhile():
+        threads.append(threading.Thread(target=publisher, daemon=True))
+        threads[0].start()
+        while threads[0].is_alive() and not meeting.waits.wait(0.01):
+            pass
+
+    keys = KeysInMemory()
+    ceremony.begin(keys, now_unix_s=time.time(), namespaces=())
+    objects = _Late(lambda: clock_s[0], publish_meanwhile)
+    store = signed_in_memory(objects, keys=keys)
+    publish_this("1", ["a"], store)
+    publish_this("0", ["m", "n"], store)
+    Catalog(store).yank("chat", "0")
+    clock_s[0] += 2 * GRACE_S
+    sweep(store, grace_s=GRACE_S, now_s=meeting.monotonic)
+    meeting.collected.set()
+    threads[0].join(20)
+    assert acknowledged == ["2"]
+    assert meeting.waits.is_set()
+    data, _ = Catalog(store).manifest("chat", "2")
+    asyncio.run(fetch(data, StoreSource(store), tmp_path / "2", concurrency_count=1))
+    assert (tmp_path / "2/files/m").read_bytes() == b"m" * 50

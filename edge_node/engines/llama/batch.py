@@ -1,4 +1,4 @@
-"""The batch that llama.cpp decodes, filled through numpy, and the KV cells of the sequences.
+"""The batch that llama.cpp decodes, filled through numpy.
 
 Native code aborts on more rows than the context was made for and on scores that were not asked for; the plan's
 limits and `Row.wants_scores` keep both out.
@@ -33,7 +33,6 @@ class Decoder:
 
     def __init__(self, context: Any, *, batch_tokens: int) -> None:
         self.context = context
-        self._memory = native.llama_get_memory(context)
         self._batch_tokens = batch_tokens
         self._batch = native.llama_batch_init(batch_tokens, 0, 1)
         self._token = np.ctypeslib.as_array(self._batch.token, (batch_tokens,))
@@ -70,7 +69,3 @@ class Decoder:
         if code in {0, 1, -1}:
             return Outcome(code)
         return Outcome.BROKEN
-
-    def forget(self, slot: int, position: int) -> bool:
-        """Drop a sequence's cells from `position` on; False when the model's memory cannot be cut there."""
-        return bool(native.llama_memory_seq_rm(self._memory, slot, position, -1))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from edge_node.engines import Delta, Event, Finished, Started
+from edge_node.engines import Delta, Event, Finished, Progress, Started
 from edge_node.engines.text_assembly import TextAssembler
 from edge_node.errors import PromptTooLongError, RequestInvalidError
 
 if TYPE_CHECKING:
-    from edge_node.engines import FinishReason, Generate
+    from edge_node.engines import CachedFrom, FinishReason, Generate, TokenScore
     from edge_node.engines.llama.slots import Slot
 
 
@@ -37,11 +38,18 @@ def answer_limit_tokens(prompt_tokens: int, max_tokens: int | None, *, context_t
     return context_tokens - prompt_tokens if max_tokens is None else max_tokens
 
 
+class Chosen(NamedTuple):
+    """The next token, with its score where the request asks for scores."""
+
+    token: int
+    score: TokenScore | None = None
+
+
 class Chooser(Protocol):
     """What picks this answer's tokens (`sampler.Sampler`)."""
 
-    def choose(self, context: Any, row: int) -> int:
-        """The next token."""
+    def choose(self, context: Any, row: int) -> Chosen:
+        """The next token after row `row` of the last batch."""
 
     def free(self) -> None:
         """Give native memory back."""
@@ -53,15 +61,23 @@ class Generation:
     Attributes:
         tokens: the prompt, then the answer.
         slot: where it is at work; None while it waits.
+        latest_s: when its first token would be of no use any more, on the clock of `now_s`.
+        saved: the state of its first `saved_tokens` tokens, when its cells were taken away.
     """
 
     def __init__(
         self, request: Generate, prompt: list[int], *, limit_tokens: int, sampler: Chooser, now_s: float
     ) -> None:
         self.request_id = request.request_id
+        self.client = request.client
         self.tokens = prompt
         self.sampler = sampler
         self.slot: Slot | None = None
+        self.latest_s = math.inf if request.start_within_s is None else now_s + request.start_within_s
+        self.saved = b""
+        self.saved_tokens = 0
+        self._reports_progress = request.reports_progress
+        self._reported: tuple[int, int] | None = None
         self._prompt_tokens = len(prompt)
         self._limit_tokens = limit_tokens
         self._text = TextAssembler(request.sampling.stop)
@@ -69,31 +85,64 @@ class Generation:
         self._admitted_s: float | None = None
         self._prefilled_s: float | None = None
         self._cached_tokens = 0
+        self._cached_from: CachedFrom = ""
         self._unsaid_tokens = 0
+        self._unsaid_scores: list[TokenScore] = []
 
-    def admit(self, slot: Slot, *, now_s: float) -> None:
+    @property
+    def missing_count(self) -> int:
+        """Tokens that are not computed yet."""
+        return len(self.tokens) - (len(self.slot.cached) if self.slot else 0)
+
+    @property
+    def started(self) -> bool:
+        """Its first token has been chosen."""
+        return self._prefilled_s is not None
+
+    def admit(self, slot: Slot, *, cached_from: CachedFrom = "", now_s: float) -> None:
         """Go to work in a slot whose `cached` tokens are a prefix of ours; also once more, after a preemption."""
         self.slot = slot
         if self._admitted_s is None:
             self._admitted_s = now_s
             self._cached_tokens = len(slot.cached)
+            self._cached_from = cached_from if slot.cached else ""
 
-    def advance(self, token: int, piece: bytes, *, ends: bool, now_s: float) -> tuple[list[Event], bool]:
+    def progress(self, ahead_count: int) -> list[Event]:
+        """How far the prompt is, if that is wanted and news."""
+        if not self._reports_progress or self.started:
+            return []
+        read_tokens = len(self.slot.cached) if self.slot else 0
+        if (ahead_count, read_tokens) == self._reported:
+            return []
+        self._reported = (ahead_count, read_tokens)
+        return [
+            Progress(
+                request_id=self.request_id,
+                ahead_count=ahead_count,
+                read_tokens=read_tokens,
+                prompt_tokens=self._prompt_tokens,
+            )
+        ]
+
+    def advance(self, chosen: Chosen, piece: bytes, *, ends: bool, now_s: float) -> tuple[list[Event], bool]:
         """Take the next token; what to say, and whether that was the last one."""
         said: list[Event] = []
         if self._prefilled_s is None:
             self._prefilled_s = now_s
             said.append(self._started(now_s))
-        self.tokens.append(token)
+        self.tokens.append(chosen.token)
         self._unsaid_tokens += 1
+        if chosen.score is not None:
+            self._unsaid_scores.append(chosen.score)
         text = "" if ends else self._text.push(piece)
         over = len(self.tokens) - self._prompt_tokens >= self._limit_tokens
         last = ends or self._text.stopped or over
         if last:
             text += self._text.finish()
         if text:
-            said.append(Delta(self.request_id, text, self._unsaid_tokens))
+            said.append(Delta(self.request_id, text, self._unsaid_tokens, tuple(self._unsaid_scores)))
             self._unsaid_tokens = 0
+            self._unsaid_scores.clear()
         if last:
             said.append(self.finished("stop" if ends or self._text.stopped else "length", now_s=now_s))
         return said, last
@@ -113,6 +162,7 @@ class Generation:
             request_id=self.request_id,
             prompt_tokens=self._prompt_tokens,
             cached_tokens=self._cached_tokens,
+            cached_from=self._cached_from,
             queue_s=admitted_s - self._submitted_s,
             prefill_s=now_s - admitted_s,
         )

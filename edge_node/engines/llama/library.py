@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import re
 import sys
 from collections import deque
@@ -19,6 +20,22 @@ if TYPE_CHECKING:
     from edge_node.engines import EngineSpec
 
 DEFAULT_CONTEXT_TOKENS = 4096
+DEFAULT_SLOTS_COUNT = 16
+# llama.cpp aborts on a sequence past this.
+_SEQUENCES_LIMIT = 256
+# What the cells of all slots may take, and the part of the machine's memory that they may take, where the least that
+# is needed is not more.
+_CELLS_LIMIT_BYTES = 512 << 20
+_CELLS_MEMORY_PART = 16
+_LEAST_CONTEXTS = 2
+_SPARE_SEQUENCES_COUNT = 16
+_KV_TYPES = {"f16": native.GGML_TYPE_F16, "q8_0": native.GGML_TYPE_Q8_0}
+_KV_BYTES = {"f16": 2.0, "q8_0": 34 / 32}
+_SPLIT_MODES = {
+    "none": native.LLAMA_SPLIT_MODE_NONE,
+    "layer": native.LLAMA_SPLIT_MODE_LAYER,
+    "row": native.LLAMA_SPLIT_MODE_ROW,
+}
 _WARNING, _ERROR, _CONTINUED = 3, 4, 5
 _SPLIT = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")
 # Architectures that read text and do not continue it: decoding them aborts, or gives nonsense.
@@ -52,7 +69,16 @@ class NativeLog:
 
 @dataclass(frozen=True, slots=True)
 class OpenModel:
-    """A loaded model with its context; it lives as long as the process."""
+    """A loaded model with its context; it lives as long as the process.
+
+    Attributes:
+        context_tokens: the most that one sequence may hold.
+        cells_count: the most that all sequences may hold together.
+        slots_count: generations at work at once.
+        sequences_count: slots, and sequences that remember.
+        batch_tokens: the most rows of one decode.
+        copies_parts: a sequence can begin with a part of another.
+    """
 
     model: Any
     context: Any
@@ -60,6 +86,10 @@ class OpenModel:
     template: str | None
     context_tokens: int
     cells_count: int
+    slots_count: int
+    sequences_count: int
+    batch_tokens: int
+    copies_parts: bool
 
 
 def gguf_path(spec: EngineSpec) -> Path:
@@ -80,8 +110,10 @@ def gguf_path(spec: EngineSpec) -> Path:
     return Path(spec.model_dir, names[0])
 
 
-def open_model(spec: EngineSpec, native_log: NativeLog, *, slots_count: int, batch_tokens: int) -> OpenModel:
-    """Map the file into memory and make a context whose cells all slots share.
+def open_model(spec: EngineSpec, native_log: NativeLog, *, chunk_tokens: int) -> OpenModel:
+    """Map the file into memory and make a context whose cells all sequences share.
+
+    `chunk_tokens` are the most rows of prompts in one decode.
 
     Raises:
         EngineFailedError: llama.cpp cannot read the file, or it is no model that continues text.
@@ -90,7 +122,8 @@ def open_model(spec: EngineSpec, native_log: NativeLog, *, slots_count: int, bat
     if not path.is_file():
         raise EngineFailedError(f"{path.name} is not in the release's directory")
     native.llama_backend_init()
-    model = native.llama_model_load_from_file(str(path).encode(), native.llama_model_default_params())
+    model_params, _kept = _model_params(spec)
+    model = native.llama_model_load_from_file(str(path).encode(), model_params)
     if not model:
         raise EngineFailedError(
             f"llama.cpp cannot load {path.name}: {native_log.errors() or 'no reason given'}"
@@ -99,9 +132,8 @@ def open_model(spec: EngineSpec, native_log: NativeLog, *, slots_count: int, bat
     _refuse_encoders(model, architecture)
     limit_tokens = spec.context_tokens or DEFAULT_CONTEXT_TOKENS
     context_tokens = min(native.llama_model_n_ctx_train(model), limit_tokens)
-    context = native.llama_init_from_model(
-        model, _context_params(spec, context_tokens, slots_count=slots_count, batch_tokens=batch_tokens)
-    )
+    params = _context_params(spec, model, context_tokens, chunk_tokens=chunk_tokens)
+    context = native.llama_init_from_model(model, params)
     if not context:
         raise EngineFailedError(
             f"llama.cpp cannot make a context of {context_tokens} tokens for {path.name}: "
@@ -115,23 +147,81 @@ def open_model(spec: EngineSpec, native_log: NativeLog, *, slots_count: int, bat
         template=template.decode(errors="replace") if template else None,
         context_tokens=context_tokens,
         cells_count=native.llama_n_ctx(context),
+        slots_count=_slots_count(spec),
+        sequences_count=params.n_seq_max,
+        batch_tokens=params.n_batch,
+        copies_parts=not _is_recurrent(model),
     )
 
 
 def engine_fingerprint(spec: EngineSpec) -> str:
     """What the same tokens depend on besides the model: library, type of the KV cache, threads."""
-    return f"llama-{llama_cpp.__version__}-f16-t{spec.threads_count}"
+    return f"llama-{llama_cpp.__version__}-{spec.kv_type}-t{spec.threads_count}"
 
 
-def _context_params(spec: EngineSpec, context_tokens: int, *, slots_count: int, batch_tokens: int) -> Any:
+def cells_count(context_tokens: int, *, slots_count: int, token_bytes: float, memory_bytes: int) -> int:
+    """How many cells all slots share: a whole context each where that is cheap, two contexts at least.
+
+    Short requests fill all slots; long ones wait, or are put off.
+    """
+    limit_bytes = min(_CELLS_LIMIT_BYTES, memory_bytes // _CELLS_MEMORY_PART)
+    affordable_count = int(limit_bytes / token_bytes)
+    least_count = context_tokens * min(_LEAST_CONTEXTS, slots_count)
+    return max(least_count, min(context_tokens * slots_count, affordable_count))
+
+
+def _slots_count(spec: EngineSpec) -> int:
+    return min(spec.slots_count or DEFAULT_SLOTS_COUNT, _SEQUENCES_LIMIT)
+
+
+def _model_params(spec: EngineSpec) -> tuple[Any, Any]:
+    """The parameters, and what they point to, which must outlive the load."""
+    params = native.llama_model_default_params()
+    params.n_gpu_layers = spec.gpu_layers
+    params.split_mode = _SPLIT_MODES[spec.split_mode]
+    devices_count = native.llama_max_devices()
+    if len(spec.gpu_split) > devices_count:
+        raise EngineFailedError(
+            f"gpu_split names {len(spec.gpu_split)} devices, this build of llama.cpp knows {devices_count}"
+        )
+    shares = (ctypes.c_float * devices_count)(*spec.gpu_split)
+    if spec.gpu_split:
+        params.tensor_split = shares
+    return params, shares
+
+
+def _context_params(spec: EngineSpec, model: Any, context_tokens: int, *, chunk_tokens: int) -> Any:
     params = native.llama_context_default_params()
-    # Room for two full contexts, shared: short requests fill all slots, long ones wait or are put off.
-    params.n_ctx = context_tokens * min(2, slots_count)
-    params.n_batch = params.n_ubatch = batch_tokens
-    params.n_seq_max = slots_count
+    slots_count = _slots_count(spec)
+    params.n_ctx = cells_count(
+        context_tokens,
+        slots_count=slots_count,
+        token_bytes=_token_bytes(model, spec),
+        memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+    )
+    params.n_batch = params.n_ubatch = chunk_tokens + slots_count
+    # Recurrent models keep a state of fixed size for each: none to spare there.
+    spare_count = 0 if _is_recurrent(model) else slots_count + _SPARE_SEQUENCES_COUNT
+    params.n_seq_max = min(slots_count + spare_count, _SEQUENCES_LIMIT)
     params.n_threads = params.n_threads_batch = spec.threads_count
     params.kv_unified = True
+    params.type_k = params.type_v = _KV_TYPES[spec.kv_type]
+    if spec.kv_type != "f16":
+        # Without it llama.cpp refuses quantized values.
+        params.flash_attn_type = native.LLAMA_FLASH_ATTN_TYPE_ENABLED
     return params
+
+
+def _token_bytes(model: Any, spec: EngineSpec) -> float:
+    """About what one cell takes in all layers."""
+    heads_count = max(1, native.llama_model_n_head(model))
+    width: float = native.llama_model_n_embd(model) * native.llama_model_n_head_kv(model) / heads_count
+    layers_count = int(native.llama_model_n_layer(model))
+    return max(1.0, layers_count * 2 * width * _KV_BYTES[spec.kv_type])
+
+
+def _is_recurrent(model: Any) -> bool:
+    return bool(native.llama_model_is_recurrent(model) or native.llama_model_is_hybrid(model))
 
 
 def _refuse_encoders(model: Any, architecture: str) -> None:

@@ -1,30 +1,44 @@
-"""Which slot a request gets and which rows a step computes: pure decisions about tokens in KV cells.
+"""Which rows a step computes: pure decisions about the sequences of a context.
 
-Continuous batching after Orca (Yu et al., OSDI 2022), chunked prefill after Sarathi (Agrawal et al., 2023),
-preemption by recomputation after vLLM (Kwon et al., SOSP 2023).
+Continuous batching after Orca (Yu et al., OSDI 2022), chunked prefill after Sarathi (Agrawal et al., 2023).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+# The longest waiting prompt gets this part of its client's rows, whatever comes after it.
+_OLDEST_SHARE = 4
 
-@dataclass(slots=True)
+
+@dataclass(slots=True, eq=False)
 class Slot:
-    """A sequence of the context.
+    """A sequence of the context, at work or remembering.
 
     Attributes:
         cached: the tokens whose keys and values are in its cells, from position 0.
-        used_at: counts up; the smallest is the slot unused for longest.
+        cells: the cells, by the books of `cells.Cells`; as many as `cached`.
+        client: whose tokens these are.
+        used_at: counts up; the smallest is the one unused for longest.
     """
 
     index: int
     cached: list[int] = field(default_factory=list)
+    cells: list[int] = field(default_factory=list)
+    client: str = ""
     used_at: int = 0
+
+
+class Need(NamedTuple):
+    """What a sequence at work has yet to compute: `missing_count` tokens, at least one."""
+
+    slot: Slot
+    missing_count: int
+    client: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,47 +64,48 @@ def reusable_count(cached: Sequence[int], prompt: Sequence[int]) -> int:
     return min(common_prefix_count(cached, prompt), len(prompt) - 1)
 
 
-def choose_slot(idle: Sequence[Slot], prompt: Sequence[int]) -> Slot:
-    """The idle slot that keeps most of the prompt; among equals an empty one, then the one unused for longest."""
-    return min(idle, key=lambda slot: (-reusable_count(slot.cached, prompt), bool(slot.cached), slot.used_at))
+def plan_step(needs: Sequence[Need], *, batch_tokens: int, chunk_tokens: int) -> list[Share]:
+    """The rows of the next step for sequences in the order of their admission.
 
-
-def plan_step(
-    needs: Sequence[tuple[Slot, Sequence[int]]], *, batch_tokens: int, chunk_tokens: int
-) -> list[Share]:
-    """The rows of the next step for sequences in the order of their arrival.
-
-    Each sequence that has its prompt behind it gets its one row; what is left of `chunk_tokens` goes to the prompts
-    in order, so that a long prompt never holds up running answers by more than a chunk.
+    Each sequence that has its prompt behind it gets its one row; `chunk_tokens`, or what is left of the batch, goes
+    to the prompts, so that a long one never holds up running answers by more than a chunk.
 
     Args:
-        needs: slots with all the tokens of their sequence, cached or not; at least one is not cached.
+        needs: those at work, each at most once.
         batch_tokens: the most rows of a step; at least `len(needs)`.
-        chunk_tokens: the most rows of prompts in a step.
+        chunk_tokens: the most rows of prompts in a step; at least 1.
     """
-    shares: list[Share] = []
-    room = min(chunk_tokens, batch_tokens - sum(1 for slot, tokens in needs if _missing(slot, tokens) == 1))
-    for slot, tokens in needs:
-        missing = _missing(slot, tokens)
-        count = 1 if missing == 1 else min(missing, room)
-        if missing > 1:
-            room -= count
-        if count:
-            shares.append(Share(slot.index, len(slot.cached), count, wants_scores=count == missing))
-    return shares
+    answers_count = sum(1 for need in needs if need.missing_count == 1)
+    prompts = [need for need in needs if need.missing_count > 1]
+    room = min(chunk_tokens, batch_tokens - answers_count)
+    counts = dict(zip((need.slot.index for need in prompts), prompt_rows(prompts, room), strict=True))
+    return [
+        Share(need.slot.index, len(need.slot.cached), count, wants_scores=count == need.missing_count)
+        for need in needs
+        if (count := counts.get(need.slot.index, 1))
+    ]
 
 
-def slots_to_empty(idle: Sequence[Slot], *, missing_cells_count: int) -> list[Slot]:
-    """Idle slots whose remembered tokens must go to free so many cells, the longest unused first."""
-    emptied: list[Slot] = []
-    for slot in sorted(idle, key=lambda slot: slot.used_at):
-        if missing_cells_count <= 0:
-            break
-        if slot.cached:
-            emptied.append(slot)
-            missing_cells_count -= len(slot.cached)
-    return emptied
+def prompt_rows(prompts: Sequence[Need], room: int) -> list[int]:
+    """How many rows each prompt gets: clients share alike, and within a client the nearest to its end goes first.
 
-
-def _missing(slot: Slot, tokens: Sequence[int]) -> int:
-    return len(tokens) - len(slot.cached)
+    So a short prompt does not wait for a long one that came before it; the oldest prompt keeps a quarter of its
+    client's rows, so that short ones cannot hold it up for ever.
+    """
+    rows = [0] * len(prompts)
+    places: dict[str, list[int]] = {}
+    for place, need in enumerate(prompts):
+        places.setdefault(need.client, []).append(place)
+    demands = {client: sum(prompts[place].missing_count for place in own) for client, own in places.items()}
+    # The least demanding first: what they leave is shared among the rest (max-min fairness).
+    for turn, client in enumerate(sorted(demands, key=demands.__getitem__)):
+        left = share = min(demands[client], -(-room // (len(demands) - turn)))
+        oldest, *_ = own = places[client]
+        rows[oldest] = min(prompts[oldest].missing_count, share // _OLDEST_SHARE)
+        left -= rows[oldest]
+        for place in sorted(own, key=lambda place: prompts[place].missing_count):
+            more = min(prompts[place].missing_count - rows[place], left)
+            rows[place] += more
+            left -= more
+        room -= share
+    return rows

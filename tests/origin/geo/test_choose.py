@@ -45,6 +45,16 @@ class TestNearest:
             "age": 0,
         }
 
+    def test_a_sleeping_release_costs_its_load_and_is_better_than_none(self, fleet, node, model, cities):
+        asleep = [model(state="asleep", slots=4, load_s=2.0)]
+        far_and_ready = node("tokyo", cities["tokyo"])
+        view = fleet(node("paris", cities["paris"], asleep), far_and_ready).view(0.0)
+        decision = choose(view, ask(place=NEAR_PARIS), None)
+        assert ids(decision) == ["tokyo", "paris"]
+        assert decision.nodes[1].terms_s["load"] == 2.0
+        alone = fleet(node("paris", cities["paris"], asleep)).view(0.0)
+        assert ids(choose(alone, ask(place=NEAR_PARIS), None)) == ["paris"]
+
     def test_tls_costs_one_round_trip_more(self, fleet, node, cities):
         import msgspec
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from edge_node.engines import Delta, Finished, Generate, Sampling, Started
-from edge_node.engines.llama.generation import Generation, answer_limit_tokens
+from edge_node.engines import Choice, Delta, Finished, Generate, Progress, Sampling, Started, TokenScore
+from edge_node.engines.llama.generation import Chosen, Generation, answer_limit_tokens
 from edge_node.engines.llama.slots import Slot
 from edge_node.errors import PromptTooLongError, RequestInvalidError
 
@@ -27,8 +27,8 @@ def test_nothing_to_do_is_refused(prompt, answer, param):
     assert caught.value.param == param
 
 
-def generation(limit_tokens=3, stop=()):
-    request = Generate(request_id="r", text="x", sampling=Sampling(stop=stop))
+def generation(limit_tokens=3, stop=(), **more):
+    request = Generate(request_id="r", text="x", sampling=Sampling(stop=stop), **more)
     made = Generation(request, [1, 2, 3], limit_tokens=limit_tokens, sampler=None, now_s=10.0)
     made.admit(Slot(0, cached=[1, 2]), now_s=10.5)
     return made
@@ -36,13 +36,13 @@ def generation(limit_tokens=3, stop=()):
 
 def test_started_once_then_text_then_the_end():
     made = generation()
-    said, last = made.advance(7, "€".encode()[:1], ends=False, now_s=11.0)
+    said, last = made.advance(Chosen(7), "€".encode()[:1], ends=False, now_s=11.0)
     assert said == [Started(request_id="r", prompt_tokens=3, cached_tokens=2, queue_s=0.5, prefill_s=0.5)]
     assert not last
     made.admit(Slot(1), now_s=11.5)  # put off and back: no second start
-    said, last = made.advance(8, "€".encode()[1:], ends=False, now_s=12.0)
+    said, last = made.advance(Chosen(8), "€".encode()[1:], ends=False, now_s=12.0)
     assert (said, last) == ([Delta("r", "€", 2)], False)
-    said, last = made.advance(9, b"x", ends=False, now_s=13.0)
+    said, last = made.advance(Chosen(9), b"x", ends=False, now_s=13.0)
     assert said == [
         Delta("r", "x", 1),
         Finished(request_id="r", reason="length", completion_tokens=3, decode_s=2.0),
@@ -52,8 +52,8 @@ def test_started_once_then_text_then_the_end():
 
 def test_the_models_own_end_releases_held_text():
     made = generation(stop=("END",))
-    made.advance(7, b"EN", ends=False, now_s=11.0)
-    said, last = made.advance(0, b"ignored", ends=True, now_s=11.0)
+    made.advance(Chosen(7), b"EN", ends=False, now_s=11.0)
+    said, last = made.advance(Chosen(0), b"ignored", ends=True, now_s=11.0)
     assert said == [
         Delta("r", "EN", 2),
         Finished(request_id="r", reason="stop", completion_tokens=2, decode_s=0.0),
@@ -63,7 +63,26 @@ def test_the_models_own_end_releases_held_text():
 
 def test_a_stop_string_ends_the_answer_without_it():
     made = generation(limit_tokens=9, stop=("END",))
-    said, last = made.advance(7, b"the END!", ends=False, now_s=11.0)
+    said, last = made.advance(Chosen(7), b"the END!", ends=False, now_s=11.0)
     assert [event.text for event in said if isinstance(event, Delta)] == ["the "]
     assert last
     assert said[-1].reason == "stop"
+
+
+def test_progress_is_told_when_it_is_wanted_and_news():
+    made = generation(reports_progress=True)
+    assert made.progress(0) == [Progress(request_id="r", ahead_count=0, read_tokens=2, prompt_tokens=3)]
+    assert made.progress(0) == []
+    assert generation().progress(0) == []
+    made.advance(Chosen(7), b"a", ends=False, now_s=11.0)
+    assert made.progress(1) == []
+
+
+def test_scores_travel_with_the_text_of_their_tokens():
+    made = generation(limit_tokens=9)
+    scores = [TokenScore(Choice(token, b"?", -1.0), ()) for token in (7, 8)]
+    made.advance(Chosen(7, scores[0]), "€".encode()[:1], ends=False, now_s=11.0)
+    said, _ = made.advance(Chosen(8, scores[1]), "€".encode()[1:], ends=False, now_s=12.0)
+    assert said == [Delta("r", "€", 2, tuple(scores))]
+    said, _ = made.advance(Chosen(9), b"x", ends=False, now_s=12.0)
+    assert said == [Delta("r", "x", 1)]

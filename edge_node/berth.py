@@ -1,0 +1,157 @@
+"""A berth: one release's place in the runner, with its engine while it is awake, and whoever holds it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from edge_node.errors import ModelNotReadyError
+from edge_node.residency import Occupant
+from origin.api import ModelReport
+
+if TYPE_CHECKING:
+    from edge_node.engines import Ready
+    from edge_node.model_store import InstalledRelease
+    from edge_node.reconcile import ReleaseKey, ResidentState
+    from edge_node.supervisor import Supervisor
+
+_LOAD_GUESS_S = 5.0
+_PROCESS_BYTES = 320 << 20
+"""What an engine takes beside its model: the interpreter, the runtime, a context of usual size."""
+
+
+def estimated_bytes(release: InstalledRelease) -> int:
+    """The memory that an engine of this release will take, until it has been measured."""
+    return release.total_bytes + _PROCESS_BYTES
+
+
+@dataclass(eq=False, slots=True)
+class Berth:
+    """One release that may be loaded, is, or is on its way out.
+
+    Attributes:
+        supervisor: keeps its engine; None while the release sleeps: on the disk, loaded when somebody asks.
+        ready: what its engine said last, also while it sleeps.
+        prefill_tokens_per_s: measured when it was warmed last.
+        leases_count: requests that hold it.
+        waiters_count: requests that wait for it to be loaded.
+        gives_way: it takes no new requests, because another release needs the memory.
+        announced: its coming into service has been logged.
+        moved: set whenever a request that waits for the release should look again.
+    """
+
+    release: InstalledRelease
+    memory_bytes: int
+    supervisor: Supervisor | None = None
+    ready: Ready | None = None
+    prefill_tokens_per_s: float | None = None
+    leases_count: int = 0
+    waiters_count: int = 0
+    idle: asyncio.Event = field(default_factory=asyncio.Event)
+    moved: asyncio.Event = field(default_factory=asyncio.Event)
+    retirement: asyncio.Task[None] | None = None
+    waking: asyncio.Task[None] | None = None
+    closing: bool = False
+    announced: bool = False
+    gives_way: bool = False
+    used_at_s: float = 0.0
+    loaded_at_s: float = 0.0
+
+    @property
+    def key(self) -> ReleaseKey:
+        """Its name and version."""
+        return self.release.name, self.release.version
+
+    @property
+    def label(self) -> str:
+        """The same, as `name@version`."""
+        return f"{self.release.name}@{self.release.version}"
+
+    @property
+    def state(self) -> ResidentState:
+        """How it is, for plans and reports."""
+        if self.retirement is not None:
+            return "retiring"
+        if self.supervisor is None:
+            return "asleep"
+        return "retiring" if self.supervisor.state == "closed" else self.supervisor.state
+
+    @property
+    def open(self) -> bool:
+        """Whether a new request may hold it."""
+        return self.state == "ready" and not self.gives_way
+
+    def occupant(self) -> Occupant | None:
+        """What it takes of the memory; None while it takes none: it sleeps, or could not be loaded.
+
+        A release that could not be loaded is tried again beside what serves, rarely: unloading what serves for each
+        try would be worse.
+        """
+        if self.supervisor is None or self.state == "failed":
+            return None
+        return Occupant(
+            key=self.key,
+            memory_bytes=self.memory_bytes,
+            # Whoever waits for its load has the first right to it; whoever came after its turn has not.
+            holders_count=self.leases_count + (0 if self.gives_way else self.waiters_count),
+            used_at_s=self.used_at_s,
+            loaded_at_s=self.loaded_at_s,
+            movable=self.state == "ready",
+        )
+
+    def take(self, now_s: float) -> None:
+        """A request holds it from now on."""
+        self.leases_count += 1
+        self.used_at_s = now_s
+        self.idle.clear()
+
+    def give_back(self, now_s: float) -> None:
+        """A request holds it no more."""
+        self.leases_count -= 1
+        self.used_at_s = now_s
+        if self.leases_count == 0:
+            self.idle.set()
+
+    def move(self) -> None:
+        """Let every request that waits for it look again."""
+        self.moved.set()
+        self.moved = asyncio.Event()
+
+    def learn(self) -> None:
+        """Note what its engine said and what it takes, once it is ready."""
+        supervisor = self.supervisor
+        if supervisor is None or supervisor.state != "ready":
+            return
+        self.ready = supervisor.ready
+        self.prefill_tokens_per_s = supervisor.prefill_tokens_per_s
+        # Never below the estimate: an engine's memory grows with its first long prompts.
+        self.memory_bytes = max(self.memory_bytes, supervisor.memory_bytes)
+
+    def unready(self) -> ModelNotReadyError:
+        """Why it does not answer now; details may name paths of this machine, and are in `report` for operators."""
+        if self.supervisor is None or self.gives_way:
+            load_s = self.ready.load_s if self.ready else _LOAD_GUESS_S
+            return ModelNotReadyError(
+                f"{self.label} is on this node's disk and waits for memory to be loaded into",
+                param="model",
+                retry_after_s=max(1.0, load_s),
+            )
+        doing = "could not be loaded, and is tried again" if self.state == "failed" else "is being loaded"
+        return ModelNotReadyError(
+            f"{self.label} {doing}", param="model", retry_after_s=self.supervisor.retry_after_s()
+        )
+
+    def report(self) -> ModelReport:
+        """Its state for the heartbeat; how busy it is, is the scheduler's to add."""
+        state = self.state
+        supervisor = self.supervisor
+        return ModelReport(
+            name=self.release.name,
+            version=self.release.version,
+            state="loading" if state == "retiring" else state,
+            slots=self.ready.slots if self.ready and state in {"ready", "asleep"} else 0,
+            prefill_tokens_per_s=self.prefill_tokens_per_s,
+            load_s=self.ready.load_s if self.ready else None,
+            detail=supervisor.detail if supervisor else "",
+        )

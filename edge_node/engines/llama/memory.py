@@ -1,0 +1,43 @@
+"""The KV cells of a context's sequences, as llama.cpp keeps them.
+
+Native code aborts on copies to a sequence past 255 and on copies of a part between partitioned caches: the context
+is made with a unified cache and no more sequences than that (`library`).
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+from llama_cpp import llama_cpp as native
+
+
+class KvMemory:
+    """The memory of one context."""
+
+    def __init__(self, context: Any) -> None:
+        self._context = context
+        self._memory = native.llama_get_memory(context)
+
+    def forget(self, sequence: int, position: int) -> bool:
+        """Drop a sequence's cells from `position` on; False when the model's memory cannot be cut there."""
+        return bool(native.llama_memory_seq_rm(self._memory, sequence, position, -1))
+
+    def copy(self, source: int, target: int, count: int) -> None:
+        """Let an empty sequence share the cells of the first tokens of another."""
+        native.llama_memory_seq_cp(self._memory, source, target, 0, count)
+
+    def save(self, sequence: int) -> bytes:
+        """A sequence's whole state; empty when there is none to save."""
+        size = native.llama_state_seq_get_size(self._context, sequence)
+        buffer = (ctypes.c_uint8 * size)()
+        written = native.llama_state_seq_get_data(self._context, buffer, size, sequence)
+        return bytes(memoryview(buffer)[:written])
+
+    def restore(self, sequence: int, state: bytes) -> bool:
+        """Put a saved state into an empty sequence; False when it does not fit, and then nothing is there."""
+        buffer = (ctypes.c_uint8 * len(state)).from_buffer_copy(state)
+        if native.llama_state_seq_set_data(self._context, buffer, len(state), sequence) == len(state):
+            return True
+        native.llama_memory_seq_rm(self._memory, sequence, -1, -1)
+        return False

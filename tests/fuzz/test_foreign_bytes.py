@@ -1,0 +1,112 @@
+"""Readers of foreign bytes: whatever comes, only EdgewardError comes out, in little memory."""
+
+import random
+import tracemalloc
+from pathlib import Path
+
+import msgpack
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edge_node.engines import Event
+from edge_node.engines.framing import FrameInvalidError, FrameReader
+from registry import wire
+from registry.errors import ManifestInvalidError
+from registry.manifest import decode_manifest, pack_manifest
+
+NAMES = (
+    "trust", "root", "statements", "manifest", "manifest_map", "planes", "chunk", "difference", "delta", "delta_index",
+    "gguf", "safetensors", "onnx", "frames", "body", "headers", "events",
+)  # fmt: skip
+CRASHES = sorted(path for path in (Path(__file__).parent / "crashes").glob("*/*"))
+LITTLE_BYTES = 48 * 2**20
+
+
+def test_every_target_is_here(fuzzing):
+    assert tuple(fuzzing["foreign_bytes"].TARGETS) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_right_is_taken(name, fuzzing):
+    seeds = fuzzing["foreign_bytes"].TARGETS[name].seeds()
+    assert any(fuzzing["foreign_bytes"].check(name, seed) for seed in seeds)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@settings(max_examples=60, deadline=None)
+@given(data=st.binary(max_size=200), number=st.integers(0, 2**32))
+def test_only_refusals_come_out(name, data, number, fuzzing):
+    check, seeds = fuzzing["foreign_bytes"].check, fuzzing["foreign_bytes"].TARGETS[name].seeds()
+    check(name, data)
+    chance = random.Random(number)
+    check(name, fuzzing["fuzz"].changed(chance.choice(seeds), [*seeds, data], chance))
+
+
+@pytest.mark.parametrize("path", CRASHES, ids=lambda path: f"{path.parent.name}-{path.name}")
+def test_what_broke_a_reader_once_does_not_any_more(path, fuzzing):
+    fuzzing["foreign_bytes"].check(path.parent.name, path.read_bytes())
+
+
+@pytest.fixture
+def peak_bytes():
+    """How much memory was taken at the worst moment since the test began."""
+    tracemalloc.start()
+    yield lambda: tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+
+def varied(**fields):
+    """The map of a manifest of one empty release, but for these fields."""
+    return {
+        "schema": 2, "name": "m", "version": "1", "created_unix_s": 0, "license": "",
+        "variants": [], "packs": {"digest": b"", "length": b""},
+        "chunks": {"digest": b"", "pack": b"", "gap": b"", "stored": b""},
+        "pieces": {"chunk": b"", "file": b"", "extents": b""}, "extents": {"gap": b"", "length": b""},
+    } | fields  # fmt: skip
+
+
+def test_values_that_nobody_asked_for_are_not_made(peak_bytes):
+    """3 kB that unpack to 128 MiB of empty maps would have taken 8 GiB."""
+    count = 8_000_000
+    for lead in (b"\xdd" + count.to_bytes(4, "big"), b"\x91" * count):
+        plain = b"\x82\xa6schema\x02\xa1x" + lead + b"\x80" * count
+        stored = pack_manifest(plain)
+        with pytest.raises(ManifestInvalidError):
+            decode_manifest(stored)
+    assert peak_bytes() < LITTLE_BYTES
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"variants": [{"abilities": [""] * 2_000_000}]},
+        {"variants": [{}] * 2_000_000},
+        {"pieces": {"chunk": bytes(4_000_000), "file": bytes(4_000_000), "extents": b"\1" * 4_000_000}},
+        {"extents": {"gap": bytes(4_000_000), "length": b"\1" * 4_000_000}},
+    ],
+    ids=["abilities", "variants", "pieces", "extents"],
+)
+def test_rows_that_compress_to_nothing_are_counted_before_they_are_made(fields, peak_bytes):
+    plain = msgpack.packb(varied(**fields))
+    stored = pack_manifest(plain)
+    del plain
+    tracemalloc.reset_peak()
+    with pytest.raises(ManifestInvalidError):
+        decode_manifest(stored)
+    assert peak_bytes() < LITTLE_BYTES
+
+
+def test_a_key_that_cannot_be_a_key_is_refused():
+    with pytest.raises(FrameInvalidError):
+        list(FrameReader(Event).feed(b"\x81\x80\xc0"))
+
+
+def test_lengths_that_lie_take_nothing(peak_bytes):
+    for lead in (b"\xdd", b"\xdf", b"\xdb", b"\xc6"):
+        with pytest.raises(wire.InputInvalidError):
+            wire.from_msgpack(lead + b"\xff\xff\xff\xff", dict[str, list[str]])
+        reader = FrameReader(Event, limit_bytes=1 << 20)
+        with pytest.raises(FrameInvalidError):
+            list(reader.feed((lead + b"\x00\x0f\xff\xff") * 1000 + bytes(1 << 20)))
+    assert peak_bytes() < LITTLE_BYTES
