@@ -136,10 +136,14 @@ class Berth:
                 f"{self.label} is on this node's disk and waits for memory to be loaded into",
                 param="model",
                 retry_after_s=max(1.0, load_s),
+                state="asleep",
             )
         doing = "could not be loaded, and is tried again" if self.state == "failed" else "is being loaded"
         return ModelNotReadyError(
-            f"{self.label} {doing}", param="model", retry_after_s=self.supervisor.retry_after_s()
+            f"{self.label} {doing}",
+            param="model",
+            retry_after_s=self.supervisor.retry_after_s(),
+            state=self.state,
         )
 
     def report(self) -> ModelReport:

@@ -47,6 +47,10 @@ class NodeConfig:
             the requests that ask for them.
         load_wait_s: how long a request waits for a model that is being loaded before it is told to come back.
         queue_limit_count: requests that may wait for each model; further ones get 429.
+        queue_limit_tokens: prompt tokens that may wait for each model.
+        response_cache_bytes: room for answers that are kept in memory; 0 keeps none.
+        response_cache_age_s: how old a kept answer may become.
+        connection_idle_s: how long a connection may go without a whole request's head, be it silent or slow.
         body_limit_bytes: the largest request body as it travels.
         unpacked_limit_bytes: the largest request body in zstd after decompression.
         drain_s: how long running answers may go on when the node is told to stop.
@@ -76,6 +80,10 @@ class NodeConfig:
     memory_limit_bytes: int = 0
     load_wait_s: float = 30.0
     queue_limit_count: int = 64
+    queue_limit_tokens: int = 2**17
+    response_cache_bytes: int = 64 * 2**20
+    response_cache_age_s: float = 86_400.0
+    connection_idle_s: float = 75.0
     body_limit_bytes: int = 8 * 2**20
     unpacked_limit_bytes: int = 32 * 2**20
     drain_s: float = 30.0
@@ -115,6 +123,8 @@ class NodeConfig:
             ("load_wait_s", 0), ("queue_limit_count", 0), ("body_limit_bytes", 1024),
             ("unpacked_limit_bytes", 1024), ("fetch_concurrency_count", 1), ("drain_s", 0), ("swap_grace_s", 0),
             ("unwanted_keep_s", 0), ("origin_timeout_s", 0.1), ("scrub_bytes_per_s", 0), ("scrub_pause_s", 1),
+            ("queue_limit_tokens", 1), ("response_cache_bytes", 0), ("response_cache_age_s", 0),
+            ("connection_idle_s", 1),
         ):  # fmt: skip
             value = getattr(self, name)
             if not least <= value < math.inf:  # so written, NaN is refused too

@@ -19,6 +19,7 @@ import structlog
 from aiohttp import web
 
 from edge_node.api.health import NodeStatus
+from edge_node.cache.answers import AnswerCache
 from edge_node.config import stated_place
 from edge_node.engine_plan import RunnerLimits
 from edge_node.engines.process import EngineProcess
@@ -83,7 +84,9 @@ class Node:
         self._software = f"edgeward {_version()}"
         self._origin = OriginClient(config.origin, timeout_s=config.origin_timeout_s)
         self._metrics = Metrics(node_id=self.node_id, software=self._software)
-        self._scheduler = Scheduler(queue_limit_count=config.queue_limit_count)
+        self._scheduler = Scheduler(
+            queue_limit_count=config.queue_limit_count, queue_limit_tokens=config.queue_limit_tokens
+        )
         self._runner = Runner(
             build=build,
             clock=clock,
@@ -235,6 +238,12 @@ class Node:
             limits=Limits(
                 body_limit_bytes=self._config.body_limit_bytes,
                 unpacked_limit_bytes=self._config.unpacked_limit_bytes,
+                connection_idle_s=self._config.connection_idle_s,
+            ),
+            cache=AnswerCache(
+                limit_bytes=self._config.response_cache_bytes,
+                age_limit_s=self._config.response_cache_age_s,
+                clock=time.monotonic,
             ),
         )
         front = web.AppRunner(build_app(parts), shutdown_timeout=_FLUSH_S)

@@ -20,7 +20,7 @@ from edge_node.errors import DrainingError, ModelNotHereError, ModelNotReadyErro
 from edge_node.residents import ReadyModel
 from edge_node.supervisor import Supervisor
 from edge_node.wakening import Wakening
-from registry.errors import InputInvalidError
+from registry.errors import EdgewardError, InputInvalidError
 from registry.reference import parse_reference
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         EngineSpec,
         Finished,
         Generate,
+        Progress,
         Ready,
         Started,
     )
@@ -56,9 +57,10 @@ class RunnerLease:
         self.name = release.name
         self.version = release.version
         self.ready = ready
+        self.stamp = _stamp(release, ready)
         self._supervisor = supervisor
 
-    def generate(self, command: Generate) -> AsyncGenerator[Started | Delta | Finished, None]:
+    def generate(self, command: Generate) -> AsyncGenerator[Progress | Started | Delta | Finished, None]:
         """Generate; closing the generator early cancels the engine's work."""
         return self._supervisor.generate(command)
 
@@ -169,6 +171,21 @@ class Runner:
         finally:
             berth.give_back(self._clock.now_s())
             self._wakening.freed()
+
+    def stamp(self, model: str) -> str | None:
+        """The stamp of the release that `model` means now; None while none answers, for whatever reason."""
+        if self._draining:
+            return None
+        try:
+            reference = self._reference(model)
+        except EdgewardError:
+            return None
+        version = reference.version or self._current.get(reference.name)
+        berth = self._berths.get((reference.name, version)) if version else None
+        # One that sleeps would answer the same after waking: what is kept of it is good.
+        if berth is None or berth.ready is None or berth.state not in {"ready", "asleep"}:
+            return None
+        return _stamp(berth.release, berth.ready)
 
     def ready_models(self) -> tuple[ReadyModel, ...]:
         """The releases that answer, also those that would first be loaded; the current one of each name last."""
@@ -361,8 +378,11 @@ class Runner:
             return berth.unready()
         for arrival in self.arrivals():
             if arrival.name == reference.name and reference.version in {None, arrival.version}:
-                wait_s = arrival.retry_after_s(self._clock.now_s())
-                return ModelNotReadyError(arrival.sentence(), param="model", retry_after_s=wait_s)
+                return arrival.not_ready(self._clock.now_s())
         here = ", ".join(f"{model.name}@{model.version}" for model in self.ready_models()) or "none yet"
         asked = f"{reference.name}@{reference.version}" if reference.version else reference.name
         return ModelNotHereError(f"this node does not serve {asked}; it serves: {here}", param="model")
+
+
+def _stamp(release: InstalledRelease, ready: Ready) -> str:
+    return f"{release.manifest_sha256} {' '.join(release.files)} {ready.fingerprint}"

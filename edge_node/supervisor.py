@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 
     from edge_node.blame import Blame
-    from edge_node.engines import Delta, Embedded, EngineSpec, Finished, Ready
+    from edge_node.engines import Delta, Embedded, EngineSpec, Finished, Progress, Ready
 
 log = structlog.get_logger()
 
@@ -50,7 +50,7 @@ class Engine(Protocol):
     async def start(self) -> Ready:
         """Load the model. Raises EngineFailedError."""
 
-    def generate(self, command: Generate) -> AsyncGenerator[Started | Delta | Finished, None]:
+    def generate(self, command: Generate) -> AsyncGenerator[Progress | Started | Delta | Finished, None]:
         """Generate; closing the generator cancels. Raises EngineFailedError, RequestInvalidError."""
 
     async def embed(self, command: Embed) -> Embedded:
@@ -125,7 +125,9 @@ class Supervisor:
         self.decided.set()
         await self._end_engine(grace_s)
 
-    async def generate(self, command: Generate) -> AsyncGenerator[Started | Delta | Finished, None]:
+    async def generate(
+        self, command: Generate
+    ) -> AsyncGenerator[Progress | Started | Delta | Finished, None]:
         """Generate with the engine as it is now.
 
         Raises:

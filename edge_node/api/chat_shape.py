@@ -134,7 +134,12 @@ class ChatShape(Shape):
         return call_id(self._heading.id, index, call_index)
 
     def _event(
-        self, index: int, delta: ChatDelta, *, reason: FinishReason | None = None, logprobs: ChatLogprobs | None = None
+        self,
+        index: int,
+        delta: ChatDelta,
+        *,
+        reason: FinishReason | None = None,
+        logprobs: ChatLogprobs | None = None,
     ) -> Event:
         choice = ChatChunkChoice(index=index, delta=delta, logprobs=logprobs, finish_reason=reason)
         return Event(self._chunk((choice,), self._usage))

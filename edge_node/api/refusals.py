@@ -57,7 +57,7 @@ def check_chat(request: ChatRequest) -> None:
     Raises:
         RequestInvalidError: `param` is the path of the field.
     """
-    _refuse_unsupported(request, NEUTRAL_CHAT)
+    refuse_unsupported(request, NEUTRAL_CHAT)
     _check_generation(request)
     both = request.max_tokens is not None and request.max_completion_tokens is not None
     if both and request.max_tokens != request.max_completion_tokens:
@@ -65,7 +65,7 @@ def check_chat(request: ChatRequest) -> None:
             "max_tokens and max_completion_tokens differ; send max_completion_tokens alone",
             param="max_completion_tokens",
         )
-    if request.top_logprobs is not None and not request.logprobs:
+    if request.top_logprobs and not request.logprobs:
         raise RequestInvalidError("top_logprobs goes with logprobs=true only", param="top_logprobs")
     check_tools(request)
     check_format(request)
@@ -83,7 +83,7 @@ def check_completion(request: CompletionRequest) -> None:
     Raises:
         RequestInvalidError: `param` is the path of the field.
     """
-    _refuse_unsupported(request, NEUTRAL_COMPLETION)
+    refuse_unsupported(request, NEUTRAL_COMPLETION)
     _check_generation(request)
     prompts = prompts_of(request)
     for index, prompt in enumerate(prompts):
@@ -157,7 +157,7 @@ def _check_generation(request: GenerationRequest) -> None:
             raise RequestInvalidError(
                 "stream_options goes with stream=true only; leave it out", param="stream_options"
             )
-        _refuse_unsupported(request.stream_options, _NEUTRAL_STREAM_OPTIONS, "stream_options.")
+        refuse_unsupported(request.stream_options, _NEUTRAL_STREAM_OPTIONS, "stream_options.")
     for field in (
         "temperature", "top_p", "min_p", "frequency_penalty", "presence_penalty", "repeat_penalty"
     ):  # fmt: skip
@@ -192,7 +192,7 @@ def _check_message(message: Message, path: str) -> None:
         raise RequestInvalidError(
             f"there is no such role here; the roles are {', '.join(ROLES)}", param=f"{path}.role"
         )
-    _refuse_unsupported(message, _NEUTRAL_MESSAGE, f"{path}.")
+    refuse_unsupported(message, _NEUTRAL_MESSAGE, f"{path}.")
     _check_calls(message, path)
     if message.content is not None:
         _check_content(message.content, f"{path}.content")
@@ -230,7 +230,12 @@ def _check_content(content: str | Sequence[ContentPart], path: str) -> None:
             )
 
 
-def _refuse_unsupported(message: Struct, neutral_by_field: Mapping[str, Neutral], prefix: str = "") -> None:
+def refuse_unsupported(message: Struct, neutral_by_field: Mapping[str, Neutral], prefix: str = "") -> None:
+    """Refuse a field that is neither null nor neutral.
+
+    Raises:
+        RequestInvalidError: `param` is its path.
+    """
     for field, neutral in neutral_by_field.items():
         value = getattr(message, field)
         # Types are compared too: True == 1 must not pass for n=1.

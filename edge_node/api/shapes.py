@@ -122,5 +122,7 @@ class TextShape(Shape):
     def _event(self, choice: TextChoice) -> Event:
         return Event(self._completion((choice,), self._usage))
 
-    def _completion(self, choices: tuple[TextChoice, ...], counts: Usage | UnsetType | None) -> TextCompletion:
+    def _completion(
+        self, choices: tuple[TextChoice, ...], counts: Usage | UnsetType | None
+    ) -> TextCompletion:
         return TextCompletion(**msgspec.structs.asdict(self._heading), choices=choices, usage=counts)

@@ -204,7 +204,9 @@ async def test_a_users_special_tokens_are_plain_text(sample_models):
             messages=(ChatMessage(role="user", content=text),),
             sampling=Sampling(max_tokens=1),
         )
-        counts = [event.prompt_tokens async for event in engine.generate(command) if isinstance(event, Started)]
+        counts = [
+            event.prompt_tokens async for event in engine.generate(command) if isinstance(event, Started)
+        ]
         return counts[0]
 
     async with running(sample_models) as engine:
