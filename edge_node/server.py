@@ -23,6 +23,7 @@ from edge_node.web.completions import completions
 from edge_node.web.embeddings import embeddings
 from edge_node.web.health import healthz, metrics, readyz
 from edge_node.web.judging import classify, rerank
+from edge_node.web.openapi import openapi
 from edge_node.web.parts import (
     ANSWERING,
     COMPUTING,
@@ -35,6 +36,7 @@ from edge_node.web.parts import (
 )
 from edge_node.web.payload import arrived_body, read_body, respond
 from edge_node.web.replay import REPLAYS, Replays, is_request_id
+from edge_node.web.responses import responses
 from registry.errors import EdgewardError
 from registry.refusals import retry_headers
 
@@ -85,6 +87,7 @@ def build_app(parts: NodeParts) -> web.Application:
         [
             web.post("/v1/chat/completions", chat_completions),
             web.post("/v1/completions", completions),
+            web.post("/v1/responses", responses),
             web.post("/v1/embeddings", embeddings),
             web.post("/v1/rerank", rerank),
             web.post("/v1/classify", classify),
@@ -95,6 +98,7 @@ def build_app(parts: NodeParts) -> web.Application:
             web.get("/healthz", healthz),
             web.get("/readyz", readyz),
             web.get("/metrics", metrics),
+            web.get("/openapi.json", openapi),
             *inference.routes(),
         ]
     )

@@ -93,7 +93,7 @@ class Grammar(Struct, frozen=True, kw_only=True):
     """What an answer's text must match, in llama.cpp's GBNF.
 
     Attributes:
-        triggers: when not empty, the text is free until one of these words appears; from there it must match.
+        triggers: when not empty, the text is free until one of these words has come; what follows it must match.
     """
 
     text: str
@@ -105,6 +105,7 @@ class Sampling(Struct, frozen=True, kw_only=True):
     """How tokens are chosen. Temperature 0 is greedy. `seed` None draws one from the system.
 
     Attributes:
+        repeat_penalty: what the scores of tokens that the answer has already are divided by (multiplied, below 0).
         logprobs_count: None for no log probabilities; else how many alternatives beside each chosen token, 0 to 20.
     """
 
@@ -116,6 +117,7 @@ class Sampling(Struct, frozen=True, kw_only=True):
     seed: int | None = None
     frequency_penalty: float = 0.0
     presence_penalty: float = 0.0
+    repeat_penalty: float = 1.0
     logit_bias: dict[int, float] = {}
     stop: tuple[str, ...] = ()
     logprobs_count: int | None = None

@@ -63,6 +63,7 @@ class ScriptedLease:
     version: str
     ready: Ready
     script: tuple = HELLO
+    scripts: list = field(default_factory=list)  # for the next requests, before `script`
     commands: list = field(default_factory=list)
     ended: list = field(default_factory=list)
     asked: asyncio.Event = field(default_factory=asyncio.Event)
@@ -76,7 +77,7 @@ class ScriptedLease:
         self.commands.append(command)
         self.asked.set()
         try:
-            for step in self.script:
+            for step in self.scripts.pop(0) if self.scripts else self.script:
                 if isinstance(step, asyncio.Event):
                     await step.wait()
                 elif isinstance(step, Exception):
