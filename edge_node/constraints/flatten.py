@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from edge_node.constraints.plain import Conjunction
 
 LIMIT_ALTERNATIVES_COUNT = 256
+LIMIT_ONE_OF_COUNT = 64
 LIMIT_DEPTH = 40
 
 
@@ -35,6 +36,7 @@ class Flattener:
 
     def __init__(self, root: Any) -> None:
         self._root = root
+        self._flat_by_pointer: dict[str, list[PlainSchema]] = {}
 
     def alternatives(self, conjunction: Conjunction) -> list[Alternative]:
         """What a value may be; nothing when no value will do.
@@ -52,10 +54,16 @@ class Flattener:
         for placed in conjunction:
             if depth > LIMIT_DEPTH:
                 raise SchemaRefusedError(placed.pointer, "it goes round in circles, or is nested too deeply")
-            found = _each_with_each(
-                found, self._followed(self._options(placed, depth), depth), placed.pointer
-            )
+            found = _each_with_each(found, self._flat_one(placed, depth), placed.pointer)
         return found
+
+    def _flat_one(self, placed: Placed, depth: int) -> list[PlainSchema]:
+        """Each place is taken apart once: schemas that double at every level would never end otherwise."""
+        known = self._flat_by_pointer.get(placed.pointer)
+        if known is None:
+            known = self._followed(self._options(placed, depth), depth)
+            self._flat_by_pointer[placed.pointer] = known
+        return known
 
     def _followed(self, alternatives: Sequence[Alternative], depth: int) -> list[PlainSchema]:
         found: list[PlainSchema] = []
@@ -107,6 +115,11 @@ class Flattener:
         tag = _tag(placed.schema)
         if tag:
             flat = [[requiring(schema, tag) for schema in option] for option in flat]
+        if sum(map(len, flat)) > LIMIT_ONE_OF_COUNT:
+            raise SchemaRefusedError(
+                below(placed.pointer, word),
+                f"more than {LIMIT_ONE_OF_COUNT} options are not compared with each other; use `anyOf`",
+            )
         for (index, one), (other_index, other) in combinations(enumerate(flat), 2):
             if not all(apart(left, right, self.flat) for left in one for right in other):
                 raise SchemaRefusedError(

@@ -114,14 +114,14 @@ def both(one: PlainSchema, other: PlainSchema) -> PlainSchema:
         most_length=_lower(one.most_length, other.most_length),
         pattern=_same("pattern", one, other),
         format=_same("format", one, other),
-        prefix=tuple(_element(one, at) + _element(other, at) for at in positions),
-        items=one.items + other.items,
+        prefix=tuple(_all_of(_element(one, at), _element(other, at)) for at in positions),
+        items=_all_of(one.items, other.items),
         least_items=max(one.least_items, other.least_items),
         most_items=_lower(one.most_items, other.most_items),
         properties=_both_properties(one, other),
         required=tuple(dict.fromkeys(one.required + other.required)),
-        others=one.others + other.others,
-        names=one.names + other.names,
+        others=_all_of(one.others, other.others),
+        names=_all_of(one.names, other.names),
         least_properties=max(one.least_properties, other.least_properties),
         most_properties=_lower(one.most_properties, other.most_properties),
     )
@@ -195,12 +195,17 @@ def _both_properties(one: PlainSchema, other: PlainSchema) -> Mapping[str, Conju
     if one.properties is None and other.properties is None:
         return None
     names = dict.fromkeys((*(one.properties or ()), *(other.properties or ())))
-    return {name: property_of(one, name) + property_of(other, name) for name in names}
+    return {name: _all_of(property_of(one, name), property_of(other, name)) for name in names}
 
 
 def property_of(schema: PlainSchema, name: str) -> Conjunction:
     """What a property of this name has to satisfy."""
     return (schema.properties or {}).get(name, schema.others)
+
+
+def _all_of(one: Conjunction, other: Conjunction) -> Conjunction:
+    """Both, each place once."""
+    return tuple({placed.pointer: placed for placed in one + other}.values())
 
 
 def _element(schema: PlainSchema, at: int) -> Conjunction:

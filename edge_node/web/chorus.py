@@ -6,7 +6,7 @@ The choices of one prompt begin once the first of them has read it, so that they
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
@@ -48,26 +48,25 @@ class Chorus:
         self._per_prompt_count = per_prompt_count
         self._stack = AsyncExitStack()
         self._accounts: list[Account] = []
-        self._generations: list[Generation] = []
+        self._leaders: dict[int, Generation] = {}
         self._heard: asyncio.Queue[tuple[int, Heard | Exception]] = asyncio.Queue()
-        self._has_read: list[asyncio.Event] = []
+        self._has_read: dict[int, asyncio.Event] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
+        many = len(self._commands) > 1
+        self._accounts = [
+            self._part(index) if many else self._account for index in range(len(self._commands))
+        ]
         try:
-            for index, command in enumerate(self._commands):
-                account = self._account if len(self._commands) == 1 else self._part(index)
-                self._accounts.append(account)
-                generating = self._answering.generate(account, self._model, self._ability, command)
-                self._generations.append(await self._stack.enter_async_context(generating))
+            for index in range(0, len(self._commands), self._per_prompt_count):
+                self._leaders[index] = await self._stack.enter_async_context(self._generating(index))
         except BaseException:
             await self.__aexit__(None, None, None)
             raise
-        if len(self._generations) > 1:
-            self._has_read = [asyncio.Event() for _ in self._generations]
-            self._tasks = [
-                asyncio.create_task(self._follow(index)) for index in range(len(self._generations))
-            ]
+        if many:
+            self._has_read = {index: asyncio.Event() for index in self._leaders}
+            self._tasks = [asyncio.create_task(self._follow(index)) for index in range(len(self._commands))]
         return self
 
     async def __aexit__(
@@ -83,7 +82,7 @@ class Chorus:
     @property
     def first(self) -> Generation:
         """The first generation, whose name and release are the request's."""
-        return self._generations[0]
+        return self._leaders[0]
 
     async def first_event(self, patience_s: float) -> tuple[int, Heard] | None:
         """The first event, for a stream that has not begun; None when it should begin without."""
@@ -121,22 +120,30 @@ class Chorus:
             sum(account.cached_tokens for account in firsts),
         )
 
+    def _generating(self, index: int) -> AbstractAsyncContextManager[Generation]:
+        account, command = self._accounts[index], self._commands[index]
+        return self._answering.generate(account, self._model, self._ability, command)
+
     async def _follow(self, index: int) -> None:
         leader = index - index % self._per_prompt_count
         try:
-            if index != leader:
+            if index == leader:
+                await self._tell(index, self._leaders[index])
+            else:
                 await self._has_read[leader].wait()
-            while True:
-                event = await self._generations[index].next_event()
-                assert event is not None, "it waits without end"
-                self._has_read[index].set()
-                self._heard.put_nowait((index, event))
-                if isinstance(event, Finished):
-                    return
+                async with self._generating(index) as generation:
+                    await self._tell(index, generation)
         except Exception as error:  # noqa: BLE001 - it is raised where the request is answered
             self._heard.put_nowait((index, error))
-        finally:
-            self._has_read[index].set()
+
+    async def _tell(self, index: int, generation: Generation) -> None:
+        event: Heard | None = None
+        while not isinstance(event, Finished):
+            event = await generation.next_event()
+            assert event is not None, "it waits without end"
+            if index in self._has_read:
+                self._has_read[index].set()
+            self._heard.put_nowait((index, event))
 
     def _part(self, index: int) -> Account:
         answer_id = self._account.answer_id if not index else f"{self._account.answer_id}.{index}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,6 @@ import pytest
 from deploy.local.network import SITES, LocalNetwork
 from deploy.local.ports import free_ports
 
-_INSTALL_LIMIT_S = 600
 _DRIVE_LIMIT_S = 300
 _DRIVERS = Path(__file__).parent / "drivers"
 
@@ -28,27 +26,12 @@ def node_url(tmp_path_factory, start_network):
         network.stop()
 
 
-def environment_with(requirements):
-    """The Python of an environment with these packages; skips the test where they cannot be installed."""
-    home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "edgeward" / "conformance"
-    place = home / "-".join(requirements).translate(str.maketrans("<>=,.", "_____"))
-    python = place / "bin" / "python"
-    if not (place / "complete").exists():
-        subprocess.run([sys.executable, "-m", "venv", "--clear", place], check=True)
-        command = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *requirements]
-        made = subprocess.run(command, capture_output=True, text=True, timeout=_INSTALL_LIMIT_S, check=False)
-        if made.returncode:
-            pytest.skip(f"{', '.join(requirements)} cannot be installed here: {made.stderr.strip()[-300:]}")
-        (place / "complete").touch()
-    return python
-
-
 @pytest.fixture
-def drive(node_url):
+def drive(node_url, environment_with):
     """`drive(script, *requirements)`: runs a driver with these packages against the node; its asserts are the test."""
 
     def run(script, *requirements):
-        python = environment_with(requirements)
+        python = environment_with(*requirements)
         settings = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), "NO_PROXY": "127.0.0.1"}
         done = subprocess.run(
             [python, "-P", _DRIVERS / script, node_url],

@@ -1,7 +1,7 @@
 """Requests that mean harm against a real node: it answers, or refuses with 4xx or 503, and loses nothing.
 
-400 requests by default; EDGEWARD_HOSTILE_COUNT=10000 for the long run. Schemathesis runs in an environment of its own
-(`tests/conformance/conftest.py` says how) and is skipped where it cannot be installed.
+400 requests by default; EDGEWARD_HOSTILE_COUNT=10000 for the long run. Schemathesis runs in an environment of its own,
+and is skipped where it cannot be installed.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 import random
 import re
 import socket
+import subprocess
 import time
 import urllib.request
 from pathlib import Path
@@ -24,6 +25,7 @@ from deploy.local.ports import free_ports
 
 pytestmark = pytest.mark.fault
 
+DRIVER = Path(__file__).parent / "drivers" / "by_schema.py"
 COUNT = int(os.environ.get("EDGEWARD_HOSTILE_COUNT", "400"))
 MENDED_WITHIN_S = 2.0
 GROWTH_LIMIT_BYTES = 150 * 2**20
@@ -239,6 +241,22 @@ def test_a_node_outlives_hostile_requests(network):
         if status is not None and status >= 500 and status != 503:
             pytest.fail(f"request {number} got {status}")
     assert {200, 400, 413} <= seen.keys(), seen
+    check_unharmed(network, before_bytes)
+
+
+def test_a_node_outlives_what_schemathesis_makes_of_its_document(network, environment_with):
+    python = environment_with("schemathesis")
+    plain_answer(network.ports.node(0))
+    before_bytes = rss_bytes(network)
+    url = f"http://127.0.0.1:{network.ports.node(0)}"
+    command = [python, "-P", DRIVER, url, str(COUNT)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60 + COUNT, check=False)
+    assert done.stdout.strip().endswith("outlived"), f"{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+    check_unharmed(network, before_bytes)
+
+
+def check_unharmed(network, before_bytes):
+    port = network.ports.node(0)
     # What those who went away have left ends soon: no slot is lost.
     deadline_s = time.monotonic() + MENDED_WITHIN_S
     while metric_sum(port, "edge_requests_running") + metric_sum(port, "edge_requests_waiting"):

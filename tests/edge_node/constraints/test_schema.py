@@ -1,5 +1,6 @@
 """Schemas as grammars: what they let through satisfies the schema, and what it should let through it does."""
 
+import itertools
 import json
 import random
 import re
@@ -242,6 +243,19 @@ def test_nesting_without_measure_is_refused():
         schema = {"items": schema}
     with pytest.raises(RequestInvalidError, match="nested"):
         grammar_of_schema(schema, param="s")
+
+
+def test_a_schema_that_doubles_at_every_level_is_taken_apart_in_no_time(accepts):
+    names = [f"d{number}" for number in range(18)]
+    definitions = {
+        name: {"allOf": [{"$ref": f"#/$defs/{following}"}] * 2, "properties": {"a": {"minimum": 3}}}
+        for name, following in itertools.pairwise(names)
+    }
+    definitions[names[-1]] = {"properties": {"a": {"type": "integer", "maximum": 5}}, "required": ["a"]}
+    schema = {"$defs": definitions, "allOf": [{"$ref": "#/$defs/d0"}] * 2}
+    assert accepts(schema, {"a": 4})
+    assert not accepts(schema, {"a": 2})
+    assert not accepts(schema, {"a": 6})
 
 
 def test_long_strings_are_told_in_blocks(accepts):
