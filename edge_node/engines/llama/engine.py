@@ -59,6 +59,7 @@ class LlamaEngine:
             self._sequences,
             self._opened_store.store,
             slots_count=self._slots_count,
+            remembered_limit_count=opened.remembered_cells_count,
             saved_limit_bytes=_SAVED_LIMIT_BYTES,
         )
         self._pace = Pace(CHUNK_TOKENS)
