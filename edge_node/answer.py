@@ -1,235 +1,119 @@
-"""One request from parsed to answered: hold a release, be let in, generate, and give everything back.
+"""One request from parsed to answered: find a kept answer, or join or begin its computation, and give all back.
 
 Whatever ends a request early (the client goes away, also before the first token; an error; a deadline of the
-caller) closes the engine's iterator, which cancels the work in the engine's process, and frees the place.
+caller) leaves its flight; the last one to leave stops the engine's work, and the place is free.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Literal
 
-import structlog
+import msgspec
 
-from edge_node.engines import Delta, Embed, Finished, Started
-from edge_node.errors import EngineFailedError, RequestInvalidError
-from edge_node.scheduler import Service
-from edge_node.telemetry import UNKNOWN_MODEL
+from edge_node.account import Account
+from edge_node.cache.answers import AnswerCache, Tape, Vectors
+from edge_node.cache.flights import Flights
+from edge_node.cache.keys import generation_key, is_repeatable, pure_key
+from edge_node.computation import Generating, Heard, Once
+from edge_node.engines import Delta, Embed, Embedded, Finished, Progress, Started
+from edge_node.errors import AnswerNotKeptError, EngineFailedError, RequestInvalidError
+from edge_node.generation import Generation
+from edge_node.scheduler import Asking
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
-    from edge_node.engines import Embedded, Generate
+    from edge_node.cache.flights import Listener
+    from edge_node.engines import Generate
     from edge_node.residents import Lease, Residents
     from edge_node.scheduler import Scheduler, Ticket
     from edge_node.telemetry import Metrics
 
+__all__ = ["Ability", "Account", "Answering", "Generation"]
+
 Ability = Literal["chat", "completion", "embedding"]
-
-log = structlog.get_logger()
-
-
-@dataclass(slots=True, kw_only=True)
-class Account:
-    """What is known of one request, filled in as it happens; its end is one wide log line.
-
-    Attributes:
-        answer_id: unique on this node, unlike `request_id`, which the client may choose.
-        prompt_bytes: the body's size after decompression; what the queue is bounded in.
-        request_bytes: the body's size as it travelled.
-        error: the code of the error that ended it, or nothing.
-        status: set when it is not the response's, because that had begun before the error.
-    """
-
-    request_id: str
-    answer_id: str
-    route: str
-    arrived_s: float
-    model: str = UNKNOWN_MODEL
-    release: str = ""
-    error: str = ""
-    status: int | None = None
-    finish_reason: str = ""
-    queue_ms: float | None = None
-    prefill_ms: float | None = None
-    first_token_ms: float | None = None
-    decode_ms: float | None = None
-    prompt_tokens: int = 0
-    cached_tokens: int = 0
-    completion_tokens: int = 0
-    prompt_bytes: int = 0
-    request_bytes: int = 0
-    response_bytes: int = 0
-
-    def server_timing(self) -> str:
-        """What is measured so far, for the header `Server-Timing`."""
-        parts = {"queue": self.queue_ms, "prefill": self.prefill_ms, "decode": self.decode_ms}
-        return ", ".join(f"{name};dur={ms:.1f}" for name, ms in parts.items() if ms is not None)
-
-    def close(self, *, status: int, now_s: float, metrics: Metrics, wide: bool) -> None:
-        """Count the request, and log it when `wide`."""
-        total_s = now_s - self.arrived_s
-        status = self.status or status
-        metrics.request_answered(route=self.route, model=self.model, code=status, duration_s=total_s)
-        metrics.tokens(prompt_count=self.prompt_tokens, completion_count=self.completion_tokens)
-        if not wide:
-            return
-        log.info(
-            "request.answered",
-            route=self.route,
-            status=status,
-            error=self.error,
-            model=self.model,
-            release=self.release,
-            request_id=self.request_id,
-            answer_id=self.answer_id,
-            finish_reason=self.finish_reason,
-            queue_ms=_rounded(self.queue_ms),
-            prefill_ms=_rounded(self.prefill_ms),
-            first_token_ms=_rounded(self.first_token_ms),
-            total_ms=_rounded(total_s * 1000),
-            prompt_tokens=self.prompt_tokens,
-            cached_tokens=self.cached_tokens,
-            completion_tokens=self.completion_tokens,
-            request_bytes=self.request_bytes,
-            response_bytes=self.response_bytes,
-        )
-
-
-class Generation:
-    """A generation under way, told event by event; `answering.generate` makes it and ends it."""
-
-    def __init__(
-        self,
-        lease: Lease,
-        events: AsyncIterator[Started | Delta | Finished],
-        account: Account,
-        metrics: Metrics,
-        clock: Callable[[], float],
-    ) -> None:
-        self.release = f"{lease.name}@{lease.version}"
-        self.fingerprint = lease.ready.fingerprint
-        self.service: Service | None = None
-        self._name = lease.name
-        self._events = events
-        self._account = account
-        self._metrics = metrics
-        self._clock = clock
-        self._pending: asyncio.Task[Started | Delta | Finished | None] | None = None
-        self._started: Started | None = None
-        self._started_at_s = 0.0
-
-    async def next_event(self, wait_s: float | None = None) -> Started | Delta | Finished | None:
-        """The next event; None when `wait_s` have passed without one, and then it may be asked for again.
-
-        Raises:
-            EngineFailedError: the engine broke.
-            RequestInvalidError: the engine refuses the request.
-        """
-        if wait_s is None and self._pending is None:
-            event = await anext(self._events, None)
-        else:
-            # A task of its own outlives the wait: giving up on an `anext` would cancel the generation.
-            if self._pending is None:
-                self._pending = asyncio.create_task(self._advance())
-            done, _ = await asyncio.wait({self._pending}, timeout=wait_s)
-            if not done:
-                return None
-            task, self._pending = self._pending, None
-            event = task.result()
-        if event is None:
-            raise EngineFailedError(f"the engine of {self.release} ended in the middle of the answer")
-        self._note(event)
-        return event
-
-    async def close(self) -> None:
-        """Stop the engine's work on this, if it goes on, and note what was measured."""
-        if self._pending is not None:
-            self._pending.cancel()
-            # Its outcome no longer matters: the request has ended for another reason already.
-            await asyncio.wait({self._pending})
-            with suppress(asyncio.CancelledError):
-                self._pending.exception()
-        if isinstance(self._events, AsyncGenerator):
-            await self._events.aclose()
-        if self.service is None and self._started is not None:
-            # Ended early: what it held its slot for is a fact all the same.
-            held_s = self._started.prefill_s + self._clock() - self._started_at_s
-            self.service = self._served(self._started, held_s)
-
-    async def _advance(self) -> Started | Delta | Finished | None:
-        return await anext(self._events, None)
-
-    def _note(self, event: Started | Delta | Finished) -> None:
-        account, now_s = self._account, self._clock()
-        if isinstance(event, Started):
-            self._started, self._started_at_s = event, now_s
-            account.queue_ms, account.prefill_ms = event.queue_s * 1000, event.prefill_s * 1000
-            account.prompt_tokens, account.cached_tokens = event.prompt_tokens, event.cached_tokens
-            self._metrics.prompt_started(model=self._name, queue_s=event.queue_s)
-        elif isinstance(event, Delta):
-            account.completion_tokens += event.tokens_count
-            if account.first_token_ms is None:
-                account.first_token_ms = (now_s - account.arrived_s) * 1000
-                self._metrics.first_token(model=self._name, after_s=now_s - account.arrived_s)
-        else:
-            account.completion_tokens = event.completion_tokens
-            account.decode_ms, account.finish_reason = event.decode_s * 1000, event.reason
-            if self._started is not None:
-                self.service = self._served(self._started, self._started.prefill_s + event.decode_s)
-            if event.reason == "cancelled":
-                raise EngineFailedError(
-                    f"the engine of {self.release} was stopped in the middle of the answer"
-                )
-
-    @staticmethod
-    def _served(started: Started, service_s: float) -> Service:
-        read_tokens = started.prompt_tokens - started.cached_tokens
-        return Service(service_s=service_s, read_tokens=read_tokens, prefill_s=started.prefill_s)
 
 
 class Answering:
     """Answers requests on what this node holds ready.
 
     Args:
+        cache: the answers kept.
         clock: monotonic time in seconds.
+        wall_clock: Unix time in seconds.
     """
 
     def __init__(
-        self, *, residents: Residents, scheduler: Scheduler, metrics: Metrics, clock: Callable[[], float]
+        self,
+        *,
+        residents: Residents,
+        scheduler: Scheduler,
+        metrics: Metrics,
+        cache: AnswerCache,
+        clock: Callable[[], float],
+        wall_clock: Callable[[], float],
     ) -> None:
         self._residents = residents
         self._scheduler = scheduler
         self._metrics = metrics
+        self._cache = cache
         self._clock = clock
+        self._wall_clock = wall_clock
+        self._flights: Flights[Heard] = Flights(
+            passes=lambda event: isinstance(event, Progress),
+            completes=lambda event: isinstance(event, Finished | Embedded),
+        )
 
     @asynccontextmanager
     async def generate(
         self, account: Account, model: str, ability: Ability, command: Generate
     ) -> AsyncGenerator[Generation]:
-        """A generation; leaving the context ends it, finished or not.
+        """A generation; leaving the context leaves it, finished or not.
 
         Raises:
             ModelNotHereError, ModelNotReadyError, DrainingError: no release to answer with.
             RequestInvalidError: the model cannot do this.
-            OverloadedError: the queue is full.
+            OverloadedError: the queue is full, or the client's deadline would pass.
         """
-        async with self._residents.lease(model) as lease:
-            ticket = self._enter(account, lease, ability)
-            generation = None
+        async with self._leased(account, model, ability) as (stack, lease):
+            command = msgspec.structs.replace(command, client=account.client, reports_progress=True)
+            created_unix_s = int(self._wall_clock())
+            generation = Generation(lease, account, self._metrics, self._clock, created_unix_s=created_unix_s)
+            key = None
+            if self._cache.on and account.terms.store and is_repeatable(command):
+                key = generation_key(lease.stamp, account.client, command)
+                kept = self._cache.find(key, account.terms, Tape)
+                if kept is not None:
+                    account.answered_from("hit", lease.stamp, kept[1])
+                    generation.play(kept[0])
+                    yield generation
+                    return
+            listener = self._joined(account, lease, key)
+            if listener is None:
+                ticket = self._enter(account, lease)
+                computation = Generating(
+                    lease.generate(command),
+                    ticket,
+                    stack.pop_all(),
+                    name=lease.name,
+                    prompt_bytes=account.prompt_bytes,
+                    scheduler=self._scheduler,
+                    metrics=self._metrics,
+                    clock=self._clock,
+                )
+                listener = self._flights.begin(
+                    key,
+                    computation,
+                    lambda events: self._keep_tape(key, account.answer_id, created_unix_s, events),
+                    name=(account.answer_id, created_unix_s),
+                )
+                generation.wait_s = computation.wait_s
+            generation.hear(listener)
             try:
-                generation = Generation(lease, lease.generate(command), account, self._metrics, self._clock)
                 yield generation
             finally:
-                try:
-                    if generation is not None:
-                        await generation.close()
-                finally:
-                    service = generation.service if generation is not None else None
-                    self._scheduler.leave(ticket, now_s=self._clock(), service=service)
+                await generation.close()
 
     async def embed(
         self, account: Account, model: str, inputs: tuple[str, ...], *, dimensions: int | None
@@ -239,9 +123,9 @@ class Answering:
         Raises:
             ModelNotHereError, ModelNotReadyError, DrainingError: no release to answer with.
             RequestInvalidError: the model cannot do this.
-            OverloadedError: the queue is full.
+            OverloadedError: the queue is full, or the client's deadline would pass.
         """
-        async with self._residents.lease(model) as lease:
+        async with self._leased(account, model, "embedding") as (stack, lease):
             dims = lease.ready.embedding_dims
             if dimensions is not None and dimensions != dims:
                 raise RequestInvalidError(
@@ -249,38 +133,116 @@ class Answering:
                     f"leave dimensions out or send {dims}",
                     param="dimensions",
                 )
-            ticket = self._enter(account, lease, "embedding")
-            service = None
-            try:
-                embedded = await lease.embed(Embed(request_id=account.answer_id, inputs=inputs))
-                held_ms = (self._clock() - account.arrived_s) * 1000
-                account.prefill_ms = embedded.service_s * 1000
-                account.queue_ms = max(0.0, held_ms - account.prefill_ms)
-                account.prompt_tokens = embedded.prompt_tokens
-                service = Service(
-                    service_s=embedded.service_s,
-                    read_tokens=embedded.prompt_tokens,
-                    prefill_s=embedded.service_s,
+            key = None
+            if self._cache.on and account.terms.store:
+                key = pure_key(lease.stamp, account.client, Embed(request_id="", inputs=inputs))
+                kept = self._cache.find(key, account.terms, Vectors)
+                if kept is not None:
+                    account.answered_from("hit", lease.stamp, kept[1])
+                    account.prompt_tokens = kept[0].embedded.prompt_tokens
+                    return kept[0].embedded
+            listener = self._joined(account, lease, key)
+            if listener is None:
+                ticket = self._enter(account, lease)
+                command = Embed(request_id=account.answer_id, inputs=inputs)
+                computation = Once(
+                    lease.embed(command),
+                    ticket,
+                    stack.pop_all(),
+                    scheduler=self._scheduler,
+                    clock=self._clock,
                 )
-                return embedded
+                listener = self._flights.begin(
+                    key, computation, lambda events: self._keep_vectors(key, events)
+                )
+            try:
+                embedded = await listener.next_event()
             finally:
-                self._scheduler.leave(ticket, now_s=self._clock(), service=service)
+                await listener.close()
+            if not isinstance(embedded, Embedded):
+                raise EngineFailedError(f"the engine of {lease.name} ended without an answer")
+            held_ms = (self._clock() - account.arrived_s) * 1000
+            account.prefill_ms = embedded.service_s * 1000
+            account.queue_ms = max(0.0, held_ms - account.prefill_ms)
+            account.prompt_tokens = embedded.prompt_tokens
+            return embedded
 
-    def _enter(self, account: Account, lease: Lease, ability: Ability) -> Ticket:
-        account.model, account.release = lease.name, f"{lease.name}@{lease.version}"
-        if ability not in lease.ready.abilities:
-            raise RequestInvalidError(
-                f"{lease.name} does not do {ability}; it does {', '.join(lease.ready.abilities)}",
-                param="model",
+    def refuse_if_full(self, account: Account, prompt_bytes: int) -> None:
+        """Refuse a request whatever model it names, when none has room for so many bytes.
+
+        Raises:
+            OverloadedError: the node's queues are full.
+        """
+        asking = Asking(client=account.share, prompt_bytes=prompt_bytes)
+        refusals = []
+        for model in self._residents.ready_models():
+            refusal = self._scheduler.refusal(
+                model.name, model.version, slots=model.slots, asking=asking, now_s=self._clock()
             )
+            if refusal is None:
+                return
+            refusals.append(refusal)
+        if refusals:
+            raise min(refusals, key=lambda refusal: refusal.retry_after_s or 0.0)
+
+    @asynccontextmanager
+    async def _leased(
+        self, account: Account, model: str, ability: Ability
+    ) -> AsyncIterator[tuple[AsyncExitStack, Lease]]:
+        """A lease, which a computation may take over with the stack."""
+        async with AsyncExitStack() as stack:
+            lease = await stack.enter_async_context(self._residents.lease(model))
+            account.model, account.release = lease.name, f"{lease.name}@{lease.version}"
+            account.asked, account.operation = model, ability
+            if ability not in lease.ready.abilities:
+                raise RequestInvalidError(
+                    f"{lease.name} does not do {ability}; it does {', '.join(lease.ready.abilities)}",
+                    param="model",
+                )
+            yield stack, lease
+
+    def _joined(self, account: Account, lease: Lease, key: bytes | None) -> Listener[Heard] | None:
+        """A place at a computation under way that gives the same answer."""
+        if account.terms.only_kept:
+            raise AnswerNotKeptError("no answer to this is kept here, and the request asks for no other")
+        if key is None:
+            account.answered_from("bypass", lease.stamp)
+            return None
+        listener = None
+        if account.terms.max_age_s is None:  # else a newer answer is wanted than one that has begun
+            listener = self._flights.join(key)
+        account.answered_from("miss" if listener is None else "coalesced", lease.stamp)
+        return listener
+
+    def _enter(self, account: Account, lease: Lease) -> Ticket:
+        now_s = self._clock()
+        left_s = None if account.deadline_s is None else max(0.0, account.deadline_s - now_s)
         return self._scheduler.admit(
             lease.name,
             lease.version,
             slots=lease.ready.slots,
-            prompt_bytes=account.prompt_bytes,
-            now_s=self._clock(),
+            asking=Asking(client=account.share, prompt_bytes=account.prompt_bytes, start_within_s=left_s),
+            now_s=now_s,
         )
 
+    def _keep_tape(
+        self, key: bytes | None, answer_id: str, created_unix_s: int, events: tuple[Heard, ...]
+    ) -> None:
+        if key is None or not isinstance(events[0], Started) or not isinstance(events[-1], Finished):
+            return
+        if events[-1].reason == "cancelled":
+            return
+        tape = Tape(
+            answer_id=answer_id,
+            created_unix_s=created_unix_s,
+            started=msgspec.structs.replace(events[0], request_id=""),
+            deltas=tuple(
+                msgspec.structs.replace(event, request_id="") for event in events if isinstance(event, Delta)
+            ),
+            finished=msgspec.structs.replace(events[-1], request_id=""),
+        )
+        self._cache.keep(key, tape)
 
-def _rounded(ms: float | None) -> float | None:
-    return None if ms is None else round(ms, 1)
+    def _keep_vectors(self, key: bytes | None, events: tuple[Heard, ...]) -> None:
+        if key is not None and isinstance(events[-1], Embedded):
+            self._cache.keep(key, Vectors(embedded=msgspec.structs.replace(events[-1], request_id="")))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from edge_node.errors import ModelNotReadyError
 from origin.api import ModelReport
 
 _LOAD_GUESS_S = 5.0
@@ -59,3 +60,14 @@ class Arrival:
             return _UNKNOWN_S
         left_s = (now_s - self.started_s) * (self.total_bytes - self.done_bytes) / self.done_bytes
         return min(_LONGEST_S, max(1.0, left_s) + _LOAD_GUESS_S)
+
+    def not_ready(self, now_s: float) -> ModelNotReadyError:
+        """The refusal for whoever asks for it now."""
+        return ModelNotReadyError(
+            self.sentence(),
+            param="model",
+            retry_after_s=self.retry_after_s(now_s),
+            state=self.state,
+            done_bytes=self.done_bytes,
+            total_bytes=self.total_bytes,
+        )

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from edge_node.supervisor import Supervisor
 
 _LOAD_GUESS_S = 5.0
-_PROCESS_BYTES = 320 << 20
-"""What an engine takes beside its model: the interpreter, the runtime, a context of usual size."""
+_PROCESS_BYTES = 160 << 20
+"""What an engine takes beside its model and the context: the interpreter, the runtime, buffers."""
 
 
 def estimated_bytes(release: InstalledRelease) -> int:
     """The memory that an engine of this release will take, until it has been measured."""
-    return release.needed_bytes or release.total_bytes + _PROCESS_BYTES
+    return (release.memory_bytes or release.variant_bytes or release.total_bytes) + _PROCESS_BYTES
 
 
 @dataclass(eq=False, slots=True)
@@ -136,10 +136,14 @@ class Berth:
                 f"{self.label} is on this node's disk and waits for memory to be loaded into",
                 param="model",
                 retry_after_s=max(1.0, load_s),
+                state="asleep",
             )
         doing = "could not be loaded, and is tried again" if self.state == "failed" else "is being loaded"
         return ModelNotReadyError(
-            f"{self.label} {doing}", param="model", retry_after_s=self.supervisor.retry_after_s()
+            f"{self.label} {doing}",
+            param="model",
+            retry_after_s=self.supervisor.retry_after_s(),
+            state=self.state,
         )
 
     def report(self) -> ModelReport:

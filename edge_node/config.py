@@ -46,9 +46,16 @@ class NodeConfig:
         context_tokens: prompt plus answer; 0 takes each model's own limit, capped at 4096.
         variant: the variant to take of each release that has it, whatever it needs; `auto` takes the best that fits.
         memory_limit_bytes: what the engines together may take; 0 is nine tenths of what the machine or its cgroup has.
-            Models that do not fit are loaded for the requests that ask for them.
+            Models that do not fit together are loaded for the requests that ask for them.
+        prefix_cache_bytes: what prefilled prefixes of one release may take on the disk; 0 keeps none there. They hold
+            prompts, and only this user may read them.
+        prefix_memory_bytes: what prefilled prefixes may take in the memory of one engine, beside its cells.
         load_wait_s: how long a request waits for a model that is being loaded before it is told to come back.
         queue_limit_count: requests that may wait for each model; further ones get 429.
+        queue_limit_tokens: prompt tokens that may wait for each model.
+        response_cache_bytes: room for answers that are kept in memory; 0 keeps none.
+        response_cache_age_s: how old a kept answer may become.
+        connection_idle_s: how long a connection may go without a whole request's head, be it silent or slow.
         body_limit_bytes: the largest request body as it travels.
         unpacked_limit_bytes: the largest request body in zstd after decompression.
         drain_s: how long running answers may go on when the node is told to stop.
@@ -77,8 +84,14 @@ class NodeConfig:
     context_tokens: int = 0
     variant: str = AUTO
     memory_limit_bytes: int = 0
+    prefix_cache_bytes: int = 2**30
+    prefix_memory_bytes: int = 256 * 2**20
     load_wait_s: float = 30.0
     queue_limit_count: int = 64
+    queue_limit_tokens: int = 2**17
+    response_cache_bytes: int = 64 * 2**20
+    response_cache_age_s: float = 86_400.0
+    connection_idle_s: float = 75.0
     body_limit_bytes: int = 8 * 2**20
     unpacked_limit_bytes: int = 32 * 2**20
     drain_s: float = 30.0
@@ -119,9 +132,12 @@ class NodeConfig:
     def _check_numbers(self) -> None:
         for name, least in (
             ("threads_count", 1), ("context_tokens", 0), ("memory_limit_bytes", 0),
-            ("load_wait_s", 0), ("queue_limit_count", 0), ("body_limit_bytes", 1024),
+            ("load_wait_s", 0), ("prefix_cache_bytes", 0), ("prefix_memory_bytes", 0),
+            ("queue_limit_count", 0), ("body_limit_bytes", 1024),
             ("unpacked_limit_bytes", 1024), ("fetch_concurrency_count", 1), ("drain_s", 0), ("swap_grace_s", 0),
             ("unwanted_keep_s", 0), ("origin_timeout_s", 0.1), ("scrub_bytes_per_s", 0), ("scrub_pause_s", 1),
+            ("queue_limit_tokens", 1), ("response_cache_bytes", 0), ("response_cache_age_s", 0),
+            ("connection_idle_s", 1),
         ):  # fmt: skip
             value = getattr(self, name)
             if not least <= value < math.inf:  # so written, NaN is refused too

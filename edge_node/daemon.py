@@ -20,6 +20,7 @@ import structlog
 from aiohttp import web
 
 from edge_node.api.health import NodeStatus
+from edge_node.cache.answers import AnswerCache
 from edge_node.config import stated_place
 from edge_node.engine_plan import RunnerLimits
 from edge_node.engines.process import EngineProcess
@@ -94,12 +95,14 @@ class Node:
         self._machine = msgspec.structs.replace(machine, features=speed_features(machine.features))
         self._origin = OriginClient(config.origin, timeout_s=config.origin_timeout_s)
         self._metrics = Metrics(node_id=self.node_id, software=self._software)
-        self._scheduler = Scheduler(queue_limit_count=config.queue_limit_count)
+        self._scheduler = Scheduler(
+            queue_limit_count=config.queue_limit_count, queue_limit_tokens=config.queue_limit_tokens
+        )
         self._runner = Runner(
             build=build,
             clock=clock,
             channel=config.channel,
-            limits=_runner_limits(config, machine),
+            limits=_limits(config, store),
         )
         self._exchange = Exchange(self.node_id)
         self._trust = NodeTrust(
@@ -250,6 +253,12 @@ class Node:
             limits=Limits(
                 body_limit_bytes=self._config.body_limit_bytes,
                 unpacked_limit_bytes=self._config.unpacked_limit_bytes,
+                connection_idle_s=self._config.connection_idle_s,
+            ),
+            cache=AnswerCache(
+                limit_bytes=self._config.response_cache_bytes,
+                age_limit_s=self._config.response_cache_age_s,
+                clock=time.monotonic,
             ),
         )
         front = web.AppRunner(build_app(parts), shutdown_timeout=_FLUSH_S)
@@ -297,17 +306,6 @@ async def running_node(
         yield node
 
 
-def _runner_limits(config: NodeConfig, machine: MachineReport) -> RunnerLimits:
-    return RunnerLimits(
-        threads_count=config.threads_count,
-        context_tokens=config.context_tokens,
-        swap_grace_s=config.swap_grace_s,
-        memory_limit_bytes=usable_bytes(machine, config.memory_limit_bytes) or 0,
-        load_wait_s=config.load_wait_s,
-        load_wait_limit_count=config.queue_limit_count,
-    )
-
-
 async def _serve_until_told(config: NodeConfig) -> None:
     told, hurry = asyncio.Event(), asyncio.Event()
 
@@ -341,6 +339,20 @@ async def _once(work: Callable[[], Awaitable[object]]) -> None:
 def _fresh_id() -> str:
     host = re.sub(r"[^A-Za-z0-9-]+", "-", socket.gethostname().split(".")[0]).strip("-")[:40]
     return f"{host or 'node'}-{secrets.token_hex(3)}"
+
+
+def _limits(config: NodeConfig, store: ModelStore) -> RunnerLimits:
+    return RunnerLimits(
+        threads_count=config.threads_count,
+        context_tokens=config.context_tokens,
+        swap_grace_s=config.swap_grace_s,
+        memory_limit_bytes=store.machine.memory_bytes or 0,
+        load_wait_s=config.load_wait_s,
+        load_wait_limit_count=config.queue_limit_count,
+        prefix_root=store.prefixes if config.prefix_cache_bytes else None,
+        prefix_limit_bytes=config.prefix_cache_bytes,
+        prefix_memory_bytes=config.prefix_memory_bytes,
+    )
 
 
 def _version() -> str:

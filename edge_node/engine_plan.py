@@ -6,22 +6,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from edge_node.engines import EngineSpec
+from edge_node.model_store import prefix_directory
 from registry.errors import FormatInvalidError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from edge_node.engines import EngineKind
     from edge_node.model_store import InstalledRelease
 
 _ENGINES: Mapping[str, EngineKind] = {"gguf": "llama", "onnx": "onnx"}
-
-
-class Measured(Protocol):
-    """Takes how fast a quantization writes."""
-
-    def __call__(self, quantization: str, *, weights_bytes: int, tokens_per_s: float) -> None:
-        """Take it."""
 
 
 def engine_kind(release: str, kind: str) -> EngineKind:
@@ -48,6 +43,10 @@ class RunnerLimits:
         memory_limit_bytes: what all engines together may take; 0 is no limit.
         load_wait_s: how long a request waits for a release that is being loaded before it is refused.
         load_wait_limit_count: how many requests may wait so.
+        prefix_root: below this, prefixes outlive the engines, each release's in a directory of its own; None is
+            nowhere.
+        prefix_limit_bytes: what those of one release may take there.
+        prefix_memory_bytes: what prefixes that left its cells may take in one engine's memory.
     """
 
     threads_count: int = 1
@@ -56,6 +55,9 @@ class RunnerLimits:
     memory_limit_bytes: int = 0
     load_wait_s: float = 0.0
     load_wait_limit_count: int = 64
+    prefix_root: Path | None = None
+    prefix_limit_bytes: int = 0
+    prefix_memory_bytes: int = 256 * 2**20
 
     def spec(self, release: InstalledRelease) -> EngineSpec:
         """How one release is run.
@@ -69,6 +71,17 @@ class RunnerLimits:
             version=release.version,
             model_dir=str(release.files_dir),
             files=release.files,
+            files_sha256=release.files_sha256,
             threads_count=self.threads_count,
             context_tokens=self.context_tokens,
+            prefix_dir=str(prefix_directory(self.prefix_root, release.directory)) if self.prefix_root else "",
+            prefix_limit_bytes=self.prefix_limit_bytes,
+            prefix_memory_bytes=self.prefix_memory_bytes,
         )
+
+
+class Measured(Protocol):
+    """Takes how fast a quantization writes."""
+
+    def __call__(self, quantization: str, *, weights_bytes: int, tokens_per_s: float) -> None:
+        """Take it."""

@@ -26,11 +26,29 @@ class ModelNotHereError(EdgewardError):
 
 
 class ModelNotReadyError(EdgewardError):
-    """The model is being fetched or loaded; `retry_after_s` says when to come back."""
+    """The model is being fetched or loaded; `retry_after_s` says when to come back.
+
+    `state` is in a word what is being done, `done_bytes` of `total_bytes` (0: not known) have been fetched.
+    """
 
     code = "model.not_ready"
     http_status = 503
     retry = "elsewhere"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        retry_after_s: float | None = None,
+        state: str = "loading",
+        done_bytes: int = 0,
+        total_bytes: int = 0,
+    ) -> None:
+        super().__init__(message, param=param, retry_after_s=retry_after_s)
+        self.state = state
+        self.done_bytes = done_bytes
+        self.total_bytes = total_bytes
 
 
 class OverloadedError(EdgewardError):
@@ -38,6 +56,14 @@ class OverloadedError(EdgewardError):
 
     code = "node.overloaded"
     http_status = 429
+    retry = "elsewhere"
+
+
+class AnswerNotKeptError(EdgewardError):
+    """The request asks for a kept answer or none (`only-if-cached`), and there is none."""
+
+    code = "cache.missing"
+    http_status = 504
     retry = "elsewhere"
 
 

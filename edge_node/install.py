@@ -29,10 +29,9 @@ if TYPE_CHECKING:
 
     from edge_node.model_store import InstalledRelease, ModelStore
     from edge_node.trust import Admitting
-    from edge_node.variant_choice import Machine
     from origin.api import WantedRelease
     from registry.fetch.neighbours import Neighbours
-    from registry.manifest import Manifest
+    from registry.manifest import Manifest, Variant
     from registry.progress import ProgressHook
 
 log = structlog.get_logger()
@@ -94,7 +93,7 @@ async def install(
     Raises:
         TrustError: no signature vouches for the release.
         ChunkMismatchError: the manifest is not the one that was promised.
-        ArtifactError: it contradicts itself, this node can run none of its variants, or the disk garbled a file.
+        ArtifactError: it contradicts itself, no variant fits this node or its engines, or the disk garbled a file.
         DiskFullError: no room; what was fetched is kept for the next attempt.
         EdgewardError: whatever the origin answered.
     """
@@ -102,7 +101,7 @@ async def install(
     delta = await ask_delta(source, Digest(wanted.manifest_sha256), _alike(local, store, wanted.name))
     manifest_bytes = delta.manifest_bytes if delta else await source.manifest(wanted.name, wanted.version)
     manifest = await asyncio.to_thread(_checked_manifest, wanted, manifest_bytes)
-    variant = _chosen(manifest, store.machine)  # before any byte of it is fetched
+    variant = _servable_variant(manifest, store)
     target = store.path(wanted.name, wanted.version)
     with _full_disk_named(manifest):
         here = await asyncio.to_thread(target.exists)
@@ -113,7 +112,7 @@ async def install(
             manifest_bytes,
             source,
             target,
-            variants=(variant,),
+            variants=(variant.name,),
             local=local,
             delta=delta,
             progress=progress,
@@ -128,14 +127,13 @@ async def install(
     )
 
 
-def _chosen(manifest: Manifest, machine: Machine) -> str:
-    """The name of the variant to have; raises ArtifactError when no engine of this node can run any."""
-    release = f"{manifest.name}@{manifest.version}"
-    variant = choose_variant(manifest, machine)
-    engine_kind(release, variant.kind)
-    if not fits(variant, machine):
-        log.warning("variant.tight", release=release, variant=variant.name)
-    return variant.name
+def _servable_variant(manifest: Manifest, store: ModelStore) -> Variant:
+    """The variant to take; raises before any byte of it is fetched."""
+    variant = choose_variant(manifest, store.machine)
+    engine_kind(f"{manifest.name}@{manifest.version}", variant.kind)
+    if not fits(variant, store.machine):
+        log.warning("variant.tight", release=f"{manifest.name}@{manifest.version}", variant=variant.name)
+    return variant
 
 
 @contextmanager

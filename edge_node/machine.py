@@ -53,7 +53,7 @@ def memory_bytes(root: Path = Path("/")) -> int:
 
 
 def usable_bytes(machine: MachineReport, limit_bytes: int) -> int | None:
-    """The memory for one model: what is configured, else nine tenths of what there is; None when nobody knows."""
+    """The memory for all engines: what is configured, else nine tenths of what there is; None when nobody knows."""
     return limit_bytes or int(machine.memory_bytes * _USABLE) or None
 
 

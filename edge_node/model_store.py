@@ -5,6 +5,7 @@
       active.json                        what the origin wanted last, and what served last
       models/<name, / as ~>/<version>/   a whole release: manifest.eaf, files/...
       models/<name, / as ~>/.partial-*   a fetch under way, or one that was broken off
+      prefixes/<name, / as ~>/<version>/ prefilled prefixes of a release; they go with it
       trash/                             on its way out; emptied at every start
 
 A release's directory appears by one rename (`registry.fetch`) and goes by one rename (into `trash`), so a
@@ -29,12 +30,13 @@ from msgspec import Struct
 from edge_node.errors import VariantUnfitError
 from edge_node.variant_choice import Machine, choose_variant, memory_bytes
 from origin.api import WantedRelease
-from registry.durable import sync, write_durably
+from registry.durable import make_folders, sync, write_durably
 from registry.errors import ArtifactError, ConfigError, EdgewardError, InputInvalidError
 from registry.fetch import FILES_NAME, MANIFEST_NAME, remove_stale_partials
 from registry.manifest import content_digest, decode_manifest, manifest_digest
 from registry.reference import check_name, check_version
 from registry.release_directory import read_held
+from registry.repair import MENDING
 from registry.wire import from_json, to_json
 
 if TYPE_CHECKING:
@@ -65,7 +67,7 @@ class InstalledRelease:
 
     Attributes:
         variant: the one to serve; `quantization` and `variant_bytes` are its.
-        needed_bytes: the memory that it needs, as it says itself; 0 when it does not.
+        memory_bytes: what its model is expected to take in an engine.
         files: its paths below `files_dir`.
         folder: the folder of the variant among the release's files; empty when it has none of its own.
         suits: whether it is the variant that this node should have; if not, that one is to be fetched.
@@ -79,7 +81,7 @@ class InstalledRelease:
     variant: str = "default"
     quantization: str = ""
     variant_bytes: int = 0
-    needed_bytes: int = 0
+    memory_bytes: int = 0
     files: tuple[str, ...]
     folder: str = ""
     suits: bool = True
@@ -87,6 +89,7 @@ class InstalledRelease:
     created_unix_s: int
     manifest_sha256: Digest
     content_sha256: Digest
+    files_sha256: tuple[str, ...] = ()
 
     @property
     def files_dir(self) -> Path:
@@ -100,13 +103,18 @@ class InstalledRelease:
 
 
 class ModelStore:
-    """The releases below one data directory, which belongs to one running node."""
+    """The releases below one data directory, which belongs to one running node.
+
+    Attributes:
+        prefixes: where engines keep prefilled prefixes, by release.
+    """
 
     def __init__(self, data_dir: Path, machine: Machine | None = None) -> None:
         self.data_dir = data_dir
         self.machine = machine or Machine()
         self._models = data_dir / "models"
         self._trash = data_dir / "trash"
+        self.prefixes = data_dir / "prefixes"
         self._lock_file = data_dir / "node.lock"
         self._lock: int | None = None
 
@@ -117,7 +125,7 @@ class ModelStore:
             ConfigError: another node uses it, or it cannot be written.
         """
         try:
-            self._models.mkdir(parents=True, exist_ok=True)
+            make_folders(self._models)
             self._trash.mkdir(exist_ok=True)
             self._lock = os.open(self._lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -137,6 +145,7 @@ class ModelStore:
             os.ftruncate(self._lock, 0)
             os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
         self.empty_trash()
+        self._remove_mending()
         return self
 
     def close(self) -> None:
@@ -199,6 +208,11 @@ class ModelStore:
         for entry in sorted(self._trash.iterdir()):
             _delete(entry)
 
+    def _remove_mending(self) -> None:
+        """Delete what a repair left that was killed between the files that it had mended and the end."""
+        for entry in sorted(self._models.glob(f"*/{MENDING}*")):
+            _delete(entry)
+
     def used_bytes(self) -> int:
         """What all releases and fetches take on the disk."""
         return sum(_allocated_bytes(directory) for directory in (self._models, self._trash))
@@ -250,8 +264,9 @@ class ModelStore:
             variant=variant.name,
             quantization=variant.quantization,
             variant_bytes=variant.total_bytes,
-            needed_bytes=memory_bytes(variant, self.machine.context_tokens) if variant.needs else 0,
+            memory_bytes=memory_bytes(variant, self.machine.context_tokens),
             files=tuple(file.path.removeprefix(f"{folder}/") for file in variant.files),
+            files_sha256=tuple(str(file.sha256) for file in variant.files),
             folder=folder,
             suits=suits,
             total_bytes=held.total_bytes,
@@ -279,6 +294,12 @@ class ModelStore:
             path.rename(aside)
             sync(path.parent)
             _delete(aside)
+        _delete(prefix_directory(self.prefixes, path))
+
+
+def prefix_directory(root: Path, release: Path) -> Path:
+    """Where the prefixes of a release lie below `root`; `release` is its own directory."""
+    return root / release.parent.name / release.name
 
 
 def _delete(entry: Path) -> None:

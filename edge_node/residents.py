@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from contextlib import AbstractAsyncContextManager
 
-    from edge_node.engines import Delta, Embed, Embedded, Finished, Generate, Ready, Started
+    from edge_node.engines import Delta, Embed, Embedded, Finished, Generate, Progress, Ready, Started
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,11 @@ class Lease(Protocol):
     def ready(self) -> Ready:
         """What the engine said when it had loaded the release."""
 
-    def generate(self, command: Generate) -> AsyncIterator[Started | Delta | Finished]:
+    @property
+    def stamp(self) -> str:
+        """A name for all that answers depend on beside the request: the release's bytes, the engine's settings."""
+
+    def generate(self, command: Generate) -> AsyncIterator[Progress | Started | Delta | Finished]:
         """Generate; closing the iterator early cancels the engine's work, also before `Started`.
 
         Raises:
@@ -80,6 +84,9 @@ class Residents(Protocol):
             ModelNotReadyError: it is being fetched or loaded.
             DrainingError: the node is stopping.
         """
+
+    def stamp(self, model: str) -> str | None:
+        """The stamp of the release that `model` means now; None while none answers, for whatever reason."""
 
     def ready_models(self) -> tuple[ReadyModel, ...]:
         """The releases that answer now, newest version of each name last."""

@@ -18,26 +18,18 @@ from edge_node.blame import Blame
 from edge_node.engine_plan import engine_kind
 from edge_node.errors import DrainingError, ModelNotHereError, ModelNotReadyError, RequestInvalidError
 from edge_node.residents import ReadyModel
+from edge_node.runner_lease import RunnerLease, stamp_of
 from edge_node.supervisor import Supervisor
 from edge_node.wakening import Wakening
-from registry.errors import InputInvalidError
+from registry.errors import EdgewardError, InputInvalidError
 from registry.reference import parse_reference
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable
 
     from edge_node.arrivals import Arrival
     from edge_node.engine_plan import Measured, RunnerLimits
-    from edge_node.engines import (
-        Delta,
-        Embed,
-        Embedded,
-        EngineSpec,
-        Finished,
-        Generate,
-        Ready,
-        Started,
-    )
+    from edge_node.engines import EngineSpec, Ready
     from edge_node.model_store import InstalledRelease
     from edge_node.reconcile import ReleaseKey, ResidentState
     from edge_node.supervisor import Clock, Engine
@@ -47,24 +39,6 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 _CLOSE_GRACE_S = 5.0
-
-
-class RunnerLease:
-    """One request's hold on one resident release (`edge_node.residents.Lease`)."""
-
-    def __init__(self, release: InstalledRelease, supervisor: Supervisor, ready: Ready) -> None:
-        self.name = release.name
-        self.version = release.version
-        self.ready = ready
-        self._supervisor = supervisor
-
-    def generate(self, command: Generate) -> AsyncGenerator[Started | Delta | Finished, None]:
-        """Generate; closing the generator early cancels the engine's work."""
-        return self._supervisor.generate(command)
-
-    async def embed(self, command: Embed) -> Embedded:
-        """Embed each input."""
-        return await self._supervisor.embed(command)
 
 
 class Runner:
@@ -172,6 +146,21 @@ class Runner:
             berth.give_back(self._clock.now_s())
             self._wakening.freed()
 
+    def stamp(self, model: str) -> str | None:
+        """The stamp of the release that `model` means now; None while none answers, for whatever reason."""
+        if self._draining:
+            return None
+        try:
+            reference = self._reference(model)
+        except EdgewardError:
+            return None
+        version = reference.version or self._current.get(reference.name)
+        berth = self._berths.get((reference.name, version)) if version else None
+        # One that sleeps would answer the same after waking: what is kept of it is good.
+        if berth is None or berth.ready is None or berth.state not in {"ready", "asleep"}:
+            return None
+        return stamp_of(berth.release, berth.ready)
+
     def ready_models(self) -> tuple[ReadyModel, ...]:
         """The releases that answer, also those that would first be loaded; the current one of each name last."""
         return tuple(
@@ -254,9 +243,9 @@ class Runner:
                 self._wakening.wake(replaced)
 
     def _tell_speed(self, berth: Berth) -> None:
-        release, supervisor = berth.release, berth.supervisor
-        tokens_per_s = supervisor.decode_tokens_per_s if supervisor is not None else None
-        if self.measured is not None and tokens_per_s is not None and berth.state == "ready":
+        release = berth.release
+        tokens_per_s = berth.supervisor.decode_tokens_per_s if berth.supervisor else None
+        if self.measured is not None and tokens_per_s is not None:
             self.measured(
                 release.quantization, weights_bytes=release.variant_bytes, tokens_per_s=tokens_per_s
             )
@@ -271,7 +260,6 @@ class Runner:
         berth = self._berths.get((supervisor.spec.name, supervisor.spec.version))
         if berth is not None and berth.supervisor is supervisor:
             berth.learn()
-            self._tell_speed(berth)
             self._switch(berth)
             berth.move()
             self._wakening.freed()
@@ -288,6 +276,7 @@ class Runner:
             self.retire(key)
         if not berth.announced and berth.state == "ready":
             berth.announced = True
+            self._tell_speed(berth)
             log.info(
                 "release.activated",
                 release=berth.label,
@@ -372,8 +361,7 @@ class Runner:
             return berth.unready()
         for arrival in self.arrivals():
             if arrival.name == reference.name and reference.version in {None, arrival.version}:
-                wait_s = arrival.retry_after_s(self._clock.now_s())
-                return ModelNotReadyError(arrival.sentence(), param="model", retry_after_s=wait_s)
+                return arrival.not_ready(self._clock.now_s())
         here = ", ".join(f"{model.name}@{model.version}" for model in self.ready_models()) or "none yet"
         asked = f"{reference.name}@{reference.version}" if reference.version else reference.name
         return ModelNotHereError(f"this node does not serve {asked}; it serves: {here}", param="model")

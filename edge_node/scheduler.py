@@ -1,14 +1,18 @@
-"""Who is let in: a bounded queue for each release, and an honest time to come back for who is not.
+"""Who is let in: a bounded queue for each release, shared fairly, and an honest time to come back for who is not.
 
-The engine's process has `slots` places and serves first come, first served; the front lets in as many
-requests as there are slots, plus a queue that is bounded in requests and in bytes of prompt. So the first
-`slots` of those inside are the ones at work. Service times are what the engine measured, smoothed by an
-exponentially weighted mean; `retry_after_s` is when, by those times, enough of the queue will have moved on
-(a simulation of the slots).
+The engine's process works on `slots` requests at once and takes clients in turn; the front lets in as many requests
+as there are slots, plus a queue that is bounded in requests and in tokens of prompt. How long a request will take
+is what was measured of those before it: seconds a prompt token, and seconds of answering, both smoothed by
+exponentially weighted means. A simulation of the slots by these figures says when there will be room
+(`retry_after_s`), and whether a request would start before its client stops waiting.
+
+One client alone may fill the queue; as soon as another one is active, each may hold its equal part, so that whoever
+comes later finds room however many requests the first one sends.
 """
 
 from __future__ import annotations
 
+import bisect
 import heapq
 import itertools
 import math
@@ -19,9 +23,15 @@ from edge_node.errors import OverloadedError
 
 _WEIGHT = 0.2  # of the newest sample: the mean follows a change within about ten requests
 _UNMEASURED_SERVICE_S = 2.0  # only until the first request has finished
+_TOKENS_PER_BYTE_GUESS = 0.25  # English in common vocabularies; only until the first prompt has been counted
+_OVERDUE_SHARE = 0.25  # of the expected time is what a request is given that has outlasted it
+_SPREAD_LIMIT = 4.0  # one outlier is not yet a rule
 _RETRY_FLOOR_S = 0.05
 _RETRY_CEILING_S = 600.0
-_PREFILL_SAMPLE_MIN_TOKENS = 16  # shorter prompts measure the call, not the reading
+_PROMPT_SAMPLE_MIN_TOKENS = 16  # shorter prompts measure the call, not the reading
+_ACTIVE_S = 10.0
+"""So long after a refusal a client counts as one who wants a part of the queue."""
+_REFUSED_LIMIT_COUNT = 1024
 
 
 class Load(NamedTuple):
@@ -42,14 +52,15 @@ class Load(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Service:
-    """What the engine measured of one finished request; `read_tokens` were not in its cache."""
+    """What the engine measured of one finished request; `read_tokens` of the prompt were not in its cache."""
 
     service_s: float
+    prompt_tokens: int = 0
     read_tokens: int = 0
     prefill_s: float = 0.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Ticket:
     """A request's place inside; hand it back with `leave`, whatever happened."""
 
@@ -58,27 +69,114 @@ class Ticket:
     version: str
 
 
-@dataclass(slots=True)
-class _Place:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asking:
+    """A request that wants in.
+
+    Attributes:
+        client: whose it is; the queue is shared equally among clients.
+        prompt_bytes: its body's size, from which its tokens are guessed.
+        start_within_s: how long its client waits for the first token; None is for ever.
+    """
+
     prompt_bytes: int
-    working_since_s: float | None
+    client: str = ""
+    start_within_s: float | None = None
+
+
+@dataclass(slots=True, eq=False)
+class _Place:
+    client: str
+    prompt_tokens: float
+    turn: int
+    working_since_s: float | None = None
 
 
 @dataclass(slots=True)
 class _Lane:
     slots: int
     service_s: float | None = None
+    answer_s: float | None = None
+    prompt_token_s: float | None = None
     prefill_tokens_per_s: float | None = None
+    tokens_per_byte: float | None = None
+    spread: float | None = None
+    """The mean square of how far requests missed what was expected of them, as a part of that."""
+    turn: int = 0
     places: dict[int, _Place] = field(default_factory=dict)  # in order of arrival
+    refused_s: dict[str, float] = field(default_factory=dict)
 
-    def waiting(self) -> list[_Place]:
-        return list(self.places.values())[self.slots :]
+    def guessed_tokens(self, prompt_bytes: int) -> float:
+        return prompt_bytes * (self.tokens_per_byte or _TOKENS_PER_BYTE_GUESS)
+
+    def expected_s(self, place: _Place) -> float:
+        """How long a request will hold its slot, by what was measured of others."""
+        if self.answer_s is None:
+            return _UNMEASURED_SERVICE_S
+        return self.answer_s + place.prompt_tokens * (self.prompt_token_s or 0.0)
+
+    def remaining_s(self, now_s: float) -> list[float]:
+        """How long each one at work still has, the first to leave first.
+
+        Where requests take what is expected, that is the rest of it. Where chance rules (a spread of 1, as of the
+        exponential distribution), having worked for long says nothing, and n slots are left one n-th of the
+        expected time after each other.
+        """
+        rests_s = []
+        for place in self.places.values():
+            if place.working_since_s is not None:
+                expected_s = self.expected_s(place)
+                worked_s = now_s - place.working_since_s
+                rests_s.append((max(expected_s - worked_s, _OVERDUE_SHARE * expected_s), expected_s))
+        chance = min(1.0, self.spread or 0.0)
+        return [
+            (1 - chance) * rest_s + chance * expected_s * (number + 1) / len(rests_s)
+            for number, (rest_s, expected_s) in enumerate(sorted(rests_s))
+        ]
 
     def promote(self, now_s: float) -> None:
-        """Whoever is now among the first `slots` is at work."""
-        for place in itertools.islice(self.places.values(), self.slots):
-            if place.working_since_s is None:
-                place.working_since_s = now_s
+        """Slots that are free take who is next."""
+        free_count = self.slots - sum(place.working_since_s is not None for place in self.places.values())
+        for place in self.waiting()[: max(0, free_count)]:
+            place.working_since_s = now_s
+            self.turn = max(self.turn, place.turn)
+
+    def place(self, client: str, prompt_tokens: float) -> _Place:
+        """A place for a newcomer; a client's requests have turns one after the other.
+
+        Start-time fair queueing (Goyal, Vin and Cheng, SIGCOMM 1996) with requests of equal weight.
+        """
+        last = max((place.turn for place in self.places.values() if place.client == client), default=0)
+        return _Place(client, prompt_tokens, max(self.turn, last + 1))
+
+    def waiting(self) -> list[_Place]:
+        """Those who wait, in the order in which an engine that takes clients in turn will serve them."""
+        waiting = [place for place in self.places.values() if place.working_since_s is None]
+        return sorted(waiting, key=lambda place: place.turn)  # of the same turn, in order of arrival
+
+    def active_count(self, client: str, now_s: float) -> int:
+        """How many clients want a part of the queue, this one among them."""
+        wanting = {place.client for place in self.places.values()}
+        wanting.update(name for name, at_s in self.refused_s.items() if now_s - at_s < _ACTIVE_S)
+        return len(wanting | {client})
+
+    def note_refused(self, client: str, now_s: float) -> None:
+        self.refused_s.pop(client, None)
+        self.refused_s[client] = now_s
+        if len(self.refused_s) > _REFUSED_LIMIT_COUNT:
+            del self.refused_s[next(iter(self.refused_s))]
+
+    def starts_s(self, waiting: list[_Place], now_s: float) -> list[float]:
+        """When each of those waiting will go to work, and then when one more would."""
+        free_at_s = [now_s] * self.slots
+        for slot, rest_s in enumerate(self.remaining_s(now_s)[: self.slots]):
+            free_at_s[slot] = now_s + rest_s
+        heapq.heapify(free_at_s)
+        starts_s = []
+        for place in waiting:
+            starts_s.append(free_at_s[0])
+            heapq.heapreplace(free_at_s, free_at_s[0] + self.expected_s(place))
+        return [*starts_s, free_at_s[0]]
 
 
 class Scheduler:
@@ -86,44 +184,64 @@ class Scheduler:
 
     Args:
         queue_limit_count: requests that may wait for each release.
-        queue_limit_bytes: prompt bytes that may wait for each release; one request alone may always wait.
+        queue_limit_tokens: prompt tokens that may wait for each release; one request alone may always wait.
     """
 
-    def __init__(self, *, queue_limit_count: int = 64, queue_limit_bytes: int = 16 * 2**20) -> None:
+    def __init__(self, *, queue_limit_count: int = 64, queue_limit_tokens: int = 2**17) -> None:
         self._queue_limit_count = queue_limit_count
-        self._queue_limit_bytes = queue_limit_bytes
+        self._queue_limit_tokens = queue_limit_tokens
         self._lanes: dict[tuple[str, str], _Lane] = {}
         self._numbers = itertools.count(1)
 
-    def admit(self, name: str, version: str, *, slots: int, prompt_bytes: int, now_s: float) -> Ticket:
+    def admit(self, name: str, version: str, *, slots: int, asking: Asking, now_s: float) -> Ticket:
         """Let a request in.
 
         Raises:
-            OverloadedError: the queue is full; `retry_after_s` says when there should be room.
+            OverloadedError: no room, or it would start too late; `retry_after_s` says when that should be over.
         """
         lane = self._lane(name, version, max(1, slots))
-        departures_count = self._departures_needed(lane, prompt_bytes)
-        if departures_count:
-            waiting_count = len(lane.places) - lane.slots
-            raise OverloadedError(
-                f"{name} is at its limit here: {lane.slots} at work and {waiting_count} waiting; "
-                "come back after the time in Retry-After, or ask another node",
-                retry_after_s=_retry_after_s(lane, departures_count, now_s),
-            )
+        refusal = self._refusal(name, lane, asking, now_s)
+        if refusal is not None:
+            lane.note_refused(asking.client, now_s)
+            raise refusal
+        lane.refused_s.pop(asking.client, None)
         ticket = Ticket(next(self._numbers), name, version)
-        lane.places[ticket.number] = _Place(prompt_bytes, None)
+        lane.places[ticket.number] = lane.place(asking.client, lane.guessed_tokens(asking.prompt_bytes))
         lane.promote(now_s)
         return ticket
+
+    def refusal(
+        self, name: str, version: str, *, slots: int, asking: Asking, now_s: float
+    ) -> OverloadedError | None:
+        """What `admit` would raise now; nothing is changed."""
+        lane = self._lanes.get((name, version))
+        if lane is None:
+            return None
+        lane.slots = max(1, slots)
+        return self._refusal(name, lane, asking, now_s)
+
+    def started(self, ticket: Ticket, *, prompt_tokens: int, prompt_bytes: int) -> None:
+        """A request's prompt has been counted."""
+        lane = self._lanes[ticket.name, ticket.version]
+        lane.places[ticket.number].prompt_tokens = prompt_tokens
+        if prompt_bytes > 0 and prompt_tokens > 0:
+            lane.tokens_per_byte = _smoothed(lane.tokens_per_byte, prompt_tokens / prompt_bytes)
 
     def leave(self, ticket: Ticket, *, now_s: float, service: Service | None) -> None:
         """Give a place back; `service` is None when nothing was measured (refused, failed, gone early)."""
         lane = self._lanes[ticket.name, ticket.version]
-        del lane.places[ticket.number]
+        place = lane.places.pop(ticket.number)
         lane.promote(now_s)
-        if service is None:
+        if service is None or not math.isfinite(service.service_s) or service.service_s < 0:
             return
+        if lane.answer_s is not None and (expected_s := lane.expected_s(place)) > 0:
+            missed = (service.service_s - expected_s) / expected_s
+            lane.spread = _smoothed(lane.spread, min(missed * missed, _SPREAD_LIMIT))
         lane.service_s = _smoothed(lane.service_s, service.service_s)
-        if service.read_tokens >= _PREFILL_SAMPLE_MIN_TOKENS and service.prefill_s > 0:
+        lane.answer_s = _smoothed(lane.answer_s, max(0.0, service.service_s - service.prefill_s))
+        if service.prompt_tokens >= _PROMPT_SAMPLE_MIN_TOKENS:
+            lane.prompt_token_s = _smoothed(lane.prompt_token_s, service.prefill_s / service.prompt_tokens)
+        if service.read_tokens >= _PROMPT_SAMPLE_MIN_TOKENS and service.prefill_s > 0:
             rate = service.read_tokens / service.prefill_s
             lane.prefill_tokens_per_s = _smoothed(lane.prefill_tokens_per_s, rate)
 
@@ -136,6 +254,17 @@ class Scheduler:
         inside = sum(len(lane.places) for lane in lanes)
         return Load(busy, inside - busy, lanes[-1].service_s, lanes[-1].prefill_tokens_per_s)
 
+    def wait_s(self, ticket: Ticket, *, now_s: float) -> float | None:
+        """How long one who waits will still wait; None before anything was measured."""
+        lane = self._lanes[ticket.name, ticket.version]
+        if lane.answer_s is None:
+            return None
+        place = lane.places[ticket.number]
+        if place.working_since_s is not None:
+            return 0.0
+        waiting = lane.waiting()
+        return max(0.0, lane.starts_s(waiting, now_s)[waiting.index(place)] - now_s)
+
     def names(self) -> tuple[str, ...]:
         """Every model that has had a request."""
         return tuple(dict.fromkeys(name for name, _ in self._lanes))
@@ -146,8 +275,10 @@ class Scheduler:
             lane = _Lane(slots)
             older = [key for key in self._lanes if key[0] == name]
             if older:  # the release before is the best guess until this one is measured
-                lane.service_s = self._lanes[older[-1]].service_s
-                lane.prefill_tokens_per_s = self._lanes[older[-1]].prefill_tokens_per_s
+                last = self._lanes[older[-1]]
+                lane.service_s, lane.answer_s = last.service_s, last.answer_s
+                lane.prompt_token_s, lane.tokens_per_byte = last.prompt_token_s, last.tokens_per_byte
+                lane.prefill_tokens_per_s, lane.spread = last.prefill_tokens_per_s, last.spread
             for key in older:
                 if not self._lanes[key].places:
                     del self._lanes[key]
@@ -155,35 +286,64 @@ class Scheduler:
         lane.slots = slots
         return lane
 
-    def _departures_needed(self, lane: _Lane, prompt_bytes: int) -> int:
-        """How many of those waiting must first go to work before this request may wait (0: come in)."""
+    def _refusal(self, name: str, lane: _Lane, asking: Asking, now_s: float) -> OverloadedError | None:
         if len(lane.places) < lane.slots:
-            return 0
-        waiting = [place.prompt_bytes for place in lane.waiting()]
-        departures_count = 0
-        while waiting and (
-            len(waiting) >= self._queue_limit_count or sum(waiting) + prompt_bytes > self._queue_limit_bytes
-        ):
-            waiting.pop(0)
-            departures_count += 1
-        # With no queue at all, the next to leave is one at work.
-        return departures_count if self._queue_limit_count else 1
+            return None
+        waiting = lane.waiting()
+        starts_s = lane.starts_s(waiting, now_s)
+        tokens = lane.guessed_tokens(asking.prompt_bytes)
+        parts_count = lane.active_count(asking.client, now_s)
+        if self._has_room(waiting, asking.client, tokens, parts_count):
+            return _too_late(name, lane, asking, now_s)
+        room_at_s = starts_s[0]  # with no queue at all, the next to leave is one at work
+        left = list(waiting)
+        while left:
+            room_at_s = starts_s[len(waiting) - len(left)]
+            left.pop(0)
+            if self._has_room(left, asking.client, tokens, parts_count):
+                break
+        return OverloadedError(
+            f"{name} is at its limit here: {lane.slots} at work and {len(waiting)} waiting; "
+            "come back after the time in Retry-After, or ask another node",
+            retry_after_s=_bounded(room_at_s - now_s),
+        )
+
+    def _has_room(self, waiting: list[_Place], client: str, tokens: float, parts_count: int) -> bool:
+        """Whether one more may wait beside these: in the queue, and in its client's part of it."""
+        if not self._queue_limit_count:
+            return False
+        own = [place for place in waiting if place.client == client]
+        for places, parts in ((waiting, 1), (own, parts_count)):
+            if not places:  # one request alone may always wait
+                continue
+            count = len(places) + 1
+            total_tokens = sum(place.prompt_tokens for place in places) + tokens
+            if count > max(1, self._queue_limit_count // parts):
+                return False
+            if total_tokens > self._queue_limit_tokens / parts:
+                return False
+        return True
 
 
-def _retry_after_s(lane: _Lane, departures_count: int, now_s: float) -> float:
-    """When the slots will have taken so many out of the queue, each request lasting the mean."""
-    service_s = lane.service_s if lane.service_s is not None else _UNMEASURED_SERVICE_S
-    free_at_s = [
-        max(now_s, place.working_since_s + service_s)
-        for place in lane.places.values()
-        if place.working_since_s is not None
-    ]
-    heapq.heapify(free_at_s)
-    at_s = now_s
-    for _ in range(departures_count):
-        at_s = heapq.heappop(free_at_s)
-        heapq.heappush(free_at_s, at_s + service_s)
-    return min(max(at_s - now_s, _RETRY_FLOOR_S), _RETRY_CEILING_S)
+def _too_late(name: str, lane: _Lane, asking: Asking, now_s: float) -> OverloadedError | None:
+    """A refusal for one who would have stopped waiting before it is his turn."""
+    if asking.start_within_s is None or lane.answer_s is None:
+        return None
+    newcomer = lane.place(asking.client, 0.0)
+    waiting = lane.waiting()
+    bisect.insort_right(waiting, newcomer, key=lambda place: place.turn)
+    wait_s = lane.starts_s(waiting, now_s)[waiting.index(newcomer)] - now_s
+    if wait_s <= asking.start_within_s:
+        return None
+    return OverloadedError(
+        f"{name} would begin with this in {wait_s:.1f} s, and its client waits {asking.start_within_s:g} s; "
+        "come back after the time in Retry-After, or ask another node",
+        retry_after_s=_bounded(wait_s - asking.start_within_s),
+    )
+
+
+def _bounded(retry_after_s: float) -> float:
+    return min(max(retry_after_s, _RETRY_FLOOR_S), _RETRY_CEILING_S)
 
 
 def _smoothed(mean: float | None, sample: float) -> float | None:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import uuid
 from typing import TYPE_CHECKING
 
 import structlog
 from aiohttp import web
+from msgspec import UNSET, UnsetType
 
 from edge_node.answer import Account, Answering
-from edge_node.api.replies import error_body
+from edge_node.api.replies import Loading, error_body
+from edge_node.cache.terms import request_terms
+from edge_node.errors import ModelNotReadyError
 from edge_node.web import chunks
+from edge_node.web.caller import cache_headers, client_name, patience_s
 from edge_node.web.catalog import list_models, show_model
 from edge_node.web.chat import chat_completions
 from edge_node.web.completions import completions
@@ -27,7 +30,8 @@ from edge_node.web.parts import (
     has_exchange,
     open_exchange,
 )
-from edge_node.web.payload import respond
+from edge_node.web.payload import arrived_body, read_body, respond
+from edge_node.web.replay import REPLAYS, Replays, is_request_id
 from registry.errors import EdgewardError
 from registry.refusals import retry_headers
 
@@ -43,23 +47,32 @@ __all__ = ["Limits", "NodeParts", "build_app"]
 log = structlog.get_logger()
 
 CLIENT_GONE = 499  # nginx's word for it; nobody is there to read it but the log and the metrics
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_LARGE_BODY_BYTES = 16 * 1024
+_ARRIVED = web.RequestKey("arrived", tuple[bytes, bytes | None])
 
 
 def build_app(parts: NodeParts) -> web.Application:
     """A node's front as an application for any aiohttp runner."""
     app = web.Application(
-        middlewares=[_account, _explain],
+        middlewares=[_replay, _account, _explain, _replay_arrived],
         handler_args={
             "auto_decompress": False,  # `payload` does it, within limits
             "handler_cancellation": True,  # a client that goes away ends its generation
             "access_log": None,  # the account is one line a request
+            # Counted from the last response to the next whole head, so it ends those who send one slowly too.
+            "keepalive_timeout": parts.limits.connection_idle_s,
         },
     )
     app[PARTS] = parts
     app[ANSWERING] = Answering(
-        residents=parts.residents, scheduler=parts.scheduler, metrics=parts.metrics, clock=parts.clock
+        residents=parts.residents,
+        scheduler=parts.scheduler,
+        metrics=parts.metrics,
+        cache=parts.cache,
+        clock=parts.clock,
+        wall_clock=parts.wall_clock,
     )
+    app[REPLAYS] = Replays(parts)
     chunks.prepare(app)
     app.on_response_prepare.append(_sign)
     app.add_routes(
@@ -80,17 +93,57 @@ def build_app(parts: NodeParts) -> web.Application:
 
 
 @web.middleware
+async def _replay(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Send a kept response, if the request came in one piece and there is one: nothing else costs less."""
+    if request.method == "POST":
+        body = arrived_body(request, request.app[PARTS].limits.body_limit_bytes)
+        if body is not None:
+            replays = request.app[REPLAYS]
+            key = replays.key(request, body)
+            sent = await replays.send(request, key) if key is not None else None
+            if sent is not None:
+                return sent
+            request[_ARRIVED] = (body, key)
+    return await handler(request)
+
+
+@web.middleware
+async def _replay_arrived(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """The same for a request that came in several pieces; and refuse a large one before it is read closely."""
+    if request.method == "POST" and request.match_info.http_exception is None:
+        exchange = exchange_of(request)
+        if exchange.body is None:
+            replays = request.app[REPLAYS]
+            exchange.body_key = replays.key(request, await read_body(request))
+            sent = await replays.send(request, exchange.body_key) if exchange.body_key is not None else None
+            if sent is not None:
+                exchange.account.cache, exchange.account.replayed = "hit", True
+                return sent
+        if exchange.body is not None and len(exchange.body) > _LARGE_BODY_BYTES:
+            request.app[ANSWERING].refuse_if_full(exchange.account, len(exchange.body))
+    return await handler(request)
+
+
+@web.middleware
 async def _account(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Open the request's account, and close it when the last byte is on its way."""
     parts = request.app[PARTS]
     resource = request.match_info.route.resource
+    client = client_name(request.headers)
+    now_s = parts.clock()
+    wait_s = patience_s(request.headers)
     account = Account(
         request_id=_request_id(request),
         answer_id=uuid.uuid4().hex,
         route=resource.canonical if resource is not None else "unknown",
-        arrived_s=parts.clock(),
+        arrived_s=now_s,
+        client=client,
+        share=client or (request.remote or ""),
+        terms=request_terms(request.headers.get("Cache-Control")),
+        deadline_s=None if wait_s is None else now_s + wait_s,
     )
-    open_exchange(request, account)
+    exchange = open_exchange(request, account)
+    exchange.body, exchange.body_key = request.get(_ARRIVED, (None, None))
     status = CLIENT_GONE
     try:
         response = await handler(request)
@@ -115,7 +168,9 @@ async def _explain(request: web.Request, handler: Handler) -> web.StreamResponse
         return await handler(request)
     except EdgewardError as error:
         status, headers = error.http_status, _retry_headers(error)
-        body = error_body(error.message, code=error.code, http_status=status, param=error.param)
+        body = error_body(
+            error.message, code=error.code, http_status=status, param=error.param, loading=_loading(error)
+        )
     except web.HTTPException as error:
         status, headers = error.status, _kept_headers(error)
         body = _http_error_body(request, error)
@@ -142,8 +197,18 @@ async def _sign(request: web.BaseRequest, response: web.StreamResponse) -> None:
     response.headers["Server"] = "edgeward"
     if isinstance(request, web.Request):
         response.headers["x-edgeward-node"] = request.app[PARTS].node_id
-    if has_exchange(request):
-        response.headers["x-request-id"] = exchange_of(request).account.request_id
+    if not has_exchange(request):
+        return
+    exchange = exchange_of(request)
+    account = exchange.account
+    response.headers["x-request-id"] = account.request_id
+    if isinstance(request, web.Request):
+        now_s = request.app[PARTS].clock() if exchange.stream is None else None
+        timing = account.server_timing(now_s)
+        if timing:
+            response.headers["Server-Timing"] = timing
+    if account.cache is not None and response.status in {200, 304}:
+        response.headers.update(cache_headers(account))
 
 
 def _is_gone(request: web.Request) -> bool:
@@ -152,7 +217,18 @@ def _is_gone(request: web.Request) -> bool:
 
 def _request_id(request: web.Request) -> str:
     sent = request.headers.get("x-request-id", "")
-    return sent if _REQUEST_ID.fullmatch(sent) else f"req-{uuid.uuid4().hex}"
+    return sent if is_request_id(sent) else f"req-{uuid.uuid4().hex}"
+
+
+def _loading(error: EdgewardError) -> Loading | UnsetType:
+    if not isinstance(error, ModelNotReadyError):
+        return UNSET
+    return Loading(
+        state=error.state,
+        eta_s=error.retry_after_s,
+        done_bytes=error.done_bytes,
+        total_bytes=error.total_bytes,
+    )
 
 
 def _retry_headers(error: EdgewardError) -> dict[str, str]:

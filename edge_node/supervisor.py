@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 
     from edge_node.blame import Blame
-    from edge_node.engines import Delta, Embedded, EngineSpec, Ready
+    from edge_node.engines import Delta, Embedded, EngineSpec, Progress, Ready
 
 log = structlog.get_logger()
 
@@ -51,7 +51,7 @@ class Engine(Protocol):
     async def start(self) -> Ready:
         """Load the model. Raises EngineFailedError."""
 
-    def generate(self, command: Generate) -> AsyncGenerator[Started | Delta | Finished, None]:
+    def generate(self, command: Generate) -> AsyncGenerator[Progress | Started | Delta | Finished, None]:
         """Generate; closing the generator cancels. Raises EngineFailedError, RequestInvalidError."""
 
     async def embed(self, command: Embed) -> Embedded:
@@ -95,8 +95,8 @@ class Supervisor:
         self.detail = ""
         self.ready: Ready | None = None
         self.prefill_tokens_per_s: float | None = None
-        self.decode_tokens_per_s: float | None = None
         self.memory_bytes = 0
+        self.decode_tokens_per_s: float | None = None
         self.decided = asyncio.Event()
         self._build = build
         self._blame = blame
@@ -127,7 +127,9 @@ class Supervisor:
         self.decided.set()
         await self._end_engine(grace_s)
 
-    async def generate(self, command: Generate) -> AsyncGenerator[Started | Delta | Finished, None]:
+    async def generate(
+        self, command: Generate
+    ) -> AsyncGenerator[Progress | Started | Delta | Finished, None]:
         """Generate with the engine as it is now.
 
         Raises:

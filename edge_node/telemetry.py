@@ -26,6 +26,8 @@ _FIRST_TOKEN_BUCKETS_S = (
     *(0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08),
     *(0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0),
 )
+# gen_ai.server.time_per_output_token of the same.
+_TOKEN_GAP_BUCKETS_S = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5)
 # gen_ai.server.request.duration of the same.
 _DURATION_BUCKETS_S = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
 
@@ -54,20 +56,66 @@ class Metrics:
         )
         self._first_token = self._histogram(
             "edge_time_to_first_token_seconds",
-            "From arrival to the first token.",
+            "From arrival to the first token, of answers that were computed.",
             _FIRST_TOKEN_BUCKETS_S,
             ["model"],
         )
         self._queue_wait = self._histogram(
             "edge_queue_wait_seconds", "Waiting for an engine's slot.", _FIRST_TOKEN_BUCKETS_S, ["model"]
         )
+        self._token_gap = self._histogram(
+            "edge_time_per_output_token_seconds",
+            "Between a token and the one before.",
+            _TOKEN_GAP_BUCKETS_S,
+            ["model"],
+        )
         self._tokens = Counter(
             "edge_tokens", "Tokens read and written.", ["direction"], registry=self._registry
         )
+        self._count_reuse()
         self._payload = Counter(
             "edge_payload_bytes", "Bodies that travelled in zstd: their size before and after.", ["stage"],
             registry=self._registry,
         )  # fmt: skip
+        self._count_artifacts()
+        self._origin_up = self._gauge("edge_origin_up", "1 while the origin answers.", [])
+        self._trust_age = self._gauge(
+            "edge_trust_age_seconds", "Since the signed metadata were last verified; NaN before.", []
+        )
+        self._trust_expires = self._gauge(
+            "edge_trust_expires_seconds", "Until they expire and installs stop; negative after that.", []
+        )
+        self._drain = self._gauge("edge_drain_state", "1 while the node takes no new requests.", [])
+
+    def _count_reuse(self) -> None:
+        self._prefix_tokens = Counter(
+            "edge_prefix_cached_tokens",
+            "Prompt tokens that were not read again.",
+            registry=self._registry,
+        )
+        self._prefix_hits = Counter(
+            "edge_prefix_hits",
+            "Prompts with a prefix at hand, and where.",
+            ["source"],
+            registry=self._registry,
+        )
+        self._cache_asked = Counter(
+            "edge_cache_requests",
+            "Requests by what the response cache did.",
+            ["state"],
+            registry=self._registry,
+        )
+        self._cache_tokens = Counter(
+            "edge_cache_tokens",
+            "Tokens that were not computed again.",
+            ["direction"],
+            registry=self._registry,
+        )
+        self._replayed: dict[tuple[str, str, int], tuple[Counter, ...]] = {}
+        self._cache_bytes = self._gauge("edge_cache_bytes", "What the kept answers weigh.", [])
+        self._cache_entries = self._gauge("edge_cache_entries", "How many answers are kept.", [])
+
+    def _count_artifacts(self) -> None:
         self._pull = Counter(
             "edge_artifact_pull_bytes", "Model bytes fetched.", ["source"], registry=self._registry
         )
@@ -81,32 +129,73 @@ class Metrics:
             "edge_artifact_repairs", "Releases mended on the disk.", registry=self._registry
         )
         self._model_load = self._gauge("edge_model_load_seconds", "Time the newest load took.", ["model"])
-        self._origin_up = self._gauge("edge_origin_up", "1 while the origin answers.", [])
-        self._trust_age = self._gauge(
-            "edge_trust_age_seconds", "Since the signed metadata were last verified; NaN before.", []
-        )
-        self._trust_expires = self._gauge(
-            "edge_trust_expires_seconds", "Until they expire and installs stop; negative after that.", []
-        )
-        self._drain = self._gauge("edge_drain_state", "1 while the node takes no new requests.", [])
 
     def request_answered(self, *, route: str, model: str, code: int, duration_s: float) -> None:
         """Count a request that has ended."""
         self._requests.labels(route, model, str(code)).inc()
         self._duration.labels(route).observe(duration_s)
 
-    def prompt_started(self, *, model: str, queue_s: float) -> None:
-        """Note how long a request waited for a slot."""
+    def prompt_started(self, *, model: str, queue_s: float, cached_from: str) -> None:
+        """Note how long a request waited for a slot, and where the beginning of its prompt was found."""
         self._queue_wait.labels(model).observe(queue_s)
+        if cached_from:
+            self._prefix_hits.labels(cached_from).inc()
+
+    def tokens_apart(self, *, model: str, gap_s: float, count: int) -> None:
+        """Note so many tokens, each this long after the one before."""
+        histogram = self._token_gap.labels(model)
+        for _ in range(min(count, 16)):
+            histogram.observe(gap_s)
 
     def first_token(self, *, model: str, after_s: float) -> None:
         """Note a time to first token."""
         self._first_token.labels(model).observe(after_s)
 
-    def tokens(self, *, prompt_count: int, completion_count: int) -> None:
-        """Count tokens read and written."""
+    def tokens(self, *, prompt_count: int, cached_count: int, completion_count: int) -> None:
+        """Count tokens read and written; `cached_count` of the prompt's were not read again."""
         self._tokens.labels("prompt").inc(prompt_count)
         self._tokens.labels("completion").inc(completion_count)
+        self._prefix_tokens.inc(cached_count)
+
+    def tokens_saved(self, *, prompt_count: int, completion_count: int) -> None:
+        """Count tokens of an answer that was kept, or computed for someone else."""
+        self._cache_tokens.labels("prompt").inc(prompt_count)
+        self._cache_tokens.labels("completion").inc(completion_count)
+
+    def replayed(
+        self,
+        *,
+        route: str,
+        model: str,
+        code: int,
+        duration_s: float,
+        prompt_count: int,
+        completion_count: int,
+    ) -> None:
+        """Count a response that was sent again as it was; all counters of a request in one, found once."""
+        children = self._replayed.get((route, model, code))
+        if children is None:
+            children = self._replayed[route, model, code] = (
+                self._requests.labels(route, model, str(code)),
+                self._cache_asked.labels("hit"),
+                self._cache_tokens.labels("prompt"),
+                self._cache_tokens.labels("completion"),
+            )
+        requests, hits, prompts, completions = children
+        requests.inc()
+        hits.inc()
+        prompts.inc(prompt_count)
+        completions.inc(completion_count)
+        self._duration.labels(route).observe(duration_s)
+
+    def cache_asked(self, *, state: str) -> None:
+        """Count what the response cache did."""
+        self._cache_asked.labels(state).inc()
+
+    def cache_size(self, *, used_bytes: int, entries_count: int) -> None:
+        """Set what the response cache holds."""
+        self._cache_bytes.set(used_bytes)
+        self._cache_entries.set(entries_count)
 
     def payload_compressed(self, *, raw_bytes: int, zstd_bytes: int) -> None:
         """Count a body that travelled in zstd, either way."""

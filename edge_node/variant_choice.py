@@ -32,7 +32,7 @@ class Machine:
     """What a node may use.
 
     Attributes:
-        memory_bytes: for one model; None is without limit.
+        memory_bytes: for all engines, so for the largest one; None is without limit.
         features: of the CPU, in the kernel's words; None when nobody knows.
         speeds: for each quantization that was tried here the bytes of weights that it gets through in a second of
             writing; tokens/s is this over the size of a model.

@@ -23,6 +23,17 @@ def write_durably(path: Path, data: bytes) -> None:
     sync(path.parent)
 
 
+def make_folders(path: Path, mode: int = 0o777) -> None:
+    """Make a directory, and those above it; when this returns, their names are on the disk."""
+    missing = [path]
+    while not missing[-1].parent.is_dir():
+        missing.append(missing[-1].parent)
+    if len(missing) > 1 or not path.is_dir():
+        path.mkdir(mode, parents=True, exist_ok=True)
+        for made in reversed(missing):
+            sync(made.parent)
+
+
 def sync(path: Path) -> None:
     """Make a file's bytes, or a directory's names, last."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

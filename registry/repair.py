@@ -15,6 +15,7 @@ import structlog
 
 from registry.durable import sync
 from registry.fetch import MANIFEST_NAME, fetch
+from registry.fetch.partial import remove_partials_of
 from registry.progress import ProgressHook, ignore_progress
 from registry.release_directory import FILES_NAME
 from registry.verify import VerifyReport, verify
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-_PREFIX = ".mending-"
+MENDING = ".mending-"
+"""What the name of the directory starts with that a repair fetches to, beside the release."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,11 +71,12 @@ async def repair(
         found = await asyncio.to_thread(verify, directory, progress)
     bad = (*(file.path for file in found.damaged), *found.missing)
     if not bad:
+        await asyncio.to_thread(remove_leftover, directory)
         return RepairReport(found=found)
-    manifest_bytes = await asyncio.to_thread((directory / MANIFEST_NAME).read_bytes)
-    fresh = directory.parent / f"{_PREFIX}{directory.name}"
-    if fresh.exists():  # of a repair that was cut off between its last two steps
+    fresh = _fresh(directory)
+    if fresh.exists():  # of a repair that was cut off after its fetch
         await asyncio.to_thread(shutil.rmtree, fresh)
+    manifest_bytes = await asyncio.to_thread((directory / MANIFEST_NAME).read_bytes)
     report = await fetch(
         manifest_bytes,
         source,
@@ -92,6 +95,18 @@ async def repair(
         peer_bytes=report.peer_bytes,
     )
     return _reported(found, bad, report)
+
+
+def remove_leftover(directory: Path) -> None:
+    """Remove what a repair left that was killed after it had mended this release."""
+    remove_partials_of(_fresh(directory))
+    if _fresh(directory).exists():
+        shutil.rmtree(_fresh(directory))
+
+
+def _fresh(directory: Path) -> Path:
+    """Where a repair fetches to."""
+    return directory.parent / f"{MENDING}{directory.name}"
 
 
 def _reported(found: VerifyReport, bad: tuple[str, ...], report: FetchReport) -> RepairReport:

@@ -33,7 +33,7 @@ from registry.garbage import (
     superseded,
     unused_bytes,
 )
-from registry.layout import CONDEMNED, MANIFESTS, PACKS, manifest_key, parse_manifest_key, probe_key
+from registry.layout import CONDEMNED, MANIFESTS, PACKS, PROBES, manifest_key, parse_manifest_key, probe_key
 from registry.manifest import MANIFEST_LIMIT_BYTES, decode_manifest, manifest_digest
 from registry.progress import Progress, ProgressHook, ignore_progress
 from registry.trust.reader import read_bounded
@@ -134,7 +134,7 @@ class _Sweep:
         self._now_unix_s = _store_time(store)
 
     def run(self, keep_last_count: int | None) -> SweepReport:
-        self._take_away_forgotten_marks()
+        self._take_away_forgotten()
         withdrawn_releases: tuple[str, ...] = ()
         if keep_last_count is not None:
             withdrawn_releases = tuple(self._withdraw_superseded(keep_last_count))
@@ -255,8 +255,9 @@ class _Sweep:
             self._store.delete(mark)
         return gone
 
-    def _take_away_forgotten_marks(self) -> None:
-        for info in self._store.list(CONDEMNED):
+    def _take_away_forgotten(self) -> None:
+        """Remove marks and probes that were left behind by a kill."""
+        for info in (*self._store.list(CONDEMNED), *self._store.list(PROBES)):
             if self._now_unix_s - info.modified_unix_s >= FORGOTTEN_S and not self._dry_run:
                 log.warning("mark.forgotten", mark=info.key)
                 self._store.delete(info.key)

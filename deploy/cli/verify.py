@@ -55,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Verify; returns the exit code."""
+    from registry.repair import remove_leftover
     from registry.verify import verify
 
     directory = _directory(args)
@@ -62,6 +63,8 @@ def run(args: argparse.Namespace) -> int:
         report = verify(directory, progress)
     if args.repair and not report.whole:
         return _repair(args, directory, report)
+    if args.repair:
+        remove_leftover(directory)
     if args.json:
         show_json(report)
     else:

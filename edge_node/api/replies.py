@@ -194,17 +194,34 @@ class ErrorDetail(Struct, frozen=True, kw_only=True):
     code: str
 
 
+class Loading(Struct, frozen=True, kw_only=True):
+    """How far a model is that cannot answer yet; `eta_s` is a guess by the pace so far."""
+
+    state: str
+    eta_s: float | None = None
+    done_bytes: int
+    total_bytes: int
+
+
 class ErrorBody(Struct, frozen=True, kw_only=True):
     """The body of every error, and the event of a stream that fails."""
 
     error: ErrorDetail
+    loading: Loading | UnsetType = UNSET
 
 
 _KINDS = {404: "not_found", 408: "timeout", 429: "overloaded", 503: "unavailable"}
 
 
-def error_body(message: str, *, code: str, http_status: int, param: str | None = None) -> ErrorBody:
+def error_body(
+    message: str,
+    *,
+    code: str,
+    http_status: int,
+    param: str | None = None,
+    loading: Loading | UnsetType = UNSET,
+) -> ErrorBody:
     """An error in OpenAI's words."""
     broad = "server_error" if http_status >= 500 else "invalid_request_error"
     kind = _KINDS.get(http_status, broad)
-    return ErrorBody(error=ErrorDetail(message=message, type=kind, param=param, code=code))
+    return ErrorBody(error=ErrorDetail(message=message, type=kind, param=param, code=code), loading=loading)

@@ -28,12 +28,14 @@ class EngineSpec(Struct, frozen=True, kw_only=True):
     Attributes:
         model_dir: the directory with the release's files.
         files: their paths below `model_dir`.
+        files_sha256: their digests, in that order, in hexadecimal; empty when they are not known.
         threads_count: compute threads; two engines on two cores must have one each.
         context_tokens: prompt plus answer; 0 takes the model's own limit, capped at 4096.
         slots_count: generations worked on at once; 0 leaves it to the engine.
         kv_type: how keys and values are kept; q8_0 takes 0.53 of the memory of f16.
         prefix_dir: where prefilled prefixes outlive the process; empty keeps them in memory only.
         prefix_limit_bytes: the most that they take there.
+        prefix_memory_bytes: the most that those take in memory whose cells were needed for others.
         gpu_layers: layers computed by GPUs; -1 is all, 0 none.
         gpu_split: shares of the model for each GPU; empty leaves it to the runtime.
         split_mode: how several GPUs share a model, in llama.cpp's words.
@@ -45,12 +47,14 @@ class EngineSpec(Struct, frozen=True, kw_only=True):
     version: str
     model_dir: str
     files: tuple[str, ...]
+    files_sha256: tuple[str, ...] = ()
     threads_count: int = 1
     context_tokens: int = 0
     slots_count: int = 0
     kv_type: KvType = "f16"
     prefix_dir: str = ""
     prefix_limit_bytes: int = 0
+    prefix_memory_bytes: int = 256 * 2**20
     gpu_layers: int = 0
     gpu_split: tuple[float, ...] = ()
     split_mode: Literal["none", "layer", "row"] = "layer"
@@ -164,6 +168,8 @@ class Ready(Struct, frozen=True, kw_only=True, tag="ready"):
         slots: requests worked on at once; further ones wait in the child's queue.
         load_s: how long loading took.
         fingerprint: engine build and settings, for `system_fingerprint`.
+        prefixes_usable: prefilled prefixes that the release brings and this engine can use.
+        prefixes_unusable: those made for another engine or CPU; they are computed here instead.
         deterministic_rows: up to how many rows a batch was seen to give the very scores of a lone run; 0: not tried.
     """
 
@@ -173,6 +179,8 @@ class Ready(Struct, frozen=True, kw_only=True, tag="ready"):
     load_s: float
     fingerprint: str
     embedding_dims: int = 0
+    prefixes_usable: int = 0
+    prefixes_unusable: int = 0
     deterministic_rows: int = 0
 
 

@@ -20,6 +20,7 @@ from edge_node.engines import (
     Generate,
     Load,
     LoadFailed,
+    Progress,
     Ready,
     Refused,
     Started,
@@ -128,8 +129,10 @@ class EngineProcess:
                     working = False
                     raise
                 working = not isinstance(event, Finished)
-                assert isinstance(event, Started | Delta | Finished), "only these answer a generation"
-                yield event
+                assert isinstance(event, Progress | Started | Delta | Finished), (
+                    "only these answer a generation"
+                )
+                yield event  # type: ignore[misc]  # the front learns of progress with the next change
         finally:
             self._forget(command.request_id, cancel=working)
 

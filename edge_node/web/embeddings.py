@@ -29,5 +29,4 @@ async def embeddings(request: web.Request) -> web.Response:
         prompt_tokens=embedded.prompt_tokens,
         packed=asked.encoding_format == "base64",
     )
-    headers = {"x-edgeward-release": account.release, "Server-Timing": account.server_timing()}
-    return respond(request, answer, headers=headers)
+    return respond(request, answer, headers={"x-edgeward-release": account.release})

@@ -39,8 +39,8 @@ async def deliver(
     counted = bool(asked.stream_options and asked.stream_options.include_usage)
     async with request.app[ANSWERING].generate(account, asked.model, ability, command) as generation:
         heading = Heading(
-            id=command.request_id,
-            created=int(request.app[PARTS].wall_clock()),
+            id=generation.answer_id,
+            created=generation.created_unix_s,
             model=generation.release,
             system_fingerprint=generation.fingerprint,
         )
@@ -60,7 +60,7 @@ async def _whole(request: web.Request, generation: Generation, shape: Shape) -> 
             break
     account = exchange_of(request).account
     answer = shape.whole("".join(texts), _reason(event), _usage(account))
-    return respond(request, answer, headers=_headers(generation, account))
+    return respond(request, answer, headers=_headers(generation))
 
 
 async def _streamed(
@@ -70,20 +70,18 @@ async def _streamed(
     account = exchange_of(request).account
     stream = ChunkStream(request)
     # Until the prompt is read the request can still be refused with its proper status.
-    event = await generation.next_event(limits.stream_patience_s)
-    await stream.open(_headers(generation, account))
-    state = "queued"
+    event = await generation.first_event(limits.stream_patience_s)
+    await stream.open(_headers(generation))
     while not isinstance(event, Finished):
         if event is None:
-            await stream.live(state)
+            await stream.live(*generation.standing())
         elif isinstance(event, Started):
-            state = "answering"
             opening = shape.opening()
             if opening is not None:
                 await stream.send(opening)
         elif event.text:
             await stream.send(shape.delta(event.text))
-        event = await generation.next_event(limits.keep_alive_s)
+        event = await generation.next_event(limits.keep_alive_s, tells_progress=True)
     await stream.send(shape.closing(_reason(event)))
     if counted:
         await stream.send(shape.counted(_usage(account)))
@@ -91,12 +89,8 @@ async def _streamed(
     return stream.response
 
 
-def _headers(generation: Generation, account: Account) -> dict[str, str]:
-    headers = {"x-edgeward-release": generation.release}
-    timing = account.server_timing()
-    if timing:
-        headers["Server-Timing"] = timing
-    return headers
+def _headers(generation: Generation) -> dict[str, str]:
+    return {"x-edgeward-release": generation.release}
 
 
 def _usage(account: Account) -> Usage:

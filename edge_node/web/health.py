@@ -38,4 +38,5 @@ async def metrics(request: web.Request) -> web.Response:
     for name in parts.scheduler.names():
         load = parts.scheduler.load(name)
         parts.metrics.load(model=name, busy=load.busy, queued=load.queued)
+    parts.metrics.cache_size(used_bytes=parts.cache.used_bytes, entries_count=len(parts.cache))
     return web.Response(body=parts.metrics.page(), headers={"Content-Type": CONTENT_TYPE})

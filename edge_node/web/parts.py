@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from aiohttp import web
 
 from edge_node.answer import Account, Answering
+from edge_node.cache.answers import AnswerCache
 from registry.fetch.shelf import Shelf
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class Limits:
         stream_patience_s: how long a stream waits for the prompt to be read, so that an error until then
             gets its proper status; after that it begins with comments.
         keep_alive_s: the longest silence of a stream.
+        connection_idle_s: how long a connection may go without a whole request's head, be it silent or slow.
     """
 
     body_limit_bytes: int = 8 * 2**20
@@ -39,6 +41,11 @@ class Limits:
     body_wait_s: float = 60.0
     stream_patience_s: float = 5.0
     keep_alive_s: float = 10.0
+    connection_idle_s: float = 75.0
+
+
+def _no_cache() -> AnswerCache:
+    return AnswerCache(limit_bytes=0, age_limit_s=0.0, clock=time.monotonic)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +57,7 @@ class NodeParts:
         shelf: the chunks that other nodes may ask for.
         clock: monotonic time in seconds, for measuring.
         wall_clock: Unix time in seconds, for `created`.
+        cache: the answers kept.
     """
 
     node_id: str
@@ -61,6 +69,7 @@ class NodeParts:
     shelf: Shelf = field(default_factory=Shelf)
     clock: Callable[[], float] = time.monotonic
     wall_clock: Callable[[], float] = time.time
+    cache: AnswerCache = field(default_factory=_no_cache)
 
 
 PARTS = web.AppKey("parts", NodeParts)
@@ -78,9 +87,14 @@ class BegunStream(Protocol):
 
 @dataclass(slots=True)
 class Exchange:
-    """One request and what came of it so far; `stream` is set once its response has begun as a stream."""
+    """One request and what came of it so far; `stream` is set once its response has begun as a stream.
+
+    `body` is its body as it travelled, once it is here, and `body_key` the name of a response to exactly that.
+    """
 
     account: Account
+    body: bytes | None = None
+    body_key: bytes | None = None
     stream: BegunStream | None = None
 
 

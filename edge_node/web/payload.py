@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from aiohttp import web
 
+from edge_node.cache.terms import matches
 from edge_node.errors import RequestInvalidError
 from edge_node.web.parts import PARTS, exchange_of
+from edge_node.web.replay import REPLAYS, etag_of
 from registry.arriving import decode_aside, read_bounded, unpack_aside
 from registry.bodies import (
     COMPRESSED_ABOVE_BYTES,
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_OWN_HEADERS = frozenset({"ETag", "Server-Timing"})
 _REFUSALS = Refusals("the body", invalid=RequestInvalidError)
 
 
@@ -51,9 +54,7 @@ async def read_message(request: web.Request, kind: type[T]) -> T:
     parts = request.app[PARTS]
     limits = parts.limits
     form, coding = _form(request), _coding(request)
-    body = await read_bounded(
-        request.content, request.content_length, limits.body_limit_bytes, limits.body_wait_s, _REFUSALS
-    )
+    body = await read_body(request)
     account = exchange_of(request).account
     account.request_bytes = account.prompt_bytes = len(body)
     if coding == "zstd":
@@ -66,6 +67,32 @@ async def read_message(request: web.Request, kind: type[T]) -> T:
         raise RequestInvalidError(error.message, param=error.param) from error
 
 
+async def read_body(request: web.Request) -> bytes:
+    """A request's body as it travels; read once.
+
+    Raises:
+        BodyTooLargeError: over the limit.
+        BodyTimeoutError: it takes too long to arrive.
+    """
+    exchange = exchange_of(request)
+    if exchange.body is None:
+        limits = request.app[PARTS].limits
+        exchange.body = await read_bounded(
+            request.content, request.content_length, limits.body_limit_bytes, limits.body_wait_s, _REFUSALS
+        )
+    return exchange.body
+
+
+def arrived_body(request: web.Request, limit_bytes: int) -> bytes | None:
+    """A request's body if all of it came with its head; None when it must be waited for, or is too large."""
+    content, declared_bytes = request.content, request.content_length
+    if declared_bytes is None or declared_bytes > limit_bytes or not content.is_eof():
+        return None
+    if content.exception() is not None:
+        return None
+    return content.read_nowait()
+
+
 def respond(
     request: web.Request, message: Any, *, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> web.Response:
@@ -75,6 +102,10 @@ def respond(
     response = web.Response(status=status, headers=headers)
     response.headers["Vary"] = "Accept, Accept-Encoding"
     response.content_type = form
+    etag = _validator(request, response, body) if status == 200 else ""
+    if etag and matches(request.headers.get("If-None-Match"), etag):
+        response.set_status(304)
+        return response
     if len(body) > COMPRESSED_ABOVE_BYTES and accepts_zstd(request.headers.get("Accept-Encoding", "")):
         smaller = compress(body)
         request.app[PARTS].metrics.payload_compressed(raw_bytes=len(body), zstd_bytes=len(smaller))
@@ -82,6 +113,22 @@ def respond(
         body = smaller
     response.body = body
     return response
+
+
+def _validator(request: web.Request, response: web.Response, body: bytes) -> str:
+    """Give an answer that would come out the same again its entity tag, and keep it if it is asked for again."""
+    exchange = exchange_of(request)
+    account = exchange.account
+    if account.cache in {None, "bypass"}:
+        return ""
+    etag = etag_of(body)
+    packed = len(body) > COMPRESSED_ABOVE_BYTES and accepts_zstd(request.headers.get("Accept-Encoding", ""))
+    # A client says this name again, so it tells which of the two codings its copy has.
+    response.headers["ETag"] = tag = f'"{etag}-zstd"' if packed else f'"{etag}"'
+    if exchange.body_key is not None and account.cache != "miss" and account.stamp:
+        headers = {name: value for name, value in response.headers.items() if name not in _OWN_HEADERS}
+        request.app[REPLAYS].keep(exchange.body_key, account, body, headers=headers, etag=etag)
+    return tag
 
 
 def _form(request: web.Request) -> Form:

@@ -1,7 +1,7 @@
 """A streamed response: server-sent events, or msgpack maps one after the other, either of them in zstd on request.
 
-Server-sent events: `data: {…}`, comments (`: queued`) as signs of life, `data: [DONE]` at the end. Frames (Accept:
-application/x-edgeward-frames+msgpack): one map a chunk, `{"object": "edgeward.alive"}` as a sign of life and
+Server-sent events: `data: {…}`, comments (`: queued place=3`) as signs of life, `data: [DONE]` at the end. Frames
+(Accept: application/x-edgeward-frames+msgpack): one map a chunk, `{"object": "edgeward.alive"}` as a sign of life and
 `{"object": "edgeward.done"}` at the end; msgpack's streaming `Unpacker` reads them. A failure in the middle is an
 event with `error`, and then the end without `[DONE]`: never a silent close.
 """
@@ -15,6 +15,7 @@ from aiohttp import web
 
 from edge_node.api.stream_forms import FRAMES_TYPE, SSE_TYPE, STREAM_ENCODING
 from edge_node.web.parts import PARTS, exchange_of
+from edge_node.web.replay import REPLAYS, etag_of
 from registry.bodies import ZSTD_LEVEL, names_type
 from registry.wire import to_json, to_msgpack
 
@@ -33,6 +34,7 @@ class ChunkStream:
         # Relays copy Content-Encoding without the bytes to match, so only a client that asks here gets zstd.
         packed = request.headers.get(STREAM_ENCODING, "").strip().lower() == "zstd"
         self._compressor = zstandard.ZstdCompressor(level=ZSTD_LEVEL).compressobj() if packed else None
+        self._kept: list[bytes] | None = None
         self._raw_bytes = 0
         self._sent_bytes = 0
         self.response = web.StreamResponse()
@@ -42,42 +44,64 @@ class ChunkStream:
         response = self.response
         response.headers.update(headers)
         response.content_type = FRAMES_TYPE if self._framed else SSE_TYPE
-        response.headers["Cache-Control"] = "no-store"
         response.headers["Vary"] = f"Accept, {STREAM_ENCODING}"
+        exchange = exchange_of(self._request)
+        if exchange.body_key is not None and exchange.account.cache in {"hit", "coalesced"}:
+            self._kept = []
         # nginx would otherwise hold the events back.
         response.headers["X-Accel-Buffering"] = "no"
         if self._compressor is not None:
             response.headers["Content-Encoding"] = "zstd"
-        exchange_of(self._request).stream = self
+        exchange.stream = self
         await response.prepare(self._request)
 
     async def send(self, chunk: Any) -> None:
         """One chunk."""
         await self._write(to_msgpack(chunk) if self._framed else b"data: " + to_json(chunk) + b"\n\n")
 
-    async def live(self, word: str) -> None:
-        """A sign of life that no client takes for an answer."""
-        await self._write(
-            to_msgpack({"object": "edgeward.alive", "state": word})
-            if self._framed
-            else f": {word}\n\n".encode()
-        )
+    async def live(self, state: str, facts: Mapping[str, float] | None = None) -> None:
+        """A sign of life that no client takes for an answer, with what is known of how far it is."""
+        facts = facts or {}
+        if self._framed:
+            await self._write(to_msgpack({"object": "edgeward.alive", "state": state, **facts}), sign=True)
+        else:
+            words = " ".join((state, *(f"{name}={value:g}" for name, value in facts.items())))
+            await self._write(f": {words}\n\n".encode(), sign=True)
 
     async def finish(self) -> None:
         """The end of a whole answer."""
         await self._write(to_msgpack({"object": "edgeward.done"}) if self._framed else b"data: [DONE]\n\n")
         await self._end()
+        self._keep()
 
     async def fail(self, error: ErrorBody) -> None:
         """The end of an answer that failed in the middle."""
+        self._kept = None
         await self.send(error)
         await self._end()
 
-    async def _write(self, data: bytes) -> None:
+    async def _write(self, data: bytes, *, sign: bool = False) -> None:
         self._raw_bytes += len(data)
+        if self._kept is not None and not sign:
+            self._kept.append(data)
         if self._compressor is not None:
             data = self._compressor.compress(data) + self._compressor.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
         await self._put(data)
+
+    def _keep(self) -> None:
+        """Keep the events, without the signs of life, for the next one who asks exactly this."""
+        exchange = exchange_of(self._request)
+        if self._kept is None or exchange.body_key is None or not exchange.account.stamp:
+            return
+        body = b"".join(self._kept)
+        headers = {
+            "Content-Type": self.response.headers["Content-Type"],
+            "Vary": self.response.headers["Vary"],
+            "x-edgeward-release": exchange.account.release,
+        }
+        self._request.app[REPLAYS].keep(
+            exchange.body_key, exchange.account, body, headers=headers, etag=etag_of(body), streamed=True
+        )
 
     async def _end(self) -> None:
         if self._compressor is not None:

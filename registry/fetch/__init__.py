@@ -14,7 +14,7 @@ import structlog
 from registry.errors import ManifestInvalidError, ReleaseConflictError
 from registry.fetch.delta_intake import DeltaSource, ReceivedDelta, ask_delta
 from registry.fetch.job import FetchJob, FetchReport
-from registry.fetch.partial import remove_stale_partials, try_lock
+from registry.fetch.partial import remove_partials_of, remove_stale_partials, try_lock
 from registry.fetch.source import Source, StoreSource
 from registry.manifest import Manifest, Part, decode_manifest, manifest_digest, part_of
 from registry.progress import ProgressHook, ignore_progress
@@ -102,6 +102,7 @@ async def fetch(
         finally:
             job.close()
             partial.close()
+    await asyncio.to_thread(remove_partials_of, target)
     return FetchReport.of_whole(wanted.total_bytes)
 
 

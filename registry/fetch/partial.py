@@ -10,11 +10,12 @@ import fcntl
 import os
 import shutil
 from contextlib import suppress
+from glob import escape
 from typing import TYPE_CHECKING
 
 import structlog
 
-from registry.durable import sync
+from registry.durable import make_folders, sync
 from registry.fetch.journal import Journal
 from registry.release_directory import ReleaseDirectory, full_disk_named
 
@@ -89,7 +90,8 @@ def try_lock(target: Path, part: Part, held: Part, digest: Digest) -> PartialRel
         digest: of the manifest.
     """
     place = target.parent / f"{_PREFIX}{target.name}{_END}{digest[:_DIGEST_DIGITS]}"
-    place.mkdir(parents=True, exist_ok=True)
+    make_folders(target.parent)
+    place.mkdir(exist_ok=True)
     lock = _lock(place)
     return None if lock is None else PartialRelease(place, lock, part, held, digest)
 
@@ -102,20 +104,27 @@ def remove_stale_partials(parent: Path, keep: Collection[Path] = ()) -> tuple[Pa
         keep: targets whose partial releases stay.
     """
     kept = tuple(f"{_PREFIX}{target.name}{_END}" for target in keep)
-    removed = []
-    for place in sorted(parent.glob(f"{_PREFIX}*{_END}*")):
-        if place.name.startswith(kept):
-            continue
-        lock = _lock(place)
-        if lock is None:
-            continue
-        try:
-            shutil.rmtree(place)
-            removed.append(place)
-            log.info("partial.removed", partial=place.name)
-        finally:
-            os.close(lock)
-    return tuple(removed)
+    found = [place for place in sorted(parent.glob(f"{_PREFIX}*{_END}*")) if not place.name.startswith(kept)]
+    return tuple(place for place in found if _remove(place))
+
+
+def remove_partials_of(target: Path) -> None:
+    """Remove what a fetch left that was killed after its target had appeared."""
+    for place in target.parent.glob(f"{_PREFIX}{escape(target.name)}{_END}*"):
+        _remove(place)
+
+
+def _remove(place: Path) -> bool:
+    """Whether a partial release was removed; one that a process works on is not."""
+    lock = _lock(place)
+    if lock is None:
+        return False
+    try:
+        shutil.rmtree(place)
+        log.info("partial.removed", partial=place.name)
+    finally:
+        os.close(lock)
+    return True
 
 
 def _lock(place: Path) -> int | None:

@@ -57,6 +57,7 @@ class DirectoryStore:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._cleared = False
 
     def get(self, key: str) -> StoredObject:
         """The whole object."""
@@ -92,6 +93,9 @@ class DirectoryStore:
         """Write an immutable object."""
         place = self._place(key)
         if place.exists():
+            # Whoever wrote it may have been killed before its name was made to last.
+            with self._failures_named(key):
+                self._sync_folders(place)
             return False
         with self._incoming(data) as temporary:
             while True:
@@ -100,6 +104,7 @@ class DirectoryStore:
                 try:
                     os.link(temporary, place)  # unlike a rename, it refuses to replace
                 except FileExistsError:
+                    self._sync_folders(place)
                     return False
                 except FileNotFoundError:
                     continue  # the folder has just been removed
@@ -174,19 +179,26 @@ class DirectoryStore:
 
     @contextlib.contextmanager
     def _incoming(self, data: bytes) -> Iterator[Path]:
-        """A durable file that holds the data; what is left of it at the end goes."""
+        """A durable file that holds the data; what is left of it at the end goes.
+
+        It is locked as long as it is in use, so that those that a kill left behind can be told and removed.
+        """
         folder = self._root / _TEMPORARY
-        place = folder / secrets.token_hex(12)
-        with self._failures_named(str(place)):
+        with self._failures_named(_TEMPORARY):
             folder.mkdir(exist_ok=True)
-            with place.open("xb") as file:
+            if not self._cleared:
+                _remove_abandoned(folder)
+                self._cleared = True
+            place, descriptor = _locked_file(folder)
+        try:
+            with self._failures_named(str(place)), os.fdopen(os.dup(descriptor), "wb") as file:
                 file.write(data)
                 file.flush()
-                os.fsync(file.fileno())
-        try:
+                os.fsync(descriptor)
             yield place
         finally:
             place.unlink(missing_ok=True)
+            os.close(descriptor)
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
@@ -223,6 +235,34 @@ class DirectoryStore:
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
             return DiskFullError(f"no room for {what} in {self._root}; make room and try again")
         return StoreError(f"the store in {self._root} cannot do this with {what}: {error.strerror or error}")
+
+
+def _locked_file(folder: Path) -> tuple[Path, int]:
+    """A new file, and its descriptor, by which it is locked."""
+    while True:
+        place = folder / secrets.token_hex(12)
+        descriptor = os.open(place, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(descriptor).st_nlink:
+                return place, descriptor
+        os.close(descriptor)  # somebody else took it for abandoned before it was locked
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove files that nobody has locked: whoever wrote them is gone."""
+    for place in folder.iterdir():
+        try:
+            descriptor = os.open(place, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError:  # its writer has just finished with it
+            continue
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            place.unlink(missing_ok=True)
+        except BlockingIOError:
+            continue
+        finally:
+            os.close(descriptor)
 
 
 def _etag(status: os.stat_result, data: bytes) -> str:

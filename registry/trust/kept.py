@@ -8,7 +8,7 @@ import os
 from typing import TYPE_CHECKING, Protocol
 
 from registry.digest import digest_of
-from registry.durable import write_durably
+from registry.durable import make_folders, write_durably
 from registry.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ class KeptInDirectory:
 
     def _make(self) -> None:
         try:
-            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_folders(self.directory, 0o700)
         except OSError as error:
             raise ConfigError(
                 f"cannot keep what was verified in {self.directory}: {error.strerror}"

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from securesystemslib.signer import CryptoSigner
 
-from registry.durable import write_durably
+from registry.durable import make_folders, write_durably
 from registry.errors import ConfigError, KeyUnusableError
 
 if TYPE_CHECKING:
@@ -140,8 +140,7 @@ class KeyDirectory:
 
     def _make_directory(self) -> None:
         try:
-            self.directory.parent.mkdir(parents=True, exist_ok=True)
-            self.directory.mkdir(mode=_PRIVATE, exist_ok=True)
+            make_folders(self.directory, _PRIVATE)
         except OSError as error:
             raise ConfigError(f"cannot keep keys in {self.directory}: {error.strerror}") from error
 

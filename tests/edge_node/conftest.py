@@ -12,6 +12,7 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from edge_node.api.health import NodeStatus
+from edge_node.cache.answers import AnswerCache
 from edge_node.engines import Delta, Embedded, Finished, Ready, Started
 from edge_node.errors import EngineFailedError, ModelNotHereError
 from edge_node.residents import ReadyModel
@@ -55,6 +56,10 @@ class ScriptedLease:
     ended: list = field(default_factory=list)
     asked: asyncio.Event = field(default_factory=asyncio.Event)
     stopped: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def stamp(self):
+        return f"{self.name}@{self.version} {self.ready.fingerprint}"
 
     async def generate(self, command):
         self.commands.append(command)
@@ -128,6 +133,16 @@ class ScriptedResidents:
         finally:
             self.held_count -= 1
 
+    def stamp(self, model):
+        reference = parse_reference(model)
+        for lease in (self.chat, self.embed):
+            if self.refusal is None and (reference.name, reference.version or lease.version) == (
+                lease.name,
+                lease.version,
+            ):
+                return lease.stamp  # fmt: skip
+        return None
+
     def ready_models(self):
         return tuple(
             ReadyModel(
@@ -147,6 +162,7 @@ class Front:
     metrics: Metrics
     client: TestClient
     url: str
+    cache: AnswerCache
 
 
 def node_status(**changes):
@@ -187,8 +203,9 @@ async def make_front(scripted):
     """Starts fronts; `make_front(limits=…, scheduler=…, status=…)`."""
     clients = []
 
-    async def make(*, limits=None, scheduler=None, status=node_status):
+    async def make(*, limits=None, scheduler=None, status=node_status, cache_bytes=0):
         ticks = itertools.count()
+        cache = AnswerCache(limit_bytes=cache_bytes, age_limit_s=3600, clock=lambda: next(ticks) / 1000)
         parts = NodeParts(
             node_id="node-a",
             residents=scripted,
@@ -198,11 +215,12 @@ async def make_front(scripted):
             limits=limits or Limits(),
             clock=lambda: next(ticks) / 1000,
             wall_clock=lambda: 1_800_000_000.5,
+            cache=cache,
         )
         client = TestClient(TestServer(build_app(parts)), auto_decompress=False)
         await client.start_server()
         clients.append(client)
-        return Front(scripted, parts.scheduler, parts.metrics, client, str(client.make_url("/v1")))
+        return Front(scripted, parts.scheduler, parts.metrics, client, str(client.make_url("/v1")), cache)
 
     yield make
     for client in clients:

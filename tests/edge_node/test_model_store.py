@@ -94,6 +94,16 @@ async def test_removal_leaves_nothing_and_is_no_error_twice(store, put):
     assert store.free_bytes() > 0
 
 
+async def test_a_repair_that_a_crash_broke_off_leaves_nothing_over_the_next_start(store, put):
+    await put("chat", "1")
+    left = store.path("chat", "1").parent / ".mending-1"
+    (left / "files").mkdir(parents=True)
+    store.close()
+    store.open()
+    assert not left.exists()
+    assert [release.version for release in store.installed()] == ["1"]
+
+
 async def test_a_removal_that_a_crash_broke_off_is_finished_at_the_next_start(store, put):
     directory = await put("chat", "1")
     store.close()

@@ -1,15 +1,27 @@
 from __future__ import annotations
 
+import copy
+import heapq
+import random
+import statistics
+
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_node.errors import OverloadedError
-from edge_node.scheduler import Load, Scheduler, Service
+from edge_node.scheduler import Asking, Load, Scheduler, Service
 
 
-def admit(scheduler, now_s=0.0, *, slots=1, size=10, version="1"):
-    return scheduler.admit("chat", version, slots=slots, prompt_bytes=size, now_s=now_s)
+def admit(scheduler, now_s=0.0, *, slots=1, size=10, version="1", client="", within_s=None):
+    asking = Asking(client=client, prompt_bytes=size, start_within_s=within_s)
+    return scheduler.admit("chat", version, slots=slots, asking=asking, now_s=now_s)
+
+
+def refused(scheduler, now_s=0.0, **more):
+    with pytest.raises(OverloadedError) as caught:
+        admit(scheduler, now_s, **more)
+    return caught.value.retry_after_s
 
 
 def serve(scheduler, service_s, **more):
@@ -32,8 +44,8 @@ def test_slots_and_queue_fill_and_then_it_refuses():
     assert scheduler.load("chat")[:2] == (2, 2)
 
 
-def test_prompt_bytes_bound_the_queue_but_never_the_slots_or_a_queue_of_one():
-    scheduler = Scheduler(queue_limit_count=9, queue_limit_bytes=100)
+def test_prompt_tokens_bound_the_queue_but_never_the_slots_or_a_queue_of_one():
+    scheduler = Scheduler(queue_limit_count=9, queue_limit_tokens=25)
     admit(scheduler, size=5000)
     admit(scheduler, size=5000)
     with pytest.raises(OverloadedError):
@@ -50,8 +62,8 @@ def test_the_time_to_come_back_is_when_the_queue_will_have_moved():
     assert caught.value.retry_after_s == pytest.approx(1.0)  # the one at work began at 10 and takes 4 s
 
 
-def test_bytes_may_need_several_departures():
-    scheduler = Scheduler(queue_limit_count=9, queue_limit_bytes=100)
+def test_tokens_may_need_several_departures():
+    scheduler = Scheduler(queue_limit_count=9, queue_limit_tokens=25)
     serve(scheduler, 2.0)
     for size in (10, 50, 50):
         admit(scheduler, now_s=10, size=size)
@@ -61,7 +73,7 @@ def test_bytes_may_need_several_departures():
 
 
 def test_two_slots_move_twice_as_fast():
-    scheduler = Scheduler(queue_limit_count=3, queue_limit_bytes=10)
+    scheduler = Scheduler(queue_limit_count=3, queue_limit_tokens=2)
     serve(scheduler, 6.0)
     admit(scheduler, now_s=0, slots=2)
     admit(scheduler, now_s=3, slots=2)
@@ -106,13 +118,182 @@ def test_a_new_release_starts_from_the_means_of_the_old_and_both_count():
     assert scheduler.names() == ("chat",)
 
 
+def test_a_counted_prompt_corrects_the_guess_for_the_next():
+    scheduler = Scheduler(queue_limit_count=9, queue_limit_tokens=25)
+    tickets = [admit(scheduler, size=80) for _ in range(2)]
+    assert refused(scheduler, size=80)
+    scheduler.started(tickets[0], prompt_tokens=8, prompt_bytes=80)  # ten bytes a token, not four
+    scheduler.started(tickets[1], prompt_tokens=8, prompt_bytes=80)
+    admit(scheduler, size=80)
+
+
+def test_long_prompts_count_for_longer_in_the_promise():
+    scheduler = Scheduler(queue_limit_count=2)
+    serve(
+        scheduler, 3.0, prompt_tokens=100, read_tokens=100, prefill_s=1.0
+    )  # 10 ms a token, and 2 s of answer
+    first = admit(scheduler, now_s=10)
+    scheduler.started(first, prompt_tokens=400, prompt_bytes=1600)
+    for _ in range(2):
+        admit(scheduler, now_s=10)
+    assert refused(scheduler, now_s=10) == pytest.approx(6.0)
+
+
+def test_one_client_may_fill_the_queue_and_a_second_finds_room():
+    scheduler = Scheduler(queue_limit_count=8)
+    serve(scheduler, 1.0)
+    greedy = [admit(scheduler, client="greedy") for _ in range(9)]
+    assert refused(scheduler, client="greedy")
+    assert refused(scheduler, client="modest")  # nothing is free, but from now on it is one who wants a part
+    for _ in range(2):
+        scheduler.leave(greedy.pop(0), now_s=1, service=None)
+        assert refused(scheduler, now_s=1, client="greedy")
+    for _ in range(2):
+        admit(scheduler, now_s=1, client="modest")
+    assert refused(scheduler, now_s=1, client="greedy") > 0
+
+
+def test_nobody_waits_for_a_client_that_has_gone_for_good():
+    scheduler = Scheduler(queue_limit_count=4)
+    tickets = [admit(scheduler, client="a") for _ in range(5)]
+    refused(scheduler, client="b")
+    scheduler.leave(tickets.pop(0), now_s=60, service=None)
+    admit(scheduler, now_s=60, client="a")
+
+
+def test_a_client_that_would_stop_waiting_first_is_told_at_once():
+    scheduler = Scheduler()
+    serve(scheduler, 4.0)
+    admit(scheduler, now_s=10)
+    admit(scheduler, now_s=10)
+    assert refused(scheduler, now_s=11, within_s=5) == pytest.approx(2.0)  # its turn is at 18
+    admit(scheduler, now_s=11, within_s=7.5)
+
+
+def test_before_anything_is_measured_no_deadline_is_held_against_a_client():
+    scheduler = Scheduler()
+    admit(scheduler)
+    admit(scheduler, within_s=0.001)
+
+
+def test_who_waits_is_told_how_long():
+    scheduler = Scheduler()
+    assert scheduler.wait_s(admit(scheduler), now_s=0) is None
+    scheduler = Scheduler()
+    serve(scheduler, 4.0)
+    tickets = [admit(scheduler, now_s=10, client=client) for client in "aaab"]
+    assert [scheduler.wait_s(ticket, now_s=11) for ticket in tickets] == pytest.approx([0, 7, 11, 3])
+
+
+def test_asking_whether_it_would_refuse_changes_nothing():
+    scheduler = Scheduler(queue_limit_count=1)
+    asking = Asking(prompt_bytes=10**6)
+    assert scheduler.refusal("chat", "1", slots=1, asking=asking, now_s=0) is None
+    for _ in range(2):
+        admit(scheduler)
+    assert scheduler.refusal("chat", "1", slots=1, asking=asking, now_s=0).retry_after_s > 0
+    assert scheduler.load("chat")[:2] == (1, 1)
+
+
+@given(
+    slots=st.integers(1, 4),
+    limit=st.integers(1, 8),
+    prompts=st.lists(st.tuples(st.integers(16, 400), st.integers(0, 2)), min_size=1, max_size=60),
+    seed=st.integers(0, 2**32),
+)
+@settings(deadline=None)
+def test_the_promise_is_kept_by_an_engine_that_takes_as_long_as_measured(slots, limit, prompts, seed):
+    """A simulated engine: whoever comes back when he was told to, finds room."""
+    chance = random.Random(seed)
+    scheduler = Scheduler(queue_limit_count=limit)
+    serve(scheduler, 1.0 + 100 * 0.01, prompt_tokens=100, read_tokens=100, prefill_s=1.0)
+    engine = EngineModel(scheduler, slots, seconds=lambda tokens: 1.0 + tokens * 0.01)
+    for tokens, client in prompts:
+        engine.run_until(engine.now_s + chance.expovariate(1.0))
+        try:
+            engine.enter(tokens, f"client {client}")
+        except OverloadedError as refusal:
+            engine.run_until(engine.now_s + refusal.retry_after_s + 1e-6)
+            engine.enter(tokens, f"client {client}")  # nobody else came between
+
+
+def test_the_promise_is_good_on_average_when_answers_differ():
+    """Exponential answers of a mean of 1 s, two slots, six clients at twice the capacity."""
+    chance = random.Random(7)
+    scheduler = Scheduler(queue_limit_count=16)
+    seconds = lambda tokens: chance.expovariate(1.0) + tokens * 0.001  # noqa: E731
+    engine = EngineModel(scheduler, 2, seconds=seconds, token_s=0.001)
+    errors, waits_s = [], []
+    for _ in range(3000):
+        engine.run_until(engine.now_s + chance.expovariate(4.0))
+        client = f"client {chance.randrange(6)}"
+        try:
+            engine.enter(100, client)
+        except OverloadedError as refusal:
+            room_s = engine.room_after_s(client)
+            waits_s.append(room_s)
+            errors.append(refusal.retry_after_s - room_s)
+    assert len(errors) > 500
+    assert abs(statistics.mean(errors)) < 0.2 * statistics.mean(waits_s)
+    assert statistics.median(abs(error) for error in errors) < 0.5 * statistics.mean(waits_s)
+
+
+class EngineModel:
+    """An engine in virtual time: `slots` at once, clients in turn, each as long as `seconds` says."""
+
+    def __init__(self, scheduler, slots, *, seconds, token_s=0.01):
+        self.scheduler, self.slots, self.seconds, self.token_s = scheduler, slots, seconds, token_s
+        self.now_s = 100.0
+        self.working, self.waiting, self.served = [], [], {}
+
+    def enter(self, tokens, client):
+        asking = Asking(client=client, prompt_bytes=4 * tokens)
+        ticket = self.scheduler.admit("chat", "1", slots=self.slots, asking=asking, now_s=self.now_s)
+        self.scheduler.started(ticket, prompt_tokens=tokens, prompt_bytes=4 * tokens)
+        self.waiting.append((ticket, tokens, client))
+        self._fill()
+
+    def run_until(self, until_s):
+        while self.working and min(self.working)[0] <= until_s:
+            end_s, _, ticket, begun_s, tokens = heapq.heappop(self.working)
+            self.now_s = end_s
+            service = Service(
+                service_s=end_s - begun_s, prompt_tokens=tokens, read_tokens=tokens,
+                prefill_s=min(tokens * self.token_s, end_s - begun_s),
+            )  # fmt: skip
+            self.scheduler.leave(ticket, now_s=end_s, service=service)
+            self._fill()
+        self.now_s = until_s
+
+    def room_after_s(self, client):
+        """How long until the one who was refused would be let in, if nobody else comes."""
+        ahead = copy.deepcopy(self)
+        ahead.seconds = self.seconds  # the same chance for all
+        while True:
+            asking = Asking(client=client, prompt_bytes=400)
+            args = {"slots": self.slots, "asking": asking, "now_s": ahead.now_s}
+            if ahead.scheduler.refusal("chat", "1", **args) is None:
+                return ahead.now_s - self.now_s
+            ahead.run_until(min(ahead.working)[0])
+
+    def _fill(self):
+        while self.waiting and len(self.working) < self.slots:
+            place = self.scheduler._lanes["chat", "1"].places
+            begun = [entry for entry in self.waiting if place[entry[0].number].working_since_s is not None]
+            entry = begun[0] if begun else self.waiting[0]
+            self.waiting.remove(entry)
+            ticket, tokens, _ = entry
+            end_s = self.now_s + self.seconds(tokens)
+            heapq.heappush(self.working, (end_s, ticket.number, ticket, self.now_s, tokens))
+
+
 @given(
     slots=st.integers(1, 4),
     limit=st.integers(0, 5),
     steps=st.lists(st.tuples(st.booleans(), st.integers(0, 60), st.floats(0, 5)), max_size=60),
 )
 def test_never_more_inside_than_allowed_and_never_idle_while_someone_waits(slots, limit, steps):
-    scheduler = Scheduler(queue_limit_count=limit, queue_limit_bytes=100)
+    scheduler = Scheduler(queue_limit_count=limit, queue_limit_tokens=25)
     inside, refusals = [], []
     now_s = 0.0
     for enter, size, wait_s in steps:

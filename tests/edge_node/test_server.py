@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 import structlog
 
+from edge_node.errors import ModelNotReadyError
+from edge_node.scheduler import Scheduler
+from edge_node.server import Limits
 from origin.api import ModelReport
 
 CHAT = "/v1/chat/completions"
@@ -113,3 +118,69 @@ async def test_models_have_what_a_client_needs_to_choose(front):
         "asleep": False,
     }
     assert embed["id"] == "team/embed"
+
+
+@pytest.mark.parametrize("head", [b"", b"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nX-A: "])
+async def test_a_connection_that_sends_no_whole_head_is_closed(make_front, head):
+    front = await make_front(limits=Limits(connection_idle_s=0.05))
+    reader, writer = await asyncio.open_connection(front.client.host, front.client.port)
+    writer.write(head)
+    async with asyncio.timeout(10):
+        while data := await reader.read():
+            assert not data.startswith(b"HTTP/1.1 2")
+    writer.close()
+
+
+async def test_a_cold_model_says_how_far_it_is(front):
+    front.residents.refusal = ModelNotReadyError(
+        "being fetched", retry_after_s=42.0, state="fetching", done_bytes=30, total_bytes=100
+    )
+    response = await front.client.post(CHAT, json=ASK)
+    assert (response.status, response.headers["Retry-After"]) == (503, "42")
+    body = await response.json()
+    assert body["loading"] == {"state": "fetching", "eta_s": 42.0, "done_bytes": 30, "total_bytes": 100}
+    assert body["error"]["code"] == "model.not_ready"
+
+
+async def test_every_answer_says_how_long_it_took(front):
+    for path in ("/v1/models", "/nothing", "/healthz"):
+        response = await front.client.get(path)
+        assert response.headers["Server-Timing"].startswith("total;dur=")
+
+
+async def test_one_that_cannot_begin_in_time_is_refused_at_once(make_front, until, hello):
+    front = await make_front(scheduler=Scheduler(queue_limit_count=9))
+    await front.client.post(CHAT, json=ASK)  # measured: 70 ms
+    gate = asyncio.Event()
+    front.residents.chat.script = (gate, *hello)
+    inside = [asyncio.create_task(front.client.post(CHAT, json=ASK)) for _ in range(4)]
+    await until(lambda: len(front.residents.chat.commands) == 5)
+    for header, value in (("x-edgeward-timeout-ms", "10"), ("x-stainless-read-timeout", "0.01")):
+        response = await front.client.post(CHAT, json=ASK, headers={header: value})
+        assert response.status == 429
+        assert int(response.headers["retry-after-ms"]) >= 50
+    gate.set()
+    assert [(await task).status for task in inside] == [200] * 4
+
+
+async def test_one_whose_time_has_passed_before_the_engine_began_is_refused(front):
+    front.residents.chat.script = (asyncio.Event(),)
+    response = await front.client.post(CHAT, json=ASK, headers={"x-edgeward-timeout-ms": "20"})
+    assert (response.status, (await response.json())["error"]["code"]) == (429, "node.overloaded")
+    assert front.residents.chat.ended == ["cancelled"]
+
+
+async def test_a_large_body_is_not_parsed_when_every_queue_is_full(make_front, until, hello):
+    front = await make_front(scheduler=Scheduler(queue_limit_count=1))
+    gate = asyncio.Event()
+    front.residents.chat.script = front.residents.embed.script = (gate, *hello)
+    inside = [asyncio.create_task(front.client.post(CHAT, json=ASK)) for _ in range(2)]
+    await until(lambda: len(front.residents.chat.commands) == 2)
+    chat = front.residents.ready_models()[:1]
+    front.residents.ready_models = lambda: chat
+    headers = {"Content-Type": "application/json"}
+    response = await front.client.post(CHAT, data=b"{" * 20_000, headers=headers)
+    assert response.status == 429
+    gate.set()
+    assert [(await task).status for task in inside] == [200] * 2
+    assert (await front.client.post(CHAT, data=b"{" * 20_000, headers=headers)).status == 400

@@ -18,8 +18,8 @@ def test_every_name_that_dashboards_ask_for_is_on_the_page():
     metrics = Metrics(node_id="a", software="1")
     metrics.request_answered(route="/v1/models", model="chat", code=200, duration_s=0.2)
     metrics.first_token(model="chat", after_s=0.3)
-    metrics.prompt_started(model="chat", queue_s=0.1)
-    metrics.tokens(prompt_count=5, completion_count=7)
+    metrics.prompt_started(model="chat", queue_s=0.1, cached_from="memory")
+    metrics.tokens(prompt_count=5, cached_count=1, completion_count=7)
     metrics.payload_compressed(raw_bytes=100, zstd_bytes=40)
     metrics.load(model="chat", busy=2, queued=3)
     metrics.artifact_pulled(source="origin", pulled_bytes=10)
@@ -44,5 +44,5 @@ def test_every_name_that_dashboards_ask_for_is_on_the_page():
 
 def test_two_nodes_in_one_process_do_not_mix():
     first, second = (Metrics(node_id=name, software="1") for name in "ab")
-    first.tokens(prompt_count=5, completion_count=0)
+    first.tokens(prompt_count=5, cached_count=1, completion_count=0)
     assert ("edge_tokens_total", "prompt") not in samples(second)

@@ -108,6 +108,18 @@ async def test_what_is_there_is_not_fetched_again(tmp_path, store, release):
     assert (report.requests_count, report.resumed_bytes) == (0, report.total_bytes)
 
 
+async def test_what_a_fetch_left_that_was_killed_at_its_end_goes_with_the_next(tmp_path, store, release):
+    target = tmp_path / "target[1]"
+    await fetch(release, StoreSource(store), target)
+    left = tmp_path / ".partial-target[1]~0123456789abcdef"
+    other = tmp_path / ".partial-target~0123456789abcdef"
+    for place in (left, other):
+        place.mkdir()
+        (place / "journal").write_bytes(b"EAFJ1")
+    await fetch(release, StoreSource(store), target)
+    assert (left.exists(), other.exists()) == (False, True)
+
+
 async def test_an_update_takes_what_the_old_release_has(tmp_path, model, store, release, gguf_bytes):
     await fetch(release, StoreSource(store), tmp_path / "1")
     model.write_bytes(gguf_bytes(template="edited"))

@@ -138,6 +138,15 @@ async def test_a_whole_release_is_left_alone_and_a_missing_file_comes_back(world
         await repair(tmp_path / "nothing", StoreSource(store))
 
 
+async def test_a_repair_that_was_killed_after_it_had_mended_leaves_nothing(world, tmp_path):
+    store, manifest, _ = world
+    await fetch(manifest, StoreSource(store), tmp_path / "1")
+    for left in (".mending-1", ".partial-.mending-1~0123456789abcdef"):
+        (tmp_path / left).mkdir()
+    assert (await repair(tmp_path / "1", StoreSource(store))).replaced == ()
+    assert [path.name for path in tmp_path.iterdir()] == ["1"]
+
+
 async def test_a_repair_without_a_source_changes_nothing(world, tmp_path):
     store, manifest, _ = world
     await fetch(manifest, StoreSource(store), tmp_path / "1")

@@ -16,7 +16,18 @@ from registry.errors import (
 )
 from registry.fetch import StoreSource, fetch
 from registry.garbage import Dated, superseded
-from registry.layout import CONDEMNED, DELTAS, MANIFESTS, PACKS, TRUST, delta_key, manifest_key, pack_key
+from registry.layout import (
+    CONDEMNED,
+    DELTAS,
+    MANIFESTS,
+    PACKS,
+    PROBES,
+    TRUST,
+    delta_key,
+    manifest_key,
+    pack_key,
+    probe_key,
+)
 from registry.publish import publish
 from registry.store.memory import MemoryStore
 from registry.sweep import sweep
@@ -236,6 +247,18 @@ def test_a_mark_that_a_dead_sweep_left_is_taken_away_after_an_hour(store, clock,
     clock.now_s += 3601
     sweep(store, grace_s=DAY_S)
     assert condemned_keys(store) == frozenset()
+
+
+def test_a_probe_that_a_kill_left_is_taken_away_after_an_hour(store, clock, put):
+    put("1", "abc")
+    store.put_if_absent(probe_key("left"), b"what time is it?")
+    sweep(store, grace_s=0)
+    assert [info.key for info in store.list(PROBES)] == [probe_key("left")]
+    clock.now_s += 3601
+    sweep(store, grace_s=0, dry_run=True)
+    assert list(store.list(PROBES))
+    sweep(store, grace_s=0)
+    assert list(store.list(PROBES)) == []
 
 
 def test_a_mark_of_another_age_is_refused(store):

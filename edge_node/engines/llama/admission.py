@@ -160,7 +160,7 @@ class Admission:
         found = self._store.find(generation.tokens, client=generation.client)
         if found.slot is not None:
             used.update(found.slot.cells[: found.tokens_count])
-            missing_count -= found.tokens_count
+            missing_count -= found.tokens_count - found.restored_count
         missing_count += len(generation.tokens)
         return len(used) + missing_count + chunk_tokens <= self._sequences.cells.count
 

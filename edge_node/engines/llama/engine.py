@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 from edge_node.engines import Generate, Ready, Refused
 from edge_node.engines.llama.admission import Admission
+from edge_node.engines.llama.array_chooser import ArrayChooser, suits
 from edge_node.engines.llama.batch import Decoder, Outcome
 from edge_node.engines.llama.generation import Generation, answer_limit_tokens
 from edge_node.engines.llama.library import NativeLog, engine_fingerprint, open_model
 from edge_node.engines.llama.memory import KvMemory
-from edge_node.engines.llama.prefixes import RememberedSequences
+from edge_node.engines.llama.prefix_opening import open_store
 from edge_node.engines.llama.prompts import PromptReader
 from edge_node.engines.llama.sampler import Sampler
 from edge_node.engines.llama.sequences import Sequences
@@ -23,7 +24,8 @@ from edge_node.errors import EngineFailedError, OverloadedError, RequestInvalidE
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edge_node.engines import EngineSpec, Event, Request
+    from edge_node.engines import EngineSpec, Event, Request, Sampling
+    from edge_node.engines.llama.generation import Chooser
     from edge_node.engines.llama.library import OpenModel
     from edge_node.engines.llama.slots import Share
     from registry.errors import EdgewardError
@@ -49,9 +51,10 @@ class LlamaEngine:
             cells_count=opened.cells_count,
             copies_parts=opened.copies_parts,
         )
+        self._opened_store = open_store(spec, self._sequences, copies_parts=opened.copies_parts)
         self._admission = Admission(
             self._sequences,
-            RememberedSequences(self._sequences),
+            self._opened_store.store,
             slots_count=self._slots_count,
             batch_tokens=opened.batch_tokens,
             saved_limit_bytes=_SAVED_LIMIT_BYTES,
@@ -77,6 +80,8 @@ class LlamaEngine:
             context_tokens=self._context_tokens,
             load_s=0.0,
             fingerprint=self._fingerprint,
+            prefixes_usable=self._opened_store.usable_count,
+            prefixes_unusable=self._opened_store.unusable_count,
         )
 
     @property
@@ -100,7 +105,7 @@ class LlamaEngine:
         )
         self._vocabulary.check(tuple(sampling.logit_bias), param="logit_bias")
         seed = secrets.randbits(32) if sampling.seed is None else sampling.seed
-        sampler = Sampler(sampling, self._vocabulary, seed=seed, context_tokens=self._context_tokens)
+        sampler = self._chooser(sampling, seed)
         self._admission.arrive(
             Generation(request, prompt, limit_tokens=limit_tokens, sampler=sampler, now_s=time.monotonic())
         )
@@ -125,6 +130,11 @@ class LlamaEngine:
         return said
 
     # ---- the inside
+
+    def _chooser(self, sampling: Sampling, seed: int) -> Chooser:
+        if suits(sampling):
+            return ArrayChooser(sampling, tokens_count=self._vocabulary.tokens_count, seed=seed)
+        return Sampler(sampling, self._vocabulary, seed=seed, context_tokens=self._context_tokens)
 
     def _compute(self, shares: Sequence[Share]) -> list[Event]:
         at_work = {
@@ -174,10 +184,9 @@ class LlamaEngine:
         return said
 
     def _refuse(self, generation: Generation, reason: EdgewardError) -> Refused:
-        slot = generation.slot
+        if generation.slot is not None:  # what could not be decoded is not remembered
+            self._sequences.cut(generation.slot, 0)
         self._admission.leave(generation)
-        if slot is not None:
-            self._sequences.cut(slot, 0)
         return Refused(request_id=generation.request_id, code=reason.code, message=reason.message)
 
 

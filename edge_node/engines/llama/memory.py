@@ -27,6 +27,19 @@ class KvMemory:
         """Let an empty sequence share the cells of the first tokens of another."""
         native.llama_memory_seq_cp(self._memory, source, target, 0, count)
 
+    def copy_part(self, source: int, target: int, start: int, end: int) -> None:
+        """Let a sequence share the cells that another has at these positions, where it has none."""
+        native.llama_memory_seq_cp(self._memory, source, target, start, end)
+
+    def forget_part(self, sequence: int, start: int, end: int) -> None:
+        """Drop a sequence's cells at these positions."""
+        native.llama_memory_seq_rm(self._memory, sequence, start, end)
+
+    def span(self, sequence: int) -> tuple[int, int]:
+        """The first position that a sequence has, and the one after its last; (-1, 0) when it is empty."""
+        first = native.llama_memory_seq_pos_min(self._memory, sequence)
+        return first, native.llama_memory_seq_pos_max(self._memory, sequence) + 1
+
     def save(self, sequence: int) -> bytes:
         """A sequence's whole state; empty when there is none to save."""
         size = native.llama_state_seq_get_size(self._context, sequence)

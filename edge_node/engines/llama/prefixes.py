@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from edge_node.engines.llama.slots import reusable_count
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from edge_node.engines import CachedFrom
+    from edge_node.engines.llama.prefix_tree import Node
     from edge_node.engines.llama.sequences import Sequences
     from edge_node.engines.llama.slots import Slot
 
@@ -21,17 +20,21 @@ class Found(NamedTuple):
         tokens_count: at most all but the prompt's last one.
         source: where it is; empty when there is none.
         slot: the sequence that holds it in memory, remembering or at work.
+        restored_count: how many of the tokens must be brought into cells first.
+        path: where it is in the tree of prefixes.
     """
 
     tokens_count: int = 0
     source: CachedFrom = ""
     slot: Slot | None = None
+    restored_count: int = 0
+    path: tuple[Node, ...] = ()
 
 
 class PrefixStore(Protocol):
     """Owns every sequence of the context that no generation is at work in."""
 
-    def find(self, prompt: Sequence[int], *, client: str) -> Found:
+    def find(self, prompt: list[int], *, client: str) -> Found:
         """The longest beginning of the prompt that this client may use. Changes nothing."""
 
     def take(self, found: Found, *, client: str) -> Slot | None:
@@ -51,7 +54,7 @@ class RememberedSequences:
         self._sequences = sequences
         self._lent: set[int] = set()
 
-    def find(self, prompt: Sequence[int], *, client: str) -> Found:
+    def find(self, prompt: list[int], *, client: str) -> Found:
         """The sequence that shares most with the prompt; among equals one that remembers, then the newest."""
         best, best_rank = Found(), (0, False, 0)
         for slot in self._sequences.slots:

@@ -20,6 +20,15 @@ class Memory(Protocol):
     def copy(self, source: int, target: int, count: int) -> None:
         """Let an empty sequence share the cells of the first tokens of another."""
 
+    def copy_part(self, source: int, target: int, start: int, end: int) -> None:
+        """Let a sequence share the cells that another has at these positions, where it has none."""
+
+    def forget_part(self, sequence: int, start: int, end: int) -> None:
+        """Drop a sequence's cells at these positions."""
+
+    def span(self, sequence: int) -> tuple[int, int]:
+        """The first position that a sequence has, and the one after its last."""
+
     def save(self, sequence: int) -> bytes:
         """A sequence's whole state."""
 
@@ -86,3 +95,41 @@ class Sequences:
             return False
         self.extend(slot, tokens)
         return True
+
+    # ---- stretches: what lies between two positions, by way of `scratch`, a sequence that is kept empty for it
+
+    def share_head(self, slot: Slot, source: Slot, count: int) -> None:
+        """Give a sequence another's cells for its first tokens, which are the same, and free its own."""
+        if slot.cells[:count] == source.cells[:count]:
+            return
+        self._memory.forget_part(slot.index, 0, count)
+        self._memory.copy_part(source.index, slot.index, 0, count)
+        self.cells.share(source.cells[:count])
+        self.cells.drop(slot.cells[:count])
+        slot.cells[:count] = source.cells[:count]
+
+    def save_stretch(self, slot: Slot, start: int, end: int, *, scratch: Slot) -> bytes:
+        """The state of the tokens from `start` to `end`."""
+        self._memory.copy_part(slot.index, scratch.index, start, end)
+        state = self._memory.save(scratch.index)
+        self._memory.forget(scratch.index, 0)
+        return state
+
+    def append_stretch(
+        self, slot: Slot, tokens: Sequence[int], state: bytes, *, span: tuple[int, int], scratch: Slot
+    ) -> bool:
+        """Let a sequence go on with `tokens`, out of the saved state of the positions `span`; False if it does not fit.
+
+        There must be free cells for the whole state.
+        """
+        start, end = len(slot.cached), len(slot.cached) + len(tokens)
+        assert span[0] <= start < end <= span[1], "the state has these positions"
+        assert span[1] - span[0] <= self.cells.free_count, "room was made"
+        if not self._memory.restore(scratch.index, state):
+            return False
+        fits = self._memory.span(scratch.index) == span
+        if fits:
+            self._memory.copy_part(scratch.index, slot.index, start, end)
+            self.extend(slot, tokens)
+        self._memory.forget(scratch.index, 0)
+        return fits

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 
 import msgpack
@@ -10,6 +11,7 @@ import pytest
 import structlog
 import zstandard
 
+from edge_node.engines import Progress
 from edge_node.errors import EngineFailedError
 from edge_node.server import Limits
 
@@ -131,3 +133,29 @@ async def test_an_engine_that_stops_without_an_end_is_a_failure(front, hello):
     front.residents.chat.script = hello[:2]
     response = await front.client.post(CHAT, json=ASK)
     assert events(await response.read())[-1]["error"]["code"] == "engine.failed"
+
+
+@pytest.mark.parametrize("headers", [{}, FRAMES])
+async def test_a_stream_tells_how_far_it_is(front, hello, headers):
+    """Once the engine has said so, a stream need not wait for its patience to end."""
+    gates = [asyncio.Event(), asyncio.Event()]
+    told = [
+        Progress(request_id="", ahead_count=ahead, read_tokens=read, prompt_tokens=200)
+        for ahead, read in ((3, 0), (0, 90))
+    ]
+    front.residents.chat.script = (told[0], gates[0], told[1], gates[1], *hello)
+    response = await front.client.post(CHAT, json={**ASK, "stream": True}, headers=headers)
+    seen = await response.content.readany()
+    gates[0].set()
+    while b"45" not in seen and b"percent" not in seen:
+        seen += await response.content.readany()
+    gates[1].set()
+    seen += await response.read()
+    if headers:
+        signs = [sign for sign in msgpack.Unpacker(io.BytesIO(seen)) if sign["object"] == "edgeward.alive"]
+        assert signs[:1] == [{"object": "edgeward.alive", "state": "queued", "place": 3}]
+        assert signs[-1] == {"object": "edgeward.alive", "state": "reading", "percent": 45}
+    else:
+        assert seen.startswith(b": queued place=3\n\n")
+        assert b": reading percent=45\n\n" in seen
+        assert seen.endswith(b"data: [DONE]\n\n")

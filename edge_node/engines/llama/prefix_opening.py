@@ -1,0 +1,41 @@
+"""Which store of prefixes a context gets, by what its memory can do and what the node allows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from edge_node.engines.llama.library import gguf_path
+from edge_node.engines.llama.prefix_disk import PrefixDisk, published
+from edge_node.engines.llama.prefix_identity import prefix_identity
+from edge_node.engines.llama.prefixes import PrefixStore, RememberedSequences
+from edge_node.engines.llama.radix_prefixes import RadixPrefixes
+
+if TYPE_CHECKING:
+    from edge_node.engines import EngineSpec
+    from edge_node.engines.llama.sequences import Sequences
+
+
+class OpenStore(NamedTuple):
+    """A store, and how many of the release's own prefixes it can use and cannot."""
+
+    store: PrefixStore
+    usable_count: int = 0
+    unusable_count: int = 0
+
+
+def open_store(spec: EngineSpec, sequences: Sequences, *, copies_parts: bool) -> OpenStore:
+    """The store for these sequences; a memory that cannot be cut in parts keeps whole sequences, in cells only."""
+    if not copies_parts:
+        return OpenStore(RememberedSequences(sequences))
+    identity = prefix_identity(spec, gguf_path(spec))
+    usable, unusable_count = published(Path(spec.model_dir), spec.files, identity=identity)
+    keeps = bool(spec.prefix_dir and spec.prefix_limit_bytes)
+    store = RadixPrefixes(
+        sequences,
+        memory_limit_bytes=spec.prefix_memory_bytes,
+        disk=PrefixDisk(Path(spec.prefix_dir), identity=identity) if keeps else None,
+        disk_limit_bytes=spec.prefix_limit_bytes,
+        published=usable,
+    )
+    return OpenStore(store, len(usable), unusable_count)

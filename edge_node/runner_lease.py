@@ -1,0 +1,36 @@
+"""RunnerLease: what one request holds of the runner: one release, and the supervised engine behind it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from edge_node.engines import Delta, Embed, Embedded, Finished, Generate, Progress, Ready, Started
+    from edge_node.model_store import InstalledRelease
+    from edge_node.supervisor import Supervisor
+
+
+class RunnerLease:
+    """One request's hold on one resident release (`edge_node.residents.Lease`)."""
+
+    def __init__(self, release: InstalledRelease, supervisor: Supervisor, ready: Ready) -> None:
+        self.name = release.name
+        self.version = release.version
+        self.ready = ready
+        self.stamp = stamp_of(release, ready)
+        self._supervisor = supervisor
+
+    def generate(self, command: Generate) -> AsyncGenerator[Progress | Started | Delta | Finished, None]:
+        """Generate; closing the generator early cancels the engine's work."""
+        return self._supervisor.generate(command)
+
+    async def embed(self, command: Embed) -> Embedded:
+        """Embed each input."""
+        return await self._supervisor.embed(command)
+
+
+def stamp_of(release: InstalledRelease, ready: Ready) -> str:
+    """What an answer depends on besides the request: the bytes of the model, and how the engine computes."""
+    return f"{release.manifest_sha256} {' '.join(release.files)} {ready.fingerprint}"

@@ -1,0 +1,327 @@
+"""Prefixes in cells, memory and on the disk, over a memory that keeps llama.cpp's rules in plain dictionaries."""
+
+import json
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from edge_node.engines.llama import radix_prefixes
+from edge_node.engines.llama.prefix_disk import PrefixDisk, Stored
+from edge_node.engines.llama.prefix_file import encode_head, head_of
+from edge_node.engines.llama.prefix_tree import Tier
+from edge_node.engines.llama.radix_prefixes import RadixPrefixes
+from edge_node.engines.llama.sequences import Sequences
+
+
+class Cells:
+    """A unified cache: cells hold a position and a token, and belong to any number of sequences."""
+
+    def __init__(self, count):
+        self.count = count
+        self.cells = []  # [position, token, set of sequences]
+
+    def compute(self, sequence, position, tokens):
+        self.cells += [[position + at, token, {sequence}] for at, token in enumerate(tokens)]
+        assert len(self.cells) <= self.count, "more than there are cells"
+
+    def content(self, sequence):
+        held = sorted((cell[0], cell[1]) for cell in self.cells if sequence in cell[2])
+        assert len({position for position, _ in held}) == len(held), "a position twice"
+        return held
+
+    def forget_part(self, sequence, start, end):
+        for cell in self.cells:
+            if start <= cell[0] < end:
+                cell[2].discard(sequence)
+        self.cells = [cell for cell in self.cells if cell[2]]
+
+    def forget(self, sequence, position):
+        self.forget_part(sequence, position, 1 << 30)
+        return True
+
+    def copy_part(self, source, target, start, end):
+        for cell in self.cells:
+            if source in cell[2] and start <= cell[0] < end:
+                cell[2].add(target)
+        self.content(target)
+
+    def copy(self, source, target, count):
+        assert not self.content(target)
+        self.copy_part(source, target, 0, count)
+
+    def span(self, sequence):
+        held = self.content(sequence)
+        return (held[0][0], held[-1][0] + 1) if held else (-1, 0)
+
+    def save(self, sequence):
+        return json.dumps(self.content(sequence)).encode()
+
+    def restore(self, sequence, state):
+        assert not self.content(sequence)
+        held = json.loads(state)
+        assert [position for position, _ in held] == list(range(held[0][0], held[0][0] + len(held)))
+        self.cells += [[position, token, {sequence}] for position, token in held]
+        assert len(self.cells) <= self.count, "no room was made"
+        return True
+
+
+class Bench:
+    """Generations without a model."""
+
+    def __init__(self, *, cells_count=64, sequences_count=8, memory_limit_bytes=0, **more):
+        self.native = Cells(cells_count)
+        self.sequences = Sequences(
+            self.native, count=sequences_count, cells_count=cells_count, copies_parts=True
+        )
+        self.store = RadixPrefixes(self.sequences, memory_limit_bytes=memory_limit_bytes, **more)
+
+    def start(self, prompt, client=""):
+        """(slot, found) of a prompt that is computed to its end."""
+        found = self.store.find(prompt, client=client)
+        slot = self.store.take(found, client=client)
+        if slot is None:
+            return None, found
+        assert slot.cached == prompt[: len(slot.cached)]
+        assert len(slot.cached) <= found.tokens_count < len(prompt)
+        missing = prompt[len(slot.cached) :]
+        self.store.shed(len(missing) - self.sequences.cells.free_count)
+        if self.sequences.cells.free_count < len(missing):
+            self.sequences.cut(slot, 0)
+            self.store.give_back(slot)
+            return None, found
+        self.native.compute(slot.index, len(slot.cached), missing)
+        self.sequences.extend(slot, missing)
+        return slot, found
+
+    def run(self, prompt, client=""):
+        slot, found = self.start(prompt, client)
+        self.store.give_back(slot)
+        return found
+
+    def check(self):
+        books = set()
+        for slot in self.sequences.slots:
+            assert self.native.content(slot.index) == list(enumerate(slot.cached))
+            assert len(slot.cells) == len(slot.cached)
+            books.update(slot.cells)
+        assert len(self.native.cells) == len(books)
+        assert self.sequences.cells.free_count == self.native.count - len(books)
+        tree = self.store._tree
+        remembered = {}
+        for node in tree.nodes():
+            assert (node.sequence is not None) == node.ends(Tier.CELLS)
+            if node.sequence is not None:
+                assert self.sequences.slots[node.sequence].cached == node.tokens()
+                remembered[node.sequence] = node
+        held = {cell for index in remembered for cell in self.sequences.slots[index].cells}
+        assert tree.used[Tier.CELLS] == len(held), "shared stretches are held once"
+        idle = {slot.index for slot in self.sequences.slots if slot.cached} - set(self.store._lent)
+        assert idle == set(remembered)
+
+
+@pytest.fixture(autouse=True)
+def short_stretches_count(monkeypatch):
+    monkeypatch.setattr(radix_prefixes, "LEAST_KEPT_TOKENS", 2)
+
+
+class Traffic(RuleBasedStateMachine):
+    """Any traffic, with few cells, few sequences, little memory and a small disk."""
+
+    prompts = st.lists(st.integers(0, 1), min_size=2, max_size=14)
+
+    @initialize(cells_count=st.integers(16, 64), memory=st.sampled_from([0, 60, 1000]))
+    def begin(self, cells_count, memory):
+        self.patch = pytest.MonkeyPatch()
+        self.patch.setattr(radix_prefixes, "LEAST_KEPT_TOKENS", 2)
+        self.directory = tempfile.TemporaryDirectory()
+        head = head_of("me", None, 0, [0, 0, 1, 1], b"")
+        payload = json.dumps([[0, 0], [1, 0], [2, 1], [3, 1]]).encode()
+        head = head_of("me", None, 0, [0, 0, 1, 1], payload)
+        release = Path(self.directory.name, "system.edgekv")
+        release.write_bytes(encode_head(head) + payload)
+        self.limits = {"cells_count": cells_count, "memory_limit_bytes": memory}
+        self.published = [Stored(release, head, release.stat().st_size, 0)]
+        self.open()
+
+    def open(self):
+        self.disk = PrefixDisk(Path(self.directory.name, "prefixes"), identity="me")
+        self.bench = Bench(**self.limits, disk=self.disk, disk_limit_bytes=700, published=self.published)
+        self.lent = []
+
+    @rule(prompt=prompts, client=st.sampled_from(["", "ann"]))
+    def start_one(self, prompt, client):
+        if len(self.lent) < 3:
+            slot, _ = self.bench.start(prompt, client)
+            if slot is not None:
+                self.lent.append(slot)
+
+    @precondition(lambda self: self.lent)
+    @rule(data=st.data(), more=st.lists(st.integers(0, 1), max_size=3))
+    def end_one(self, data, more):
+        slot = self.lent.pop(data.draw(st.integers(0, len(self.lent) - 1)))
+        if len(more) <= self.bench.sequences.cells.free_count:
+            self.bench.native.compute(slot.index, len(slot.cached), more)
+            self.bench.sequences.extend(slot, more)
+        self.bench.store.give_back(slot)
+
+    @rule(count=st.integers(1, 20))
+    def shed(self, count):
+        self.bench.store.shed(count)
+
+    @rule()
+    def restart(self):
+        self.bench.store.close()
+        self.open()
+
+    @rule(data=st.data())
+    def lose_a_file(self, data):
+        files = sorted(self.disk._directory.glob("*.edgekv"))
+        if files:
+            files[data.draw(st.integers(0, len(files) - 1))].write_bytes(b"rotten")
+
+    @invariant()
+    def books_and_cells_agree(self):
+        self.bench.check()
+
+    def teardown(self):
+        if hasattr(self, "bench"):
+            self.bench.store.close()
+            self.directory.cleanup()
+            self.patch.undo()
+
+
+Traffic.TestCase.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+test_any_traffic_leaves_the_books_right = Traffic.TestCase
+
+
+def test_the_second_prompt_shares_the_cells_of_the_first():
+    bench = Bench()
+    bench.run([1, 2, 3, 4, 5])
+    slot, found = bench.start([1, 2, 3, 9])
+    assert (found.tokens_count, found.source) == (3, "memory")
+    assert len(bench.native.cells) == 6
+    bench.store.give_back(slot)
+    bench.check()
+
+
+def test_a_prompt_shares_with_one_that_is_still_at_work():
+    bench = Bench()
+    first, _ = bench.start([1, 2, 3, 4])
+    second, found = bench.start([1, 2, 3, 5])
+    assert found.slot is first
+    assert len(bench.native.cells) == 5
+    bench.store.give_back(second)
+    bench.store.give_back(first)
+    bench.check()
+
+
+def test_clients_do_not_share_and_those_without_a_name_are_one():
+    bench = Bench()
+    bench.run([1, 2, 3, 4], client="ann")
+    assert bench.store.find([1, 2, 3, 4], client="bob").tokens_count == 0
+    assert bench.store.find([1, 2, 3, 4], client="").tokens_count == 0
+    first, _ = bench.start([5, 6, 7], client="ann")
+    assert bench.store.find([5, 6, 7], client="bob").tokens_count == 0
+    bench.store.give_back(first)
+    bench.run([8, 8, 8])
+    assert bench.store.find([8, 8, 8], client="").tokens_count == 2
+
+
+def test_what_leaves_the_cells_comes_back_from_memory():
+    bench = Bench(memory_limit_bytes=1000)
+    bench.run([1, 2, 3, 4, 5])
+    bench.store.shed(100)
+    assert not bench.native.cells
+    slot, found = bench.start([1, 2, 3, 9])
+    assert (found.tokens_count, found.restored_count, found.source) == (3, 3, "memory")
+    assert slot.cached == [1, 2, 3, 9]
+    bench.check()
+
+
+def kept_on_disk(tmp_path, **more):
+    """A bench whose disk has the beginning that two prompts shared."""
+    bench = Bench(disk=PrefixDisk(tmp_path, identity="me"), disk_limit_bytes=10_000, **more)
+    bench.run([1, 2, 3, 4, 5])
+    bench.run([1, 2, 3, 9, 9])
+    bench.store.close()
+    return bench
+
+
+def reopened(tmp_path, **more):
+    return Bench(disk=PrefixDisk(tmp_path, identity="me"), disk_limit_bytes=10_000, **more)
+
+
+def test_where_prompts_fork_the_beginning_outlives_the_process(tmp_path):
+    kept_on_disk(tmp_path)
+    bench = reopened(tmp_path)
+    slot, found = bench.start([1, 2, 3, 7])
+    assert (found.tokens_count, found.source) == (3, "disk")
+    assert slot.cached == [1, 2, 3, 7]
+    bench.check()
+    assert bench.store.find([1, 2, 3, 8], client="").source == "memory"
+    assert bench.store.find([1, 2, 3, 8], client="ann").tokens_count == 0
+    bench.store.close()
+
+
+def test_a_single_conversation_is_not_written(tmp_path):
+    bench = reopened(tmp_path)
+    bench.run([1, 2, 3])
+    bench.run([1, 2, 3, 4, 5])
+    bench.store.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_rotten_file_is_computed_again_and_goes(tmp_path):
+    kept_on_disk(tmp_path)
+    (path,) = tmp_path.iterdir()
+    data = path.read_bytes()
+    bench = reopened(tmp_path)
+    path.write_bytes(data[:-1] + b"?")
+    slot, _ = bench.start([1, 2, 3, 7])
+    assert slot.cached == [1, 2, 3, 7]
+    assert list(tmp_path.iterdir()) == []
+    assert bench.store.find([1, 2, 3, 8], client="ann").tokens_count == 0
+    bench.check()
+    bench.store.close()
+
+
+def test_a_state_of_other_positions_than_it_says_is_not_used(tmp_path):
+    kept_on_disk(tmp_path)
+    bench = reopened(tmp_path)
+    bench.native.span = lambda _sequence: (0, 2)
+    slot, found = bench.start([1, 2, 3, 7])
+    assert found.tokens_count == 3
+    assert bench.native.content(slot.index) == list(enumerate([1, 2, 3, 7]))
+    assert bench.store.find([1, 2, 3, 8], client="").slot is slot
+    bench.check()
+    bench.store.close()
+
+
+def test_the_disk_keeps_to_its_limit(tmp_path):
+    kept_on_disk(tmp_path)
+    (path,) = tmp_path.iterdir()
+    bench = Bench(disk=PrefixDisk(tmp_path, identity="me"), disk_limit_bytes=path.stat().st_size - 1)
+    bench.store.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_the_release_brings_is_for_everyone_and_stays(tmp_path):
+    payload = json.dumps([[0, 1], [1, 2], [2, 3]]).encode()
+    head = head_of("me", None, 0, [1, 2, 3], payload)
+    (tmp_path / "system.edgekv").write_bytes(encode_head(head) + payload)
+    stored = Stored(tmp_path / "system.edgekv", head, len(payload), 0)
+    bench = Bench(published=[stored])
+    for client in ("ann", "bob"):
+        assert bench.store.find([1, 2, 3, 4], client=client).source == "release"
+        bench.store.shed(100)
+    bench.run([1, 2, 3, 4], client="ann")
+    found = bench.store.find([1, 2, 3, 4, 5], client="bob")
+    assert (found.tokens_count, found.source) == (3, "memory")
+    assert bench.store.find([1, 2, 3, 4, 5], client="ann").tokens_count == 4
+    bench.store.shed(100)
+    assert bench.store.find([1, 2, 3, 4], client="bob").source == "release"
+    bench.check()
