@@ -19,13 +19,6 @@ if TYPE_CHECKING:
 _ENGINES: Mapping[str, EngineKind] = {"gguf": "llama", "onnx": "onnx"}
 
 
-class Measured(Protocol):
-    """Takes how fast a quantization writes."""
-
-    def __call__(self, quantization: str, *, weights_bytes: int, tokens_per_s: float) -> None:
-        """Take it."""
-
-
 def engine_kind(release: str, kind: str) -> EngineKind:
     """Which engine serves a kind of release.
 
@@ -108,3 +101,10 @@ class RunnerLimits:
             batching=self.onnx_batching,
             keeps_arena=self.onnx_keeps_arena,
         )
+
+
+class Measured(Protocol):
+    """Takes how fast a quantization writes."""
+
+    def __call__(self, quantization: str, *, weights_bytes: int, tokens_per_s: float) -> None:
+        """Take it."""
