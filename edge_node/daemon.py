@@ -285,6 +285,7 @@ def _runner_limits(config: NodeConfig, machine: MachineReport, store: ModelStore
         prefix_limit_bytes=config.prefix_cache_bytes,
         prefix_memory_bytes=config.prefix_memory_bytes,
         determinism_probe_s=config.determinism_probe_s,
+        guess_tokens=config.guess_tokens,
     )
 
 

@@ -48,6 +48,7 @@ class RunnerLimits:
             nowhere.
         prefix_limit_bytes: what those of one release may take there.
         determinism_probe_s: how long a load may try how many deterministic answers can share a batch; 0 does not.
+        guess_tokens: the most tokens of an answer that are guessed and checked in one step; 0 is none.
         prefix_memory_bytes: what prefixes that left its cells may take in one engine's memory.
     """
 
@@ -66,6 +67,7 @@ class RunnerLimits:
     prefix_limit_bytes: int = 0
     prefix_memory_bytes: int = 256 * 2**20
     determinism_probe_s: float = 0.0
+    guess_tokens: int = 0
 
     def spec(self, release: InstalledRelease) -> EngineSpec:
         """How one release is run.
@@ -91,4 +93,5 @@ class RunnerLimits:
             prefix_limit_bytes=self.prefix_limit_bytes,
             prefix_memory_bytes=self.prefix_memory_bytes,
             determinism_probe_s=self.determinism_probe_s,
+            guess_tokens=self.guess_tokens,
         )
