@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo up test test-fast check lint format types imports bench clean
+.PHONY: help setup demo up test test-fast conformance check lint format types imports bench clean
 
 help:  ## What can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -23,6 +23,9 @@ test: setup  ## The tests: quick ones, then those with real servers and a real m
 
 test-fast: setup  ## Only the quick tests
 	@$(BIN)/python -m pytest -q
+
+conformance: setup  ## The official and other clients, each in an environment of its own, against a node
+	@$(BIN)/python -m pytest -q -m conformance tests/conformance
 
 check: setup lint types imports  ## Lint, types and import contracts
 

@@ -16,6 +16,7 @@ from edge_node.cache.answers import AnswerCache, Tape, Vectors
 from edge_node.cache.flights import Flights
 from edge_node.cache.keys import generation_key, is_repeatable, pure_key
 from edge_node.computation import Generating, Heard, Once
+from edge_node.computing import checked_dims
 from edge_node.engines import Delta, Embed, Embedded, Finished, Progress, Started
 from edge_node.errors import AnswerNotKeptError, EngineFailedError, RequestInvalidError
 from edge_node.generation import Generation
@@ -116,7 +117,13 @@ class Answering:
                 await generation.close()
 
     async def embed(
-        self, account: Account, model: str, inputs: tuple[str, ...], *, dimensions: int | None
+        self,
+        account: Account,
+        model: str,
+        inputs: tuple[str, ...],
+        *,
+        dimensions: int | None,
+        cut_tokens: int = 0,
     ) -> Embedded:
         """One vector for each input.
 
@@ -126,16 +133,11 @@ class Answering:
             OverloadedError: the queue is full, or the client's deadline would pass.
         """
         async with self._leased(account, model, "embedding") as (stack, lease):
-            dims = lease.ready.embedding_dims
-            if dimensions is not None and dimensions != dims:
-                raise RequestInvalidError(
-                    f"{lease.name} makes vectors of {dims} dimensions and cannot shorten them; "
-                    f"leave dimensions out or send {dims}",
-                    param="dimensions",
-                )
+            dims = checked_dims(lease.name, lease.ready, dimensions)
+            command = Embed(request_id="", inputs=inputs, dims=dims, cut_tokens=cut_tokens)
             key = None
             if self._cache.on and account.terms.store:
-                key = pure_key(lease.stamp, account.client, Embed(request_id="", inputs=inputs))
+                key = pure_key(lease.stamp, account.client, command)
                 kept = self._cache.find(key, account.terms, Vectors)
                 if kept is not None:
                     account.answered_from("hit", lease.stamp, kept[1])
@@ -144,7 +146,7 @@ class Answering:
             listener = self._joined(account, lease, key)
             if listener is None:
                 ticket = self._enter(account, lease)
-                command = Embed(request_id=account.answer_id, inputs=inputs)
+                command = msgspec.structs.replace(command, request_id=account.answer_id)
                 computation = Once(
                     lease.embed(command),
                     ticket,
@@ -162,7 +164,7 @@ class Answering:
             if not isinstance(embedded, Embedded):
                 raise EngineFailedError(f"the engine of {lease.name} ended without an answer")
             held_ms = (self._clock() - account.arrived_s) * 1000
-            account.prefill_ms = embedded.service_s * 1000
+            account.prefill_ms = (embedded.compute_s or embedded.service_s) * 1000
             account.queue_ms = max(0.0, held_ms - account.prefill_ms)
             account.prompt_tokens = embedded.prompt_tokens
             return embedded

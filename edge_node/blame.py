@@ -11,19 +11,19 @@ from registry.wire import to_msgpack
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from edge_node.engines import Embed, Generate
+    from edge_node.engines import Request
 
 _DEATHS_ALLOWED_COUNT = 2
 _REMEMBERED_COUNT = 1024
 
 
-def fingerprint(release: str, command: Generate | Embed) -> Digest:
+def fingerprint(release: str, command: Request) -> Digest:
     """What makes two requests the same work: the release and the whole command but its id."""
     fields = (release, type(command).__name__, {**_fields(command), "request_id": ""})
     return digest_of(to_msgpack(fields))
 
 
-def _fields(command: Generate | Embed) -> dict[str, object]:
+def _fields(command: Request) -> dict[str, object]:
     return {name: getattr(command, name) for name in command.__struct_fields__}
 
 

@@ -132,7 +132,7 @@ class Once:
             service_s=embedded.service_s,
             prompt_tokens=embedded.prompt_tokens,
             read_tokens=embedded.prompt_tokens,
-            prefill_s=embedded.service_s,
+            prefill_s=embedded.compute_s or embedded.service_s,
         )
         return embedded
 

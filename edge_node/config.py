@@ -56,7 +56,16 @@ class NodeConfig:
         prefix_cache_bytes: what prefilled prefixes of one release may take on the disk; 0 keeps none there. They hold
             prompts, and only this user may read them.
         prefix_memory_bytes: what prefilled prefixes may take in the memory of one engine, beside its cells.
+        determinism_probe_s: how long the first load of a release may try how many deterministic answers can share a
+            batch; 0 does not try, and they are then computed one after the other.
+        guess_tokens: the most tokens of an answer that are guessed out of its own text and checked in one step, where
+            that is measured to pay; 0 is none.
         load_wait_s: how long a request waits for a model that is being loaded before it is told to come back.
+        onnx_providers: ONNX Runtime's execution providers for ONNX models, in order of preference; empty takes the
+            CPU. All must be in the installed build of ONNX Runtime.
+        onnx_batching: `exact` computes requests together only where no answer changes by it, as each model is seen
+            at its load; `fast` always; `off` never.
+        onnx_keeps_arena: keep the memory of the largest run for the next; false gives it back, and is slower.
         queue_limit_count: requests that may wait for each model; further ones get 429.
         queue_limit_tokens: prompt tokens that may wait for each model.
         response_cache_bytes: room for answers that are kept in memory; 0 keeps none.
@@ -94,10 +103,15 @@ class NodeConfig:
     gpu_layers_count: int = 0
     gpu_split: tuple[float, ...] = ()
     split_mode: Literal["none", "layer", "row"] = "layer"
+    onnx_providers: tuple[str, ...] = ()
+    onnx_batching: Literal["exact", "fast", "off"] = "exact"
+    onnx_keeps_arena: bool = True
     variant: str = AUTO
     memory_limit_bytes: int = 0
     prefix_cache_bytes: int = 2**30
     prefix_memory_bytes: int = 256 * 2**20
+    determinism_probe_s: float = 5.0
+    guess_tokens: int = 0
     load_wait_s: float = 30.0
     queue_limit_count: int = 64
     queue_limit_tokens: int = 2**17
@@ -148,8 +162,8 @@ class NodeConfig:
         for name, least in (
             ("threads_count", 1), ("context_tokens", 0), ("slots_count", 0), ("gpu_layers_count", -1),
             ("memory_limit_bytes", 0),
-            ("load_wait_s", 0), ("prefix_cache_bytes", 0), ("prefix_memory_bytes", 0),
-            ("queue_limit_count", 0), ("body_limit_bytes", 1024),
+            ("load_wait_s", 0), ("prefix_cache_bytes", 0), ("prefix_memory_bytes", 0), ("determinism_probe_s", 0),
+            ("guess_tokens", 0), ("queue_limit_count", 0), ("body_limit_bytes", 1024),
             ("unpacked_limit_bytes", 1024), ("fetch_concurrency_count", 1), ("drain_s", 0), ("swap_grace_s", 0),
             ("unwanted_keep_s", 0), ("origin_timeout_s", 0.1), ("scrub_bytes_per_s", 0), ("scrub_pause_s", 1),
             ("queue_limit_tokens", 1), ("response_cache_bytes", 0), ("response_cache_age_s", 0),

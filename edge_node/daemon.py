@@ -105,7 +105,7 @@ class Node:
             build=build,
             clock=clock,
             channel=config.channel,
-            limits=_limits(config, store),
+            limits=_runner_limits(config, machine, store),
         )
         self._exchange = Exchange(self.node_id)
         self._trust = NodeTrust(
@@ -228,6 +228,8 @@ class Node:
         for report in reports:
             if report.state == "ready" and report.load_s is not None:
                 self._metrics.model_loaded(model=report.name, load_s=report.load_s)
+        for model in self._runner.ready_models():
+            self._metrics.prefixes_seen(model=model.name, unusable_count=model.prefixes_unusable_count)
         self._metrics.origin_seen(up=self._heartbeat.origin_up)
         trust = self._trust.status()
         self._metrics.trusted(age_s=trust.age_s, expires_in_s=trust.expires_in_s)
@@ -252,6 +254,7 @@ class Node:
             scheduler=self._scheduler,
             metrics=self._metrics,
             status=self.status,
+            software=_version(),
             shelf=self._exchange.shelf,
             limits=Limits(
                 body_limit_bytes=self._config.body_limit_bytes,
@@ -297,6 +300,30 @@ class Node:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def _runner_limits(config: NodeConfig, machine: MachineReport, store: ModelStore) -> RunnerLimits:
+    return RunnerLimits(
+        threads_count=config.threads_count,
+        context_tokens=config.context_tokens,
+        slots_count=config.slots_count,
+        kv_type=config.kv_type,
+        gpu_layers=config.gpu_layers_count,
+        gpu_split=config.gpu_split,
+        split_mode=config.split_mode,
+        swap_grace_s=config.swap_grace_s,
+        memory_limit_bytes=usable_bytes(machine, config.memory_limit_bytes) or 0,
+        load_wait_s=config.load_wait_s,
+        load_wait_limit_count=config.queue_limit_count,
+        prefix_root=store.prefixes if config.prefix_cache_bytes else None,
+        prefix_limit_bytes=config.prefix_cache_bytes,
+        prefix_memory_bytes=config.prefix_memory_bytes,
+        determinism_probe_s=config.determinism_probe_s,
+        guess_tokens=config.guess_tokens,
+        onnx_providers=config.onnx_providers,
+        onnx_batching=config.onnx_batching,
+        onnx_keeps_arena=config.onnx_keeps_arena,
+    )
 
 
 @asynccontextmanager
@@ -363,25 +390,6 @@ async def _once(work: Callable[[], Awaitable[object]]) -> None:
 def _fresh_id() -> str:
     host = re.sub(r"[^A-Za-z0-9-]+", "-", socket.gethostname().split(".")[0]).strip("-")[:40]
     return f"{host or 'node'}-{secrets.token_hex(3)}"
-
-
-def _limits(config: NodeConfig, store: ModelStore) -> RunnerLimits:
-    return RunnerLimits(
-        threads_count=config.threads_count,
-        context_tokens=config.context_tokens,
-        slots_count=config.slots_count,
-        kv_type=config.kv_type,
-        gpu_layers=config.gpu_layers_count,
-        gpu_split=config.gpu_split,
-        split_mode=config.split_mode,
-        swap_grace_s=config.swap_grace_s,
-        memory_limit_bytes=store.machine.memory_bytes or 0,
-        load_wait_s=config.load_wait_s,
-        load_wait_limit_count=config.queue_limit_count,
-        prefix_root=store.prefixes if config.prefix_cache_bytes else None,
-        prefix_limit_bytes=config.prefix_cache_bytes,
-        prefix_memory_bytes=config.prefix_memory_bytes,
-    )
 
 
 def _version() -> str:

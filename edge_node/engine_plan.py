@@ -13,17 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from edge_node.engines import EngineKind, KvType, SplitMode
+    from edge_node.engines import Batching, EngineKind, KvType, SplitMode
     from edge_node.model_store import InstalledRelease
 
 _ENGINES: Mapping[str, EngineKind] = {"gguf": "llama", "onnx": "onnx"}
-
-
-class Measured(Protocol):
-    """Takes how fast a quantization writes."""
-
-    def __call__(self, quantization: str, *, weights_bytes: int, tokens_per_s: float) -> None:
-        """Take it."""
 
 
 def engine_kind(release: str, kind: str) -> EngineKind:
@@ -54,7 +47,12 @@ class RunnerLimits:
         prefix_root: below this, prefixes outlive the engines, each release's in a directory of its own; None is
             nowhere.
         prefix_limit_bytes: what those of one release may take there.
+        determinism_probe_s: how long a load may try how many deterministic answers can share a batch; 0 does not.
+        guess_tokens: the most tokens of an answer that are guessed and checked in one step; 0 is none.
         prefix_memory_bytes: what prefixes that left its cells may take in one engine's memory.
+        onnx_providers: ONNX Runtime's execution providers, in order; empty takes the CPU.
+        onnx_batching: which requests of ONNX models are computed together.
+        onnx_keeps_arena: whether ONNX Runtime keeps the memory of its largest run.
     """
 
     threads_count: int = 1
@@ -71,6 +69,11 @@ class RunnerLimits:
     prefix_root: Path | None = None
     prefix_limit_bytes: int = 0
     prefix_memory_bytes: int = 256 * 2**20
+    determinism_probe_s: float = 0.0
+    guess_tokens: int = 0
+    onnx_providers: tuple[str, ...] = ()
+    onnx_batching: Batching = "exact"
+    onnx_keeps_arena: bool = True
 
     def spec(self, release: InstalledRelease) -> EngineSpec:
         """How one release is run.
@@ -87,12 +90,24 @@ class RunnerLimits:
             files_sha256=release.files_sha256,
             threads_count=self.threads_count,
             context_tokens=self.context_tokens,
-            prefix_dir=str(prefix_directory(self.prefix_root, release.directory)) if self.prefix_root else "",
-            prefix_limit_bytes=self.prefix_limit_bytes,
-            prefix_memory_bytes=self.prefix_memory_bytes,
             slots_count=self.slots_count,
             kv_type=self.kv_type,
             gpu_layers=self.gpu_layers,
             gpu_split=self.gpu_split,
             split_mode=self.split_mode,
+            prefix_dir=str(prefix_directory(self.prefix_root, release.directory)) if self.prefix_root else "",
+            prefix_limit_bytes=self.prefix_limit_bytes,
+            prefix_memory_bytes=self.prefix_memory_bytes,
+            determinism_probe_s=self.determinism_probe_s,
+            guess_tokens=self.guess_tokens,
+            providers=self.onnx_providers,
+            batching=self.onnx_batching,
+            keeps_arena=self.onnx_keeps_arena,
         )
+
+
+class Measured(Protocol):
+    """Takes how fast a quantization writes."""
+
+    def __call__(self, quantization: str, *, weights_bytes: int, tokens_per_s: float) -> None:
+        """Take it."""

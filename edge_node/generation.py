@@ -82,6 +82,9 @@ class Generation:
             event = self._kept.pop()
         else:
             heard = await self._heard(wait_s, tells_progress=tells_progress)
+            # A deadline may be up a moment before the clock says so: who waits without end waits that moment, too.
+            while heard is None and wait_s is None and not tells_progress:
+                heard = await self._heard(wait_s, tells_progress=False)
             if heard is None:
                 return None
             event = heard

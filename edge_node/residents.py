@@ -12,7 +12,18 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from contextlib import AbstractAsyncContextManager
 
-    from edge_node.engines import Delta, Embed, Embedded, Finished, Generate, Progress, Ready, Started
+    from edge_node.engines import (
+        Compute,
+        Computed,
+        Delta,
+        Embed,
+        Embedded,
+        Finished,
+        Generate,
+        Progress,
+        Ready,
+        Started,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,9 +31,10 @@ class ReadyModel:
     """One release that answers now.
 
     Attributes:
-        abilities: of `chat`, `completion`, `embedding`.
+        abilities: of `chat`, `completion`, `embedding`, `rerank`, `classification`, `tensors`.
         slots: requests that its engine works on at once.
         created_unix_s: when the release was published.
+        prefixes_unusable_count: prefixes of the release that were made for another engine or CPU.
         asleep: it is on the disk only, and is loaded for whoever asks; what it can do may not be known yet.
     """
 
@@ -33,6 +45,7 @@ class ReadyModel:
     context_tokens: int
     created_unix_s: int
     asleep: bool = False
+    prefixes_unusable_count: int = 0
 
 
 class Lease(Protocol):
@@ -71,6 +84,9 @@ class Lease(Protocol):
             PromptTooLongError: an input does not fit the context.
             EngineFailedError: the engine's process died.
         """
+
+    async def compute(self, command: Compute) -> Computed:
+        """Vectors, scores or tensors. Raises as `embed` does."""
 
 
 class Residents(Protocol):

@@ -172,6 +172,7 @@ class Runner:
                 context_tokens=berth.ready.context_tokens if berth.ready else 0,
                 created_unix_s=berth.release.created_unix_s,
                 asleep=berth.state == "asleep",
+                prefixes_unusable_count=berth.ready.prefixes_unusable if berth.ready else 0,
             )
             for key in sorted(
                 self._berths, key=lambda key: (key[0], self._current.get(key[0]) == key[1], key)

@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from edge_node.engines import Delta, Embed, Embedded, Finished, Generate, Progress, Ready, Started
+    from edge_node.engines import (
+        Compute,
+        Computed,
+        Delta,
+        Embed,
+        Embedded,
+        Finished,
+        Generate,
+        Progress,
+        Ready,
+        Started,
+    )
     from edge_node.model_store import InstalledRelease
     from edge_node.supervisor import Supervisor
 
@@ -29,6 +40,10 @@ class RunnerLease:
     async def embed(self, command: Embed) -> Embedded:
         """Embed each input."""
         return await self._supervisor.embed(command)
+
+    async def compute(self, command: Compute) -> Computed:
+        """Vectors, scores or tensors."""
+        return await self._supervisor.compute(command)
 
 
 def stamp_of(release: InstalledRelease, ready: Ready) -> str:

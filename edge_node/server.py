@@ -13,16 +13,20 @@ from msgspec import UNSET, UnsetType
 from edge_node.answer import Account, Answering
 from edge_node.api.replies import Loading, error_body
 from edge_node.cache.terms import request_terms
+from edge_node.computing import Computing
 from edge_node.errors import ModelNotReadyError
-from edge_node.web import chunks
+from edge_node.web import chunks, inference
 from edge_node.web.caller import cache_headers, client_name, patience_s
 from edge_node.web.catalog import list_models, show_model
 from edge_node.web.chat import chat_completions
 from edge_node.web.completions import completions
 from edge_node.web.embeddings import embeddings
 from edge_node.web.health import healthz, metrics, readyz
+from edge_node.web.judging import classify, rerank
+from edge_node.web.openapi import openapi
 from edge_node.web.parts import (
     ANSWERING,
+    COMPUTING,
     PARTS,
     Limits,
     NodeParts,
@@ -32,6 +36,7 @@ from edge_node.web.parts import (
 )
 from edge_node.web.payload import arrived_body, read_body, respond
 from edge_node.web.replay import REPLAYS, Replays, is_request_id
+from edge_node.web.responses import responses
 from registry.errors import EdgewardError
 from registry.refusals import retry_headers
 
@@ -72,6 +77,9 @@ def build_app(parts: NodeParts) -> web.Application:
         clock=parts.clock,
         wall_clock=parts.wall_clock,
     )
+    app[COMPUTING] = Computing(
+        residents=parts.residents, scheduler=parts.scheduler, metrics=parts.metrics, clock=parts.clock
+    )
     app[REPLAYS] = Replays(parts)
     chunks.prepare(app)
     app.on_response_prepare.append(_sign)
@@ -79,7 +87,10 @@ def build_app(parts: NodeParts) -> web.Application:
         [
             web.post("/v1/chat/completions", chat_completions),
             web.post("/v1/completions", completions),
+            web.post("/v1/responses", responses),
             web.post("/v1/embeddings", embeddings),
+            web.post("/v1/rerank", rerank),
+            web.post("/v1/classify", classify),
             web.get("/v1/models", list_models),
             web.get("/v1/models/{id:.+}", show_model),
             web.get("/v1/chunks/have", chunks.have),
@@ -87,6 +98,8 @@ def build_app(parts: NodeParts) -> web.Application:
             web.get("/healthz", healthz),
             web.get("/readyz", readyz),
             web.get("/metrics", metrics),
+            web.get("/openapi.json", openapi),
+            *inference.routes(),
         ]
     )
     return app

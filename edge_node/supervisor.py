@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 
     from edge_node.blame import Blame
-    from edge_node.engines import Delta, Embedded, EngineSpec, Progress, Ready
+    from edge_node.engines import Compute, Computed, Delta, Embedded, EngineSpec, Progress, Ready
 
 log = structlog.get_logger()
 
@@ -56,6 +56,9 @@ class Engine(Protocol):
 
     async def embed(self, command: Embed) -> Embedded:
         """Embed. Raises as `generate` does."""
+
+    async def compute(self, command: Compute) -> Computed:
+        """Vectors, scores, tensors. Raises as `generate` does."""
 
     async def close(self, grace_s: float) -> None:
         """End the process, by force after `grace_s`."""
@@ -148,6 +151,11 @@ class Supervisor:
         with self._work(command) as engine:
             return await engine.embed(command)
 
+    async def compute(self, command: Compute) -> Computed:
+        """Compute with the engine as it is now. Raises as `generate` does."""
+        with self._work(command) as engine:
+            return await engine.compute(command)
+
     def retry_after_s(self) -> float:
         """When asking again makes sense, if it is not ready now."""
         load_s = self.ready.load_s if self.ready else _LOAD_GUESS_S
@@ -155,7 +163,7 @@ class Supervisor:
         return max(1.0, wait_s + load_s)
 
     @contextlib.contextmanager
-    def _work(self, command: Generate | Embed) -> Iterator[Engine]:
+    def _work(self, command: Generate | Compute) -> Iterator[Engine]:
         request = fingerprint(self.release, command)
         if self._blame.refuses(request):
             raise RequestInvalidError(

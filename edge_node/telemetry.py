@@ -129,6 +129,9 @@ class Metrics:
             "edge_artifact_repairs", "Releases mended on the disk.", registry=self._registry
         )
         self._model_load = self._gauge("edge_model_load_seconds", "Time the newest load took.", ["model"])
+        self._prefixes_unusable = self._gauge(
+            "edge_prefixes_unusable", "Published prefixes that only another engine or CPU can use.", ["model"]
+        )
 
     def request_answered(self, *, route: str, model: str, code: int, duration_s: float) -> None:
         """Count a request that has ended."""
@@ -229,6 +232,10 @@ class Metrics:
     def model_loaded(self, *, model: str, load_s: float) -> None:
         """Note how long loading a release took."""
         self._model_load.labels(model).set(load_s)
+
+    def prefixes_seen(self, *, model: str, unusable_count: int) -> None:
+        """Note how many of a release's prefixes are computed here instead."""
+        self._prefixes_unusable.labels(model).set(unusable_count)
 
     def origin_seen(self, *, up: bool) -> None:
         """Note whether the origin answered last time."""

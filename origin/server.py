@@ -37,6 +37,7 @@ def make_app(context: Context) -> web.Application:
             web.post("/v1/route", routes.route),
             web.post("/v1/chat/completions", routes.redirect),
             web.post("/v1/completions", routes.redirect),
+            web.post("/v1/responses", routes.redirect),
             web.post("/v1/embeddings", routes.redirect),
             web.get("/v1/models", catalog.models),
             web.get("/v1/models/{name:.+}", catalog.model),

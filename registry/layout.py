@@ -92,6 +92,12 @@ def is_pack_key(key: str) -> bool:
     return _PACK.fullmatch(key) is not None
 
 
+def named_digest(key: str) -> Digest | None:
+    """The digest of the bytes under a key, where the key is named by them: that of a pack; None for any other key."""
+    match = _PACK.fullmatch(key)
+    return Digest(match["digest"]) if match else None
+
+
 def is_delta_key(key: str) -> bool:
     """Whether a key, perhaps from a stranger, is exactly that of a delta or of a part of one."""
     return _DELTA.fullmatch(key) is not None

@@ -5,6 +5,7 @@ Stored bytes are one byte that names the codec, then what the codec made. Codec 
 
 from __future__ import annotations
 
+import hashlib
 from enum import IntEnum
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -46,8 +47,9 @@ def encode_chunk(raw: bytes, segments: Sequence[Segment] = ()) -> bytes:
         segments: what they are, one stretch after another; nothing means unknown, and then no time is spent on it.
     """
     if any(segment.form != Form.PLAIN for segment in segments):
-        planes: bytes = load_plane_module("plane_coding").encode_planes(raw, segments)
-        return bytes((Codec.PLANES,)) + planes
+        return b"".join(
+            (bytes((Codec.PLANES,)), *load_plane_module("plane_coding").plane_parts(raw, segments))
+        )
     packed = zstandard.ZstdCompressor(level=_LEVEL).compress(raw)
     if segments and len(packed) < _WORTH_KEEPING * len(raw):
         packed = zstandard.ZstdCompressor(level=_THOROUGH_LEVEL).compress(raw)
@@ -125,10 +127,11 @@ def unpack_zstd(packed: bytes | memoryview, limit_bytes: int, what: str, *, exac
 
 
 class PackBuilder:
-    """Stored chunks, one after another, until the pack is full."""
+    """Stored chunks, one after another, until the pack is full; hashed as they come, and never copied again."""
 
     def __init__(self) -> None:
         self._bytes = bytearray()
+        self._hash = hashlib.sha256()
 
     def __len__(self) -> int:
         """How many bytes the pack has so far."""
@@ -142,9 +145,9 @@ class PackBuilder:
         """Append a stored chunk; returns its offset in the pack."""
         offset = len(self._bytes)
         self._bytes += stored
+        self._hash.update(stored)
         return offset
 
-    def build(self) -> tuple[Digest, bytes]:
-        """The pack and the digest that names it."""
-        data = bytes(self._bytes)
-        return digest_of(data), data
+    def build(self) -> tuple[Digest, bytearray]:
+        """The pack and the digest that names it; nothing is added after that."""
+        return Digest(self._hash.hexdigest()), self._bytes

@@ -9,12 +9,12 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 import numpy as np
-import zstandard
 
 from registry.chunking import Segment
 from registry.element_forms import BLOCK_BYTES, Form
 from registry.errors import ChunkMismatchError, UnpackLimitError
 from registry.frames import unpack_frame
+from registry.plane_frames import FramePacker
 from registry.planes import Layout, Plane, by_rank, from_columns, from_rank, layout_of, to_columns
 from registry.varint import VarintReader, put_varint
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     Bytes = NDArray[Any]
 
-_LEVEL = 3
 _WORTH_KEEPING = 0.97
 _SURELY_BEST = 0.95  # columns that save so much save more than the plane as it is
 _RAW, _ZSTD, _COLUMNS = 0, 1, 2
@@ -38,8 +37,12 @@ _PARTS_LIMIT_COUNT = 8
 
 def encode_planes(raw: bytes, segments: Sequence[Segment]) -> bytes:
     """The planes of a chunk that has these segments, one after another."""
+    return b"".join(plane_parts(raw, segments))
+
+
+def plane_parts(raw: bytes, segments: Sequence[Segment]) -> list[bytes | memoryview]:
+    """What `encode_planes` makes, in parts, so that who puts something before it need not copy it once more."""
     out = bytearray()
-    compressor = zstandard.ZstdCompressor(level=_LEVEL, write_content_size=False)
     put_varint(out, len(segments))
     if len(segments) == 1:
         out.append(segments[0].form)
@@ -48,18 +51,22 @@ def encode_planes(raw: bytes, segments: Sequence[Segment]) -> bytes:
         for segment in segments:
             out.append(segment.form)
             put_varint(out, segment.length_bytes)
-    for form, row_blocks, parts in _by_form(segments):
-        data = np.concatenate([np.frombuffer(raw, np.uint8)[start:end] for start, end in parts])
+    parts: list[bytes | memoryview] = [bytes(out)]
+    packer = FramePacker()
+    whole = np.frombuffer(raw, np.uint8)
+    for form, row_blocks, places in _by_form(segments):
+        stretches = [whole[start:end] for start, end in places]
+        data = stretches[0] if len(stretches) == 1 else np.concatenate(stretches)
         layout, blocks = layout_of(form), len(data) // BLOCK_BYTES[form]
         end = blocks * BLOCK_BYTES[form]
         done: list[Bytes] = []
         for plane, content in zip(
             layout.planes, layout.split(data[:end].reshape(blocks, BLOCK_BYTES[form])), strict=True
         ):
-            out += _encode(compressor, plane, content, done, row_blocks)
+            parts += _encode(packer, plane, content, done, row_blocks)
             done.append(content)
-        out += data[end:].tobytes()
-    return bytes(out)
+        parts.append(data[end:].data)
+    return parts
 
 
 def decode_planes(payload: memoryview, raw_bytes: int, what: str) -> bytes:
@@ -125,44 +132,40 @@ def _decode_form(
 
 
 def _encode(
-    compressor: zstandard.ZstdCompressor,
-    plane: Plane,
-    content: Bytes,
-    before: Sequence[Bytes],
-    row_blocks: int,
-) -> bytes:
+    packer: FramePacker, plane: Plane, content: Bytes, before: Sequence[Bytes], row_blocks: int
+) -> list[bytes | memoryview]:
     """A mode, and the best stored form of a plane that was found."""
     width = row_blocks * plane.width_bytes
-    best = None
+    best, best_bytes = None, 0
     if plane.by_column and 0 < width <= len(content):
         classes, turned = to_columns(content, width)
-        best = _pack(compressor, plane, _COLUMNS, turned, classes)
-    if best is None or len(best) > _SURELY_BEST * len(content):
+        best = _pack(packer, plane, _COLUMNS, turned, classes)
+        best_bytes = sum(map(len, best))
+    if best is None or best_bytes > _SURELY_BEST * len(content):
         ordered = by_rank(content, plane.rank(before), plane.row_bytes) if plane.rank else content
-        plain = _pack(compressor, plane, _ZSTD, ordered)
-        best = plain if best is None else min(best, plain, key=len)
-    if len(best) < _WORTH_KEEPING * len(content):
+        plain = _pack(packer, plane, _ZSTD, ordered)
+        plain_bytes = sum(map(len, plain))
+        if best is None or plain_bytes < best_bytes:
+            best, best_bytes = plain, plain_bytes
+    if best_bytes < _WORTH_KEEPING * len(content):
         return best
-    return bytes((_RAW,)) + content.tobytes()
+    return [bytes((_RAW,)), content.data]
 
 
 def _pack(
-    compressor: zstandard.ZstdCompressor, plane: Plane, mode: int, content: Bytes, head: bytes = b""
-) -> bytes:
+    packer: FramePacker, plane: Plane, mode: int, content: Bytes, head: bytes = b""
+) -> list[bytes | memoryview]:
     """A mode, how many frames there are, their lengths, and the frames; each holds as many bytes but the last."""
     parts_count = 1
     if plane.rank and len(content) <= _RANKED_PART_BYTES * _PARTS_LIMIT_COUNT:
         parts_count = max(1, len(content) // _RANKED_PART_BYTES)
     part_bytes = -(-len(content) // parts_count) or 1
-    frames = [
-        compressor.compress(content[start : start + part_bytes].data)
-        for start in range(0, len(content), part_bytes)
-    ]
+    frames = packer.frames(content.data, part_bytes, is_wide=plane.width_bytes > 1)
     out = bytearray((mode,)) + head
     put_varint(out, len(frames))
     for frame in frames:
         put_varint(out, len(frame))
-    return bytes(out) + b"".join(frames)
+    return [bytes(out), *frames]
 
 
 def _decode(

@@ -78,8 +78,10 @@ def to_columns(plane: Bytes, width_bytes: int) -> tuple[bytes, Bytes]:
     low, high = float(means.min()), float(means.max())
     classes = ((means - low) * (255 / (high - low) if high > low else 0)).astype(np.uint8)
     order = np.argsort(classes, kind="stable")
-    turned = np.ascontiguousarray(matrix.T[order])
-    return classes.tobytes(), np.concatenate([turned.reshape(-1), plane[whole:]])
+    turned = np.empty(len(plane), np.uint8)
+    np.take(_turned(matrix), order, axis=0, out=turned[:whole].reshape(width_bytes, -1), mode="clip")
+    turned[whole:] = plane[whole:]
+    return classes.tobytes(), turned
 
 
 def from_columns(classes: Bytes, turned: Bytes) -> Bytes:
@@ -88,11 +90,34 @@ def from_columns(classes: Bytes, turned: Bytes) -> Bytes:
     whole = len(turned) // width * width
     order = np.argsort(classes, kind="stable")
     plane = np.empty(len(turned), np.uint8)
-    columns = np.empty((width, whole // width), np.uint8)
-    columns[order] = turned[:whole].reshape(width, -1)
-    plane[:whole] = columns.T.reshape(-1)
+    places = np.empty(width, np.intp)
+    places[order] = np.arange(width)
+    columns = turned[:whole].reshape(width, -1).take(places, axis=0)
+    _turn_back(columns, plane[:whole].reshape(-1, width))
     plane[whole:] = turned[whole:]
     return plane
+
+
+_EIGHT = 8
+
+
+def _turned(matrix: Bytes) -> Bytes:
+    """The transpose, laid out anew; eight columns move together first, which takes a third of the time."""
+    rows, width = matrix.shape
+    if width % _EIGHT:
+        return np.ascontiguousarray(matrix.T)
+    eights = np.ascontiguousarray(matrix.view(np.uint64).T).view(np.uint8)
+    return np.ascontiguousarray(eights.reshape(-1, rows, _EIGHT).transpose(0, 2, 1)).reshape(width, rows)
+
+
+def _turn_back(columns: Bytes, matrix: Bytes) -> None:
+    """Write the transpose of `columns` into `matrix`."""
+    rows, width = matrix.shape
+    if width % _EIGHT:
+        matrix[:] = columns.T
+        return
+    eights = np.ascontiguousarray(columns.reshape(-1, _EIGHT, rows).transpose(0, 2, 1))
+    matrix.view(np.uint64)[:] = eights.view(np.uint64).reshape(-1, rows).T
 
 
 def by_rank(plane: Bytes, ranks: Bytes, row_bytes: int) -> Bytes:
@@ -112,7 +137,15 @@ def from_rank(ordered: Bytes, ranks: Bytes, row_bytes: int) -> Bytes:
 
 def _columns(blocks: Bytes, *bounds: int) -> list[Bytes]:
     """The fields between these bounds, each as one plane."""
-    return [np.ascontiguousarray(blocks[:, start:end]).reshape(-1) for start, end in pairwise(bounds)]
+    return [
+        np.ascontiguousarray(_as_rows(blocks, start, end)).view(np.uint8).reshape(-1)
+        for start, end in pairwise(bounds)
+    ]
+
+
+def _as_rows(blocks: Bytes, start: int, end: int) -> Bytes:
+    """The field between two bounds, one number as wide as it for each block: moved as a whole, 8 times quicker."""
+    return blocks[:, start:end].view(np.dtype((np.void, end - start)))
 
 
 def _fields(form: Form, *bounds: int, rank: dict[int, tuple[Rank, int]] | None = None) -> Layout:
@@ -133,7 +166,7 @@ def _fields(form: Form, *bounds: int, rank: dict[int, tuple[Rank, int]] | None =
         count = len(planes[0]) // (ends[0] - bounds[0])
         blocks = np.empty((count, block_bytes), np.uint8)
         for start, end, plane in zip(bounds, ends, planes, strict=True):
-            blocks[:, start:end] = plane.reshape(count, end - start)
+            _as_rows(blocks, start, end)[:] = _as_rows(plane.reshape(count, end - start), 0, end - start)
         return blocks
 
     return Layout(planes, split, join)
@@ -179,30 +212,48 @@ def _sub_scale(planes: Sequence[Bytes]) -> Bytes:
     return np.abs(planes[2].view(np.int8).astype(np.int16)).astype(np.uint16)
 
 
+def _times_01(byte: int) -> np.uint64:
+    return np.uint64(byte * 0x0101_0101_0101_0101)
+
+
+# Eight bits as the lowest ones of eight bytes, and back: bit n and byte n, counted from the low end.
+_SPREAD = np.array([sum((bits >> n & 1) << 8 * n for n in range(8)) for bits in range(256)], "<u8")
+_GATHER = np.uint64(sum(1 << 56 - 7 * n for n in range(8)))
+
+
+def _gathered(eights: Bytes) -> Bytes:
+    """The lowest bits of each eight bytes as one byte."""
+    bits: Bytes = (((eights & _times_01(1)) * _GATHER) >> np.uint64(56)).astype(np.uint8)
+    return bits
+
+
 def _fives(low: Bytes, high: Bytes) -> tuple[Bytes, Bytes]:
     """5-bit quants of 32 to a block: their upper four bits in pairs, and their lowest bits."""
-    bits = np.unpackbits(high, axis=1, bitorder="little")
-    ones = np.packbits(np.concatenate([low & 1, low >> 4 & 1], axis=1), axis=1, bitorder="little")
-    pairs = (low >> 1 & 0x77) | (bits[:, :16] << 3) | (bits[:, 16:] << 7)
-    return pairs.reshape(-1), ones.reshape(-1)
+    eights = low.view("<u8")
+    ones = np.empty(high.shape, np.uint8)
+    ones[:, :2], ones[:, 2:] = _gathered(eights), _gathered(eights >> np.uint64(4))
+    pairs = eights >> np.uint64(1) & _times_01(0x77)
+    pairs |= _SPREAD[high[:, :2]] << np.uint64(3)
+    pairs |= _SPREAD[high[:, 2:]] << np.uint64(7)
+    return pairs.view(np.uint8).reshape(-1), ones.reshape(-1)
 
 
 def _unfives(pairs: Bytes, ones: Bytes) -> tuple[Bytes, Bytes]:
-    pairs = pairs.reshape(-1, 16)
-    bits = np.unpackbits(ones.reshape(-1, 4), axis=1, bitorder="little")
-    low = ((pairs & 0x77) << 1) | bits[:, :16] | (bits[:, 16:] << 4)
-    high = np.packbits(np.concatenate([pairs >> 3 & 1, pairs >> 7], axis=1), axis=1, bitorder="little")
-    return low, high
+    eights, ones = pairs.view("<u8").reshape(-1, 2), ones.reshape(-1, 4)
+    high = np.empty(ones.shape, np.uint8)
+    high[:, :2], high[:, 2:] = _gathered(eights >> np.uint64(3)), _gathered(eights >> np.uint64(7))
+    low = (eights & _times_01(0x77)) << np.uint64(1)
+    low |= _SPREAD[ones[:, :2]]
+    low |= _SPREAD[ones[:, 2:]] << np.uint64(4)
+    return low.view(np.uint8), high
 
 
 def _five_bit_layout(form: Form, head_bytes: int, rank: Rank) -> Layout:
     """Q5_0 and Q5_1: scales, then 4 bytes of fifth bits, then 16 bytes of nibbles."""
 
     def split(blocks: Bytes) -> list[Bytes]:
-        heads = _columns(blocks, *range(head_bytes + 1))
-        pairs, ones = _fives(
-            blocks[:, head_bytes + 4 :], np.ascontiguousarray(blocks[:, head_bytes : head_bytes + 4])
-        )
+        *heads, high, low = _columns(blocks, *range(head_bytes + 1), head_bytes + 4, BLOCK_BYTES[form])
+        pairs, ones = _fives(low.reshape(-1, 16), high.reshape(-1, 4))
         return [*heads, pairs, ones]
 
     def join(planes: Sequence[Bytes]) -> Bytes:
@@ -210,19 +261,41 @@ def _five_bit_layout(form: Form, head_bytes: int, rank: Rank) -> Layout:
         blocks = np.empty((len(heads[0]), BLOCK_BYTES[form]), np.uint8)
         for place, head in enumerate(heads):
             blocks[:, place] = head
-        blocks[:, head_bytes + 4 :], blocks[:, head_bytes : head_bytes + 4] = _unfives(pairs, ones)
+        low, high = _unfives(pairs, ones)
+        _as_rows(blocks, head_bytes, head_bytes + 4)[:] = _as_rows(high, 0, 4)
+        _as_rows(blocks, head_bytes + 4, BLOCK_BYTES[form])[:] = _as_rows(low, 0, 16)
         return blocks
 
     heads = tuple(_HEAD[:head_bytes])
     return Layout((*heads, Plane(16, rank, 16), Plane(4)), split, join)
 
 
+def _stretches(rows: Bytes, width_bytes: int, step: int) -> list[Bytes]:
+    """Rows in stretches of this width, dealt out to so many arrays of 64-bit numbers: wide ones compute quicker."""
+    wide = rows.view(np.dtype((np.void, width_bytes))).reshape(-1)
+    return [np.ascontiguousarray(wide[first::step]).view("<u8") for first in range(step)]
+
+
+def _dealt(stretches: Sequence[Bytes], width_bytes: int) -> Bytes:
+    """The inverse of `_stretches`, as bytes."""
+    width = np.dtype((np.void, width_bytes))
+    rows = np.empty(sum(one.nbytes for one in stretches) // width_bytes, width)
+    for first, one in enumerate(stretches):
+        rows[first :: len(stretches)] = one.view(width)
+    return rows.view(np.uint8)
+
+
 def _split_q4_k(blocks: Bytes) -> list[Bytes]:
     """The nibbles of sub-blocks 2n and 2n + 1 share 32 bytes; each sub-block gets 16 bytes of its own."""
-    pairs = blocks[:, 16:].reshape(-1, 4, 2, 16)
-    first = (pairs[:, :, 0] & 15) | (pairs[:, :, 1] << 4)
-    second = (pairs[:, :, 0] >> 4) | (pairs[:, :, 1] & 0xF0)
-    return [*_columns(blocks, 0, 1, 2, 3, 4, 16), np.stack([first, second], axis=2).reshape(-1)]
+    *heads, nibbles = _columns(blocks, 0, 1, 2, 3, 4, 16, 144)
+    return [*heads, _regrouped(nibbles)]
+
+
+def _regrouped(nibbles: Bytes) -> Bytes:
+    """Of each 32 bytes, first all low halves and then all high ones; its own inverse."""
+    one, other = _stretches(nibbles, 16, 2)
+    low, high, four = _times_01(0x0F), _times_01(0xF0), np.uint64(4)
+    return _dealt([(one & low) | ((other & low) << four), ((one & high) >> four) | (other & high)], 16)
 
 
 def _join_q4_k(planes: Sequence[Bytes]) -> Bytes:
@@ -230,36 +303,36 @@ def _join_q4_k(planes: Sequence[Bytes]) -> Bytes:
     blocks = np.empty((len(heads[0]), 144), np.uint8)
     for place in range(4):
         blocks[:, place] = heads[place]
-    blocks[:, 4:16] = heads[4].reshape(-1, 12)
-    subs = quants.reshape(-1, 4, 2, 16)
-    pairs = blocks[:, 16:].reshape(-1, 4, 2, 16)
-    pairs[:, :, 0] = (subs[:, :, 0] & 15) | (subs[:, :, 1] << 4)
-    pairs[:, :, 1] = (subs[:, :, 0] >> 4) | (subs[:, :, 1] & 0xF0)
-    blocks[:, 16:] = pairs.reshape(-1, 128)
+    _as_rows(blocks, 4, 16)[:] = _as_rows(heads[4].reshape(-1, 12), 0, 12)
+    _as_rows(blocks, 16, 144)[:] = _as_rows(_regrouped(quants).reshape(-1, 128), 0, 128)
     return blocks
 
 
 def _split_q6_k(blocks: Bytes) -> list[Bytes]:
     """Each quant has 4 bits in one place and 2 in another; together they are one byte below 64."""
-    low = blocks[:, :128].reshape(-1, 2, 2, 32)
-    high = blocks[:, 128:192].reshape(-1, 2, 32)
-    quants = np.empty((len(blocks), 2, 4, 32), np.uint8)
+    low, high, scales, low_scale, high_scale = _columns(blocks, 0, 128, 192, 208, 209, 210)
+    halves, (tops,) = _stretches(low, 32, 2), _stretches(high, 32, 1)
+    quants = []
     for part in range(4):
-        quants[:, :, part] = (low[:, :, part & 1] >> (part >> 1) * 4 & 15) | ((high >> part * 2 & 3) << 4)
-    return [*_columns(blocks, 208, 209, 210), *_columns(blocks, 192, 208), quants.reshape(-1)]
+        nibbles = halves[part & 1] >> np.uint64((part >> 1) * 4) & _times_01(0x0F)
+        nibbles |= (tops >> np.uint64(part * 2) & _times_01(3)) << np.uint64(4)
+        quants.append(nibbles)
+    return [low_scale, high_scale, scales, _dealt(quants, 32)]
 
 
 def _join_q6_k(planes: Sequence[Bytes]) -> Bytes:
     low_scale, high_scale, scales, plane = planes
     count = len(low_scale)
-    quants = plane.reshape(count, 2, 4, 32)
+    quants = _stretches(plane, 32, 4)
     blocks = np.empty((count, 210), np.uint8)
-    low = (quants[:, :, :2] & 15) | (quants[:, :, 2:] << 4)
-    tops = quants >> 4 & 3
-    high = tops[:, :, 0] | (tops[:, :, 1] << 2) | (tops[:, :, 2] << 4) | (tops[:, :, 3] << 6)
-    blocks[:, :128] = low.reshape(count, 128)
-    blocks[:, 128:192] = high.reshape(count, 64)
-    blocks[:, 192:208] = scales.reshape(count, 16)
+    nibbles, four = _times_01(0x0F), np.uint64(4)
+    low = _dealt([(quants[n] & nibbles) | ((quants[n + 2] & nibbles) << four) for n in range(2)], 32)
+    high = (quants[0] >> four) & _times_01(3)
+    for part in range(1, 4):
+        high |= (quants[part] >> four & _times_01(3)) << np.uint64(2 * part)
+    _as_rows(blocks, 0, 128)[:] = _as_rows(low.reshape(count, 128), 0, 128)
+    _as_rows(blocks, 128, 192)[:] = _as_rows(high.view(np.uint8).reshape(count, 64), 0, 64)
+    _as_rows(blocks, 192, 208)[:] = _as_rows(scales.reshape(count, 16), 0, 16)
     blocks[:, 208], blocks[:, 209] = low_scale, high_scale
     return blocks
 

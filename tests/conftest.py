@@ -55,3 +55,41 @@ def start_network(sample_models: Path) -> Callable[[LocalNetwork, Sequence[Site]
         await network.wait_until_serving([("chat", "1.0.0"), ("embed", "1.0.0")], timeout_s=300)
 
     return lambda network, sites: asyncio.run(start(network, sites))
+
+
+@pytest.fixture(scope="session")
+def environment_with() -> Callable[..., Path]:
+    """`environment_with(*requirements)`: the Python of an environment that has them, made once and kept in a cache.
+
+    Skips the test where they cannot be installed.
+    """
+    import os
+    import subprocess
+    import sys
+    from pathlib import Path
+
+    home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "edgeward" / "conformance"
+
+    def make(*requirements: str) -> Path:
+        place = home / "-".join(requirements).translate(str.maketrans("<>=,.", "_____"))
+        python = place / "bin" / "python"
+        if not (place / "complete").exists():
+            subprocess.run([sys.executable, "-m", "venv", "--clear", place], check=True)
+            command = [
+                python,
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--disable-pip-version-check",
+                *requirements,
+            ]
+            made = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+            if made.returncode:
+                pytest.skip(
+                    f"{', '.join(requirements)} cannot be installed here: {made.stderr.strip()[-300:]}"
+                )
+            (place / "complete").touch()
+        return python
+
+    return make

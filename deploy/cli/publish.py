@@ -10,6 +10,7 @@ from deploy.sizes import human_bytes
 
 if TYPE_CHECKING:
     import argparse
+    from contextlib import ExitStack
 
     from registry.publish import PublishReport, VariantSource
 
@@ -26,7 +27,8 @@ EXAMPLES = """\
   edgeward publish --variant small=q4.gguf --variant best=q8.gguf --name chat --version 1.2.0
   edgeward publish ./minilm --name embed --version 1.0.0 --license Apache-2.0
   edgeward publish model.gguf --name chat --version 1.3.0-rc1 --channel canary
-  edgeward publish model.gguf --name chat --version 1.3.0 --no-channel"""
+  edgeward publish model.gguf --name chat --version 1.3.0 --no-channel
+  edgeward publish model.gguf --name chat --version 1.3.0 --prefix system.txt"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,6 +64,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the release that this one was made from; nodes that hold it get a delta",
     )
     parser.add_argument("--license", default="", help="the model's license, such as Apache-2.0")
+    parser.add_argument(
+        "--prefix",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a system prompt to read now, so that nodes like this machine need not; may be repeated",
+    )
     add_store_arguments(parser)
     parser.add_argument("--store", dest="endpoint", metavar="URL", help="the same as --endpoint")
     add_json_argument(parser)
@@ -70,6 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Publish; returns the exit code."""
     import time
+    from contextlib import ExitStack
 
     from deploy.cli.connect import open_store
     from registry.publish import publish
@@ -81,7 +91,10 @@ def run(args: argparse.Namespace) -> int:
     channel = None if args.no_channel else check_channel(args.channel)
     sources = _sources(args.paths, args.variant, args.cpu)
     started_s = time.monotonic()
-    with progress_bar(f"{args.name}@{args.version}") as progress:
+    with ExitStack() as stack:
+        if args.prefix:
+            sources = [_with_prefixes(source, args.prefix, stack) for source in sources]
+        progress = stack.enter_context(progress_bar(f"{args.name}@{args.version}"))
         report = publish(
             sources,
             name=args.name,
@@ -139,6 +152,17 @@ def _sources(paths: list[str], named: list[str], cpu: list[str]) -> list[Variant
         VariantSource(path=Path(path), name=name, features=features.get(name, features.get(None, ())))
         for name, path in pairs
     ]
+
+
+def _with_prefixes(source: VariantSource, prompts: list[str], stack: ExitStack) -> VariantSource:
+    """The same variant with the prefixes of these system prompts; its files are gone with the stack."""
+    from dataclasses import replace
+    from pathlib import Path
+
+    from edge_node.engines.prefill import with_prefixes
+
+    paths = [Path(prompt) for prompt in prompts]
+    return replace(source, path=stack.enter_context(with_prefixes(source.path, paths)))
 
 
 def _in_words(report: PublishReport, took_s: float) -> str:

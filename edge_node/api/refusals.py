@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from edge_node.api.tool_refusals import check_format, check_tools
 from edge_node.errors import RequestInvalidError
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from edge_node.api.requests import (
         ChatRequest,
         CompletionRequest,
+        ContentPart,
         EmbeddingsRequest,
         GenerationRequest,
         Message,
@@ -26,21 +28,16 @@ if TYPE_CHECKING:
 
 STOP_LIMIT_COUNT = 4
 INPUT_LIMIT_COUNT = 2048
-ROLES = ("system", "developer", "user", "assistant")
+PROMPT_LIMIT_COUNT = 16
+CHOICES_LIMIT_COUNT = 32
+ROLES = ("system", "developer", "user", "assistant", "tool")
 
 Neutral = tuple[Any, ...]
 
 # Values besides null that ask for nothing which is not done anyway.
-_NEUTRAL_SHARED: Mapping[str, Neutral] = {"n": (1,)}
 NEUTRAL_CHAT: Mapping[str, Neutral] = {
-    **_NEUTRAL_SHARED,
-    "logprobs": (False,),
-    "top_logprobs": (0,),
-    "tools": ([],),
-    "tool_choice": ("none",),
     "functions": ([],),
     "function_call": ("none",),
-    "response_format": ({"type": "text"},),
     "audio": (),
     "modalities": (["text"],),
     "moderation": (),
@@ -49,20 +46,8 @@ NEUTRAL_CHAT: Mapping[str, Neutral] = {
     "verbosity": ("medium",),
     "web_search_options": (),
 }
-NEUTRAL_COMPLETION: Mapping[str, Neutral] = {
-    **_NEUTRAL_SHARED,
-    "logprobs": (),
-    "best_of": (1,),
-    "echo": (False,),
-    "suffix": ("",),
-}
-_NEUTRAL_MESSAGE: Mapping[str, Neutral] = {
-    "refusal": (),
-    "audio": (),
-    "function_call": (),
-    "tool_calls": ([],),
-    "tool_call_id": (),
-}
+NEUTRAL_COMPLETION: Mapping[str, Neutral] = {"suffix": ("",)}
+_NEUTRAL_MESSAGE: Mapping[str, Neutral] = {"refusal": (), "audio": (), "function_call": ()}
 _NEUTRAL_STREAM_OPTIONS: Mapping[str, Neutral] = {"include_obfuscation": (False,)}
 
 
@@ -72,7 +57,7 @@ def check_chat(request: ChatRequest) -> None:
     Raises:
         RequestInvalidError: `param` is the path of the field.
     """
-    _refuse_unsupported(request, NEUTRAL_CHAT)
+    refuse_unsupported(request, NEUTRAL_CHAT)
     _check_generation(request)
     both = request.max_tokens is not None and request.max_completion_tokens is not None
     if both and request.max_tokens != request.max_completion_tokens:
@@ -80,8 +65,16 @@ def check_chat(request: ChatRequest) -> None:
             "max_tokens and max_completion_tokens differ; send max_completion_tokens alone",
             param="max_completion_tokens",
         )
+    if request.top_logprobs and not request.logprobs:
+        raise RequestInvalidError("top_logprobs goes with logprobs=true only", param="top_logprobs")
+    check_tools(request)
+    check_format(request)
     for index, message in enumerate(request.messages):
         _check_message(message, f"messages[{index}]")
+    if request.continue_final_message and request.messages[-1].role != "assistant":
+        raise RequestInvalidError(
+            "only an assistant's message can be continued", param="continue_final_message"
+        )
 
 
 def check_completion(request: CompletionRequest) -> None:
@@ -90,17 +83,46 @@ def check_completion(request: CompletionRequest) -> None:
     Raises:
         RequestInvalidError: `param` is the path of the field.
     """
-    _refuse_unsupported(request, NEUTRAL_COMPLETION)
+    refuse_unsupported(request, NEUTRAL_COMPLETION)
     _check_generation(request)
+    prompts = prompts_of(request)
+    for index, prompt in enumerate(prompts):
+        if not prompt:
+            raise RequestInvalidError(
+                "the prompt is empty", param="prompt" if len(prompts) == 1 else f"prompt[{index}]"
+            )
+    if not prompts or len(prompts) > PROMPT_LIMIT_COUNT:
+        raise RequestInvalidError(f"1 to {PROMPT_LIMIT_COUNT} prompts go in a request", param="prompt")
+    _check_counts(request, prompts)
+
+
+def _check_counts(request: CompletionRequest, prompts: Sequence[str | tuple[int, ...]]) -> None:
+    count, best_of = request.n or 1, request.best_of
+    if best_of is not None:
+        if best_of < count:
+            raise RequestInvalidError("best_of is at least n", param="best_of")
+        if request.stream and best_of > count:
+            raise RequestInvalidError("which answer is best is known at the end: no stream", param="best_of")
+    if len(prompts) * (best_of or count) > CHOICES_LIMIT_COUNT:
+        raise RequestInvalidError(f"at most {CHOICES_LIMIT_COUNT} answers are made for a request", param="n")
+    if request.echo:
+        if request.logprobs is not None:
+            raise RequestInvalidError("this node has no logprobs of the prompt", param="echo")
+        if not all(isinstance(prompt, str) for prompt in prompts):
+            raise RequestInvalidError("only a prompt of text can be echoed", param="echo")
+
+
+def prompts_of(request: CompletionRequest) -> list[str | tuple[int, ...]]:
+    """The prompts, each a text or token ids."""
     prompt = request.prompt
-    if not prompt or prompt in ([""], [[]]):
-        raise RequestInvalidError("the prompt is empty", param="prompt")
-    if isinstance(prompt, str) or all(isinstance(part, int) for part in prompt):
-        return
-    if len(prompt) > 1:
-        raise RequestInvalidError(
-            "this node answers one prompt a request; send the prompts one by one", param="prompt"
-        )
+    if isinstance(prompt, str):
+        return [prompt]
+    ids = tuple(part for part in prompt if isinstance(part, int))
+    if ids:
+        if len(ids) < len(prompt):
+            raise RequestInvalidError("token ids and texts are mixed", param="prompt")
+        return [ids]
+    return [part if isinstance(part, str) else tuple(part) for part in prompt if not isinstance(part, int)]
 
 
 def check_embeddings(request: EmbeddingsRequest) -> None:
@@ -135,8 +157,10 @@ def _check_generation(request: GenerationRequest) -> None:
             raise RequestInvalidError(
                 "stream_options goes with stream=true only; leave it out", param="stream_options"
             )
-        _refuse_unsupported(request.stream_options, _NEUTRAL_STREAM_OPTIONS, "stream_options.")
-    for field in ("temperature", "top_p", "min_p", "frequency_penalty", "presence_penalty"):
+        refuse_unsupported(request.stream_options, _NEUTRAL_STREAM_OPTIONS, "stream_options.")
+    for field in (
+        "temperature", "top_p", "min_p", "frequency_penalty", "presence_penalty", "repeat_penalty"
+    ):  # fmt: skip
         value = getattr(request, field)
         if value is not None and not math.isfinite(value):  # msgpack can say NaN, and NaN passes any range
             raise RequestInvalidError(f"{field} is not a number", param=field)
@@ -165,33 +189,53 @@ def _check_stop(stop: str | Sequence[str] | None) -> None:
 
 def _check_message(message: Message, path: str) -> None:
     if message.role not in ROLES:
-        tool = message.role in {"tool", "function"}
-        why = "this node does not support tools" if tool else "there is no such role"
-        raise RequestInvalidError(f"{why}; the roles are {', '.join(ROLES)}", param=f"{path}.role")
-    _refuse_unsupported(message, _NEUTRAL_MESSAGE, f"{path}.")
-    if message.content is None:
         raise RequestInvalidError(
-            "the content is null, which only a message that calls tools may be, and this node does not "
-            "support tools; send a text",
+            f"there is no such role here; the roles are {', '.join(ROLES)}", param=f"{path}.role"
+        )
+    refuse_unsupported(message, _NEUTRAL_MESSAGE, f"{path}.")
+    _check_calls(message, path)
+    if message.content is not None:
+        _check_content(message.content, f"{path}.content")
+
+
+def _check_calls(message: Message, path: str) -> None:
+    if message.tool_calls and message.role != "assistant":
+        raise RequestInvalidError("only the assistant calls tools", param=f"{path}.tool_calls")
+    if (message.tool_call_id is not None) != (message.role == "tool"):
+        raise RequestInvalidError(
+            "a message of role tool says which call it answers, and no other does",
+            param=f"{path}.tool_call_id",
+        )
+    if message.content is None and not message.tool_calls:
+        raise RequestInvalidError(
+            "the content is null, which only a message that calls tools may be; send a text",
             param=f"{path}.content",
         )
-    if isinstance(message.content, str):
+
+
+def _check_content(content: str | Sequence[ContentPart], path: str) -> None:
+    if isinstance(content, str):
         return
-    if not message.content:
-        raise RequestInvalidError("the content has no parts; send a text", param=f"{path}.content")
-    for index, part in enumerate(message.content):
+    if not content:
+        raise RequestInvalidError("the content has no parts; send a text", param=path)
+    for index, part in enumerate(content):
         if part.type != "text":
             raise RequestInvalidError(
                 "this node does not support content parts other than text",
-                param=f"{path}.content[{index}].type",
+                param=f"{path}[{index}].type",
             )
         if part.text is None:
             raise RequestInvalidError(
-                "a content part of type text needs `text`", param=f"{path}.content[{index}].text"
+                "a content part of type text needs `text`", param=f"{path}[{index}].text"
             )
 
 
-def _refuse_unsupported(message: Struct, neutral_by_field: Mapping[str, Neutral], prefix: str = "") -> None:
+def refuse_unsupported(message: Struct, neutral_by_field: Mapping[str, Neutral], prefix: str = "") -> None:
+    """Refuse a field that is neither null nor neutral.
+
+    Raises:
+        RequestInvalidError: `param` is its path.
+    """
     for field, neutral in neutral_by_field.items():
         value = getattr(message, field)
         # Types are compared too: True == 1 must not pass for n=1.

@@ -7,7 +7,7 @@ from typing import Literal
 
 from msgspec import UNSET, Struct, UnsetType
 
-FinishReason = Literal["stop", "length"]
+FinishReason = Literal["stop", "length", "tool_calls"]
 
 
 class PromptTokensDetails(Struct, frozen=True, kw_only=True):
@@ -35,20 +35,66 @@ def usage(*, prompt_tokens: int, completion_tokens: int, cached_tokens: int) -> 
     )
 
 
-class AssistantMessage(Struct, frozen=True, kw_only=True):
-    """The answer of a chat."""
+class TokenLogprob(Struct, frozen=True, kw_only=True):
+    """A token that could have been chosen; `bytes` are exact where `token` cannot be text."""
 
-    role: Literal["assistant"] = "assistant"
-    content: str
+    token: str
+    logprob: float
+    bytes: tuple[int, ...]
+
+
+class ChosenLogprob(TokenLogprob, frozen=True, kw_only=True):
+    """A token that was chosen, and the most probable ones."""
+
+    top_logprobs: tuple[TokenLogprob, ...]
+
+
+class ChatLogprobs(Struct, frozen=True, kw_only=True):
+    """How probable the tokens of a chat's answer were."""
+
+    content: tuple[ChosenLogprob, ...]
     refusal: None = None
 
 
+class TextLogprobs(Struct, frozen=True, kw_only=True):
+    """How probable the tokens of a completion were; `text_offset` counts characters."""
+
+    tokens: tuple[str, ...]
+    token_logprobs: tuple[float, ...]
+    top_logprobs: tuple[dict[str, float], ...] | None
+    text_offset: tuple[int, ...]
+
+
+class FunctionCall(Struct, frozen=True, kw_only=True):
+    """What is called, with its arguments as JSON text."""
+
+    name: str
+    arguments: str
+
+
+class AnsweredToolCall(Struct, frozen=True, kw_only=True):
+    """A call that the assistant makes."""
+
+    id: str
+    type: Literal["function"] = "function"
+    function: FunctionCall
+
+
+class AssistantMessage(Struct, frozen=True, kw_only=True):
+    """The answer of a chat; without text it calls tools."""
+
+    role: Literal["assistant"] = "assistant"
+    content: str | None
+    refusal: None = None
+    tool_calls: tuple[AnsweredToolCall, ...] | UnsetType = UNSET
+
+
 class ChatChoice(Struct, frozen=True, kw_only=True):
-    """The one choice of a chat's answer."""
+    """One choice of a chat's answer."""
 
     index: int = 0
     message: AssistantMessage
-    logprobs: None = None
+    logprobs: ChatLogprobs | None = None
     finish_reason: FinishReason
 
 
@@ -64,19 +110,36 @@ class ChatCompletion(Struct, frozen=True, kw_only=True):
     system_fingerprint: str
 
 
+class FunctionCallDelta(Struct, frozen=True, kw_only=True):
+    """What a chunk adds to a call."""
+
+    name: str | UnsetType = UNSET
+    arguments: str
+
+
+class ToolCallDelta(Struct, frozen=True, kw_only=True):
+    """What a chunk adds to one of the calls; the first of a call has its id and name."""
+
+    index: int
+    id: str | UnsetType = UNSET
+    type: Literal["function"] | UnsetType = UNSET
+    function: FunctionCallDelta
+
+
 class ChatDelta(Struct, frozen=True, kw_only=True):
     """What a chunk adds to the message."""
 
     role: Literal["assistant"] | UnsetType = UNSET
-    content: str | UnsetType = UNSET
+    content: str | UnsetType | None = UNSET
+    tool_calls: tuple[ToolCallDelta, ...] | UnsetType = UNSET
 
 
 class ChatChunkChoice(Struct, frozen=True, kw_only=True):
-    """The one choice of a chunk."""
+    """The one choice that a chunk is about."""
 
     index: int = 0
     delta: ChatDelta
-    logprobs: None = None
+    logprobs: ChatLogprobs | None = None
     finish_reason: FinishReason | None = None
 
 
@@ -93,11 +156,11 @@ class ChatChunk(Struct, frozen=True, kw_only=True):
 
 
 class TextChoice(Struct, frozen=True, kw_only=True):
-    """The one choice of a completion, whole or in a chunk."""
+    """One choice of a completion, whole or in a chunk."""
 
     index: int = 0
     text: str
-    logprobs: None = None
+    logprobs: TextLogprobs | None = None
     finish_reason: FinishReason | None
 
 

@@ -1,26 +1,22 @@
-"""One generation told in one of OpenAI's two dialects (chat, completion), whole or in chunks."""
+"""Generations told in one of OpenAI's dialects, whole or in chunks: the heading, the protocol, and completions.
+
+`chat_shape` tells chats, `responses_shape` the events of `/v1/responses`.
+"""
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from edge_node.api.replies import (
-    AssistantMessage,
-    ChatChoice,
-    ChatChunk,
-    ChatChunkChoice,
-    ChatCompletion,
-    ChatDelta,
-    Chunk,
-    FinishReason,
-    TextChoice,
-    TextCompletion,
-    Usage,
-    Whole,
-)
+from edge_node.api.logprobs import text_logprobs
+from edge_node.api.replies import FinishReason, TextChoice, TextCompletion, Usage
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edge_node.engines import TokenScore
 
 
 class Heading(Struct, frozen=True, kw_only=True):
@@ -32,99 +28,101 @@ class Heading(Struct, frozen=True, kw_only=True):
     system_fingerprint: str
 
 
+class Answer(NamedTuple):
+    """One whole choice."""
+
+    text: str
+    scores: Sequence[TokenScore]
+    reason: FinishReason
+
+
+class Event(NamedTuple):
+    """A chunk with the name that server-sent events give it; most dialects have no names."""
+
+    chunk: Any
+    name: str = ""
+
+
 class Shape(Protocol):
-    """A generation told in one of OpenAI's dialects."""
+    """A request's answer, of one or several choices, told in one of OpenAI's dialects."""
 
-    def opening(self) -> Chunk | None:
-        """The chunk before any text, where the dialect has one."""
+    ends_with_done: bool
 
-    def delta(self, text: str) -> Chunk:
-        """A chunk with more text."""
+    def opening(self, index: int) -> list[Event]:
+        """What is said before any text of a choice."""
 
-    def closing(self, reason: FinishReason) -> Chunk:
-        """The chunk that says why the text ended."""
+    def delta(self, index: int, text: str, scores: Sequence[TokenScore]) -> list[Event]:
+        """More text of a choice."""
 
-    def counted(self, counts: Usage) -> Chunk:
-        """The chunk with the token counts, after the closing one."""
+    def closing(self, index: int, reason: FinishReason) -> list[Event]:
+        """Why the text of a choice ended."""
 
-    def whole(self, text: str, reason: FinishReason, counts: Usage) -> Whole:
+    def ending(self, counts: Usage) -> list[Event]:
+        """What is said when all choices are closed."""
+
+    def whole(self, answers: Sequence[Answer], counts: Usage) -> Any:
         """The answer in one piece."""
-
-
-class ChatShape(Shape):
-    """The dialect of `/v1/chat/completions`; with `count`, chunks say `usage: null` until the last one."""
-
-    def __init__(self, heading: Heading, *, count: bool) -> None:
-        self._heading = heading
-        self._usage: UnsetType | None = None if count else UNSET
-
-    def opening(self) -> ChatChunk:
-        """The role, with no text yet."""
-        return self._chunk(ChatDelta(role="assistant", content=""))
-
-    def delta(self, text: str) -> ChatChunk:
-        """More text."""
-        return self._chunk(ChatDelta(content=text))
-
-    def closing(self, reason: FinishReason) -> ChatChunk:
-        """Why the text ended."""
-        return self._chunk(ChatDelta(), reason)
-
-    def counted(self, counts: Usage) -> ChatChunk:
-        """The token counts."""
-        return ChatChunk(**msgspec.structs.asdict(self._heading), choices=(), usage=counts)
-
-    def whole(self, text: str, reason: FinishReason, counts: Usage) -> ChatCompletion:
-        """The answer in one piece."""
-        choice = ChatChoice(message=AssistantMessage(content=text), finish_reason=reason)
-        return ChatCompletion(**msgspec.structs.asdict(self._heading), choices=(choice,), usage=counts)
-
-    def _chunk(self, delta: ChatDelta, reason: FinishReason | None = None) -> ChatChunk:
-        choice = ChatChunkChoice(delta=delta, finish_reason=reason)
-        heading = self._heading
-        return ChatChunk(
-            id=heading.id,
-            created=heading.created,
-            model=heading.model,
-            choices=(choice,),
-            usage=self._usage,
-            system_fingerprint=heading.system_fingerprint,
-        )
 
 
 class TextShape(Shape):
-    """The dialect of `/v1/completions`; with `count`, chunks say `usage: null` until the last one."""
+    """The dialect of `/v1/completions`; with `count`, chunks say `usage: null` until the last one.
 
-    def __init__(self, heading: Heading, *, count: bool) -> None:
+    Args:
+        echoed: texts that the choices begin with; empty for none.
+        scored: the request asks for log probabilities.
+    """
+
+    ends_with_done = True
+
+    def __init__(
+        self, heading: Heading, *, count: bool, echoed: Sequence[str] = (), scored: bool = False
+    ) -> None:
         self._heading = heading
+        self._count = count
         self._usage: UnsetType | None = None if count else UNSET
+        self._echoed = echoed
+        self._scored = scored
+        self._offsets: dict[int, int] = {}
 
-    def opening(self) -> None:
-        """Nothing: a completion's stream begins with text."""
+    def opening(self, index: int) -> list[Event]:
+        """The prompt, where it is echoed."""
+        echoed = self._echoed[index] if self._echoed else ""
+        return [self._event(TextChoice(index=index, text=echoed, finish_reason=None))] if echoed else []
 
-    def delta(self, text: str) -> TextCompletion:
+    def delta(self, index: int, text: str, scores: Sequence[TokenScore]) -> list[Event]:
         """More text."""
-        return self._text((TextChoice(text=text, finish_reason=None),), self._usage)
+        logprobs = None
+        if self._scored:
+            offset = self._offsets.get(index, 0)
+            logprobs = text_logprobs(scores, offset=offset)
+            self._offsets[index] = offset + len(text)
+        return [self._event(TextChoice(index=index, text=text, logprobs=logprobs, finish_reason=None))]
 
-    def closing(self, reason: FinishReason) -> TextCompletion:
+    def closing(self, index: int, reason: FinishReason) -> list[Event]:
         """Why the text ended."""
-        return self._text((TextChoice(text="", finish_reason=reason),), self._usage)
+        return [self._event(TextChoice(index=index, text="", finish_reason=reason))]
 
-    def counted(self, counts: Usage) -> TextCompletion:
+    def ending(self, counts: Usage) -> list[Event]:
         """The token counts."""
-        return self._text((), counts)
+        return [Event(self._completion((), counts))] if self._count else []
 
-    def whole(self, text: str, reason: FinishReason, counts: Usage) -> TextCompletion:
+    def whole(self, answers: Sequence[Answer], counts: Usage) -> TextCompletion:
         """The answer in one piece."""
-        return self._text((TextChoice(text=text, finish_reason=reason),), counts)
-
-    def _text(self, choices: tuple[TextChoice, ...], counts: Usage | UnsetType | None) -> TextCompletion:
-        heading = self._heading
-        return TextCompletion(
-            id=heading.id,
-            created=heading.created,
-            model=heading.model,
-            choices=choices,
-            usage=counts,
-            system_fingerprint=heading.system_fingerprint,
+        choices = tuple(
+            TextChoice(
+                index=index,
+                text=(self._echoed[index] if self._echoed else "") + answer.text,
+                logprobs=text_logprobs(answer.scores, offset=0) if self._scored else None,
+                finish_reason=answer.reason,
+            )
+            for index, answer in enumerate(answers)
         )
+        return self._completion(choices, counts)
+
+    def _event(self, choice: TextChoice) -> Event:
+        return Event(self._completion((choice,), self._usage))
+
+    def _completion(
+        self, choices: tuple[TextChoice, ...], counts: Usage | UnsetType | None
+    ) -> TextCompletion:
+        return TextCompletion(**msgspec.structs.asdict(self._heading), choices=choices, usage=counts)

@@ -6,6 +6,7 @@ each a tagged map, over a socket pair (`channel`). `process` is the front's side
 two runtimes.
 
 A generation: `Generate` → `Progress`* → `Started` → `Delta`* → `Finished`. An embedding: `Embed` → `Embedded`.
+Texts judged by a model's head: `Score` → `Scored`. Tensors: `Infer` → `Inferred`.
 Any of them may end in `Refused` (this request is at fault) instead. The death of the child ends all of its requests
 with `EngineFailedError`.
 """
@@ -21,6 +22,7 @@ FinishReason = Literal["stop", "length", "cancelled"]
 CachedFrom = Literal["", "memory", "disk", "release"]
 KvType = Literal["f16", "q8_0"]
 SplitMode = Literal["none", "layer", "row"]
+Batching = Literal["exact", "fast", "off"]
 
 
 class EngineSpec(Struct, frozen=True, kw_only=True):
@@ -38,10 +40,15 @@ class EngineSpec(Struct, frozen=True, kw_only=True):
         prefix_dir: where prefilled prefixes outlive the process; empty keeps them in memory only.
         prefix_limit_bytes: the most that they take there.
         prefix_memory_bytes: the most that those take in memory whose cells were needed for others.
+        determinism_probe_s: how long the load may take to find `Ready.deterministic_rows`; 0 does not try.
+        guess_tokens: the most tokens that are guessed out of an answer's own text and checked in one step; 0 is none.
         gpu_layers: layers computed by GPUs; -1 is all, 0 none.
         gpu_split: shares of the model for each GPU; empty leaves it to the runtime.
         split_mode: how several GPUs share a model, in llama.cpp's words.
         providers: ONNX Runtime's execution providers, in order; empty takes the CPU.
+        batching: which ONNX requests are computed together: `exact` those whose answers are seen not to change by
+            it, `fast` all, `off` none.
+        keeps_arena: whether ONNX Runtime keeps the memory of its largest run for the next.
     """
 
     kind: EngineKind
@@ -58,10 +65,14 @@ class EngineSpec(Struct, frozen=True, kw_only=True):
     prefix_dir: str = ""
     prefix_limit_bytes: int = 0
     prefix_memory_bytes: int = 256 * 2**20
+    determinism_probe_s: float = 0.0
+    guess_tokens: int = 0
     gpu_layers: int = 0
     gpu_split: tuple[float, ...] = ()
     split_mode: SplitMode = "layer"
     providers: tuple[str, ...] = ()
+    batching: Batching = "exact"
+    keeps_arena: bool = True
 
 
 class ToolCall(Struct, frozen=True, kw_only=True):
@@ -86,7 +97,7 @@ class Grammar(Struct, frozen=True, kw_only=True):
     """What an answer's text must match, in llama.cpp's GBNF.
 
     Attributes:
-        triggers: when not empty, the text is free until one of these words appears; from there it must match.
+        triggers: when not empty, the text is free until one of these words has come; what follows it must match.
     """
 
     text: str
@@ -98,6 +109,7 @@ class Sampling(Struct, frozen=True, kw_only=True):
     """How tokens are chosen. Temperature 0 is greedy. `seed` None draws one from the system.
 
     Attributes:
+        repeat_penalty: what the scores of tokens that the answer has already are divided by (multiplied, below 0).
         logprobs_count: None for no log probabilities; else how many alternatives beside each chosen token, 0 to 20.
     """
 
@@ -109,6 +121,7 @@ class Sampling(Struct, frozen=True, kw_only=True):
     seed: int | None = None
     frequency_penalty: float = 0.0
     presence_penalty: float = 0.0
+    repeat_penalty: float = 1.0
     logit_bias: dict[int, float] = {}
     stop: tuple[str, ...] = ()
     logprobs_count: int | None = None
@@ -141,10 +154,61 @@ class Generate(Struct, frozen=True, kw_only=True, tag="generate"):
 
 
 class Embed(Struct, frozen=True, kw_only=True, tag="embed"):
-    """Embed each input text."""
+    """Embed each input text.
+
+    Attributes:
+        dims: the length of the vectors wanted; 0 is the model's own.
+        cut_tokens: texts are cut to so many tokens, special ones included; 0 refuses those over the limit,
+            -1 cuts to the limit.
+    """
 
     request_id: str
     inputs: tuple[str, ...]
+    dims: int = 0
+    cut_tokens: int = 0
+
+
+class Score(Struct, frozen=True, kw_only=True, tag="score"):
+    """Put each text through the model's head, alone or as the second half of a pair with `query`.
+
+    Attributes:
+        cut_tokens: texts are cut to so many tokens, the query and special ones not counted; 0 refuses those that
+            do not fit.
+    """
+
+    request_id: str
+    texts: tuple[str, ...]
+    query: str | None = None
+    cut_tokens: int = 0
+
+
+class Tensor(Struct, frozen=True, kw_only=True):
+    """A named array: row-major little-endian elements, or for BYTES each element after its length in 4 bytes.
+
+    Attributes:
+        datatype: in the words of the Open Inference Protocol (`FP32`, `INT64`, `BYTES`, …).
+    """
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+    data: bytes
+
+
+class TensorSpec(Struct, frozen=True, kw_only=True):
+    """An input or output of a model; -1 in the shape is any size."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+
+
+class Infer(Struct, frozen=True, kw_only=True, tag="infer"):
+    """Run the model on tensors; no names in `outputs` want all of them."""
+
+    request_id: str
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[str, ...] = ()
 
 
 class Load(Struct, frozen=True, tag="load"):
@@ -159,7 +223,8 @@ class Cancel(Struct, frozen=True, tag="cancel"):
     request_id: str
 
 
-Request = Generate | Embed
+Compute = Embed | Score | Infer
+Request = Generate | Compute
 Command = Load | Request | Cancel
 
 
@@ -167,13 +232,18 @@ class Ready(Struct, frozen=True, kw_only=True, tag="ready"):
     """The model is loaded.
 
     Attributes:
-        abilities: of `chat`, `completion`, `embedding`.
+        abilities: of `chat`, `completion`, `embedding`, `rerank`, `classification`, `tensors`.
         slots: requests worked on at once; further ones wait in the child's queue.
         load_s: how long loading took.
         fingerprint: engine build and settings, for `system_fingerprint`.
         prefixes_usable: prefilled prefixes that the release brings and this engine can use.
         prefixes_unusable: those made for another engine or CPU; they are computed here instead.
         deterministic_rows: up to how many rows a batch was seen to give the very scores of a lone run; 0: not tried.
+        shorter_dims: lengths besides its own that the model's vectors may be cut to (Matryoshka).
+        any_shorter_dims: they may be cut to any length.
+        labels: what the classes are called, in the order of their scores.
+        inputs: tensors that `Infer` takes, and `outputs` that it gives.
+        batches: requests are computed together when they wait together.
     """
 
     abilities: tuple[str, ...]
@@ -185,6 +255,12 @@ class Ready(Struct, frozen=True, kw_only=True, tag="ready"):
     prefixes_usable: int = 0
     prefixes_unusable: int = 0
     deterministic_rows: int = 0
+    shorter_dims: tuple[int, ...] = ()
+    any_shorter_dims: bool = False
+    labels: tuple[str, ...] = ()
+    inputs: tuple[TensorSpec, ...] = ()
+    outputs: tuple[TensorSpec, ...] = ()
+    batches: bool = False
 
 
 class Progress(Struct, frozen=True, kw_only=True, tag="progress"):
@@ -241,13 +317,42 @@ class Finished(Struct, frozen=True, kw_only=True, tag="finished"):
 
 
 class Embedded(Struct, frozen=True, kw_only=True, tag="embedded"):
-    """Vectors as little-endian float32, shape [inputs, dims], each of length 1 in the Euclidean norm."""
+    """Vectors as little-endian float32, shape [inputs, dims], each of length 1 in the Euclidean norm.
+
+    Attributes:
+        service_s: from the request's arrival in the child to its answer.
+        compute_s: its share of the time that batches took, by tokens.
+    """
 
     request_id: str
     vectors: bytes
     dims: int
     prompt_tokens: int
     service_s: float
+    compute_s: float = 0.0
+
+
+class Scored(Struct, frozen=True, kw_only=True, tag="scored"):
+    """Scores as little-endian float32, shape [texts, width]: one relevance, or one probability for each class.
+
+    `service_s` and `compute_s` are those of `Embedded`.
+    """
+
+    request_id: str
+    values: bytes
+    width: int
+    prompt_tokens: int
+    service_s: float
+    compute_s: float
+
+
+class Inferred(Struct, frozen=True, kw_only=True, tag="inferred"):
+    """The tensors that were wanted; `service_s` and `compute_s` are those of `Embedded`."""
+
+    request_id: str
+    outputs: tuple[Tensor, ...]
+    service_s: float
+    compute_s: float
 
 
 class Refused(Struct, frozen=True, kw_only=True, tag="refused"):
@@ -268,4 +373,5 @@ class LoadFailed(Struct, frozen=True, tag="load_failed"):
     message: str
 
 
-Event = Ready | Progress | Started | Delta | Finished | Embedded | Refused | LoadFailed
+Computed = Embedded | Scored | Inferred
+Event = Ready | Progress | Started | Delta | Finished | Computed | Refused | LoadFailed

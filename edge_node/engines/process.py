@@ -18,11 +18,13 @@ from edge_node.engines import (
     Embedded,
     Finished,
     Generate,
+    Inferred,
     Load,
     LoadFailed,
     Progress,
     Ready,
     Refused,
+    Scored,
     Started,
 )
 from edge_node.engines.channel import FrontChannel
@@ -34,7 +36,7 @@ from registry.errors import EdgewardError
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from edge_node.engines import EngineSpec, Event, Request
+    from edge_node.engines import Compute, Computed, EngineSpec, Event, Request
 
 log = structlog.get_logger()
 
@@ -108,7 +110,13 @@ class EngineProcess:
         except BaseException:
             await self.close(0)
             raise
-        log.info("engine.loaded", release=self._label, load_s=round(ready.load_s, 3), pid=self.pid)
+        log.info(
+            "engine.loaded",
+            release=self._label,
+            load_s=round(ready.load_s, 3),
+            batches=ready.batches,
+            pid=self.pid,
+        )
         return ready
 
     async def generate(
@@ -146,13 +154,19 @@ class EngineProcess:
             RequestInvalidError: this model does not embed.
             EngineFailedError: the process died on the way.
         """
+        embedded = await self.compute(command)
+        assert isinstance(embedded, Embedded), "only this answers an embedding"
+        return embedded
+
+    async def compute(self, command: Compute) -> Computed:
+        """What one message answers: vectors, scores, tensors. Raises as `embed` does."""
         arrivals = self._submit(command)
         event: Event | None = None
         try:
             event = await self._next_event(arrivals)
         finally:
             self._forget(command.request_id, cancel=event is None)
-        assert isinstance(event, Embedded), "only this answers an embedding"
+        assert isinstance(event, Embedded | Scored | Inferred), "only these answer a computation"
         return event
 
     async def close(self, grace_s: float) -> None:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from edge_node.errors import EngineFailedError, PromptTooLongError
@@ -13,11 +15,13 @@ from registry import wire
 from registry.errors import InputInvalidError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
+
+    from tokenizers import Encoding
 
     from edge_node.engines import EngineSpec
 
+Integers = NDArray[np.int64]
 Pooling = Literal["mean", "first"]
 Config = TypeVar("Config", bound=msgspec.Struct)
 
@@ -26,12 +30,21 @@ DEFAULT_LIMIT_TOKENS = 512
 _NO_LIMIT_TOKENS = 1 << 20
 
 
+# Far more than any language needs: what is longer than this for each token is refused before it is tokenized.
+_TOKEN_CHARACTERS = 64
+
+
 class _TokenizerConfig(msgspec.Struct, frozen=True):
     model_max_length: float | None = None
 
 
 class _ModelConfig(msgspec.Struct, frozen=True):
     max_position_embeddings: int | None = None
+    id2label: dict[str, str] = {}
+    problem_type: str | None = None
+    is_matryoshka: bool = False
+    matryoshka_dimensions: tuple[int, ...] = ()
+    pad_token_id: int | None = None
 
 
 class _PoolingConfig(msgspec.Struct, frozen=True):
@@ -39,39 +52,97 @@ class _PoolingConfig(msgspec.Struct, frozen=True):
     pooling_mode_mean_tokens: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A text, or a pair of texts, as the model reads it; `types` is None where all tokens are of the first type."""
+
+    ids: Integers
+    types: Integers | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
 class TextEncoder:
-    """Texts to token ids, never cut: an input that is too long is refused."""
+    """Texts to token ids; never cut unless that is asked for: an input that is too long is refused."""
 
     def __init__(self, tokenizer: Tokenizer, *, limit_tokens: int) -> None:
         tokenizer.no_truncation()
         tokenizer.no_padding()
         self._tokenizer = tokenizer
         self.limit_tokens = limit_tokens
+        self._limit_characters = limit_tokens * _TOKEN_CHARACTERS
 
-    def encode(self, inputs: Sequence[str]) -> list[list[int]]:
-        """The ids of each input, special tokens included.
+    def check_length(self, text: str, param: str) -> None:
+        """Refuse a text so long that it cannot be meant for this model, before any time is spent on it.
 
         Raises:
-            PromptTooLongError: an input has more tokens than the model reads; `param` names it.
+            PromptTooLongError: `param` names it.
         """
-        encoded: list[list[int]] = []
-        for index, text in enumerate(inputs):
-            ids = self._tokenizer.encode(text).ids
-            if len(ids) > self.limit_tokens:
-                raise PromptTooLongError(
-                    f"input[{index}] has {len(ids)} tokens, the model reads at most {self.limit_tokens}",
-                    param=f"input[{index}]",
-                )
-            encoded.append(ids)
-        return encoded
+        if len(text) > self._limit_characters:
+            raise PromptTooLongError(
+                f"{param} has {len(text)} characters, the model reads at most {self.limit_tokens} tokens "
+                f"({self._limit_characters} characters)",
+                param=param,
+            )
+
+    def text(self, text: str, param: str, *, cut_tokens: int = 0) -> Row:
+        """A text as a row, special tokens included; `cut_tokens` over 0 cuts it to that many, -1 to the limit.
+
+        Raises:
+            PromptTooLongError: it has more tokens than the model reads; `param` names it.
+        """
+        encoding = self._tokenizer.encode(text)
+        most_tokens = self.limit_tokens if cut_tokens < 0 else cut_tokens
+        if most_tokens and len(encoding.ids) > most_tokens:
+            room_tokens = most_tokens - self._tokenizer.num_special_tokens_to_add(is_pair=False)
+            encoding = self._tokenizer.encode(self._beginning(text, max(0, room_tokens)))
+        return self._row(encoding, param)
+
+    def pair(self, query: str, text: str, param: str, *, cut_tokens: int = 0) -> Row:
+        """Query and text as one row; the text is first cut to `cut_tokens`, if that is over 0.
+
+        Raises:
+            PromptTooLongError: together they have more tokens than the model reads; `param` names the text.
+        """
+        if cut_tokens > 0:
+            text = self._beginning(text, cut_tokens)
+        return self._row(self._tokenizer.encode(query, text), param)
+
+    def _beginning(self, text: str, most_tokens: int) -> str:
+        offsets = self._tokenizer.encode(text, add_special_tokens=False).offsets
+        if len(offsets) <= most_tokens:
+            return text
+        return text[: offsets[most_tokens - 1][1]] if most_tokens else ""
+
+    def _row(self, encoding: Encoding, param: str) -> Row:
+        ids = encoding.ids
+        if len(ids) > self.limit_tokens:
+            raise PromptTooLongError(
+                f"{param} has {len(ids)} tokens, the model reads at most {self.limit_tokens}", param=param
+            )
+        types = encoding.type_ids
+        return Row(np.asarray(ids, np.int64), np.asarray(types, np.int64) if any(types) else None)
 
 
 @dataclass(frozen=True, slots=True)
 class TextSetup:
-    """What lies beside an embedding model."""
+    """What lies beside a text model.
+
+    Attributes:
+        labels: of the classes, in their order; empty where the configuration names none.
+        many_labels: a text may belong to several classes, so each has a probability of its own.
+        shorter_dims: lengths that vectors may be cut to; with `any_shorter_dims`, any.
+        pad_token: what fills a row up.
+    """
 
     encoder: TextEncoder
     pooling: Pooling
+    labels: tuple[str, ...] = ()
+    many_labels: bool = False
+    shorter_dims: tuple[int, ...] = ()
+    any_shorter_dims: bool = False
+    pad_token: int = 0
 
 
 def open_text_setup(folder: Path, spec: EngineSpec) -> TextSetup:
@@ -90,15 +161,33 @@ def open_text_setup(folder: Path, spec: EngineSpec) -> TextSetup:
         tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
     except Exception as error:  # tokenizers raises the bare class, and nothing else
         raise EngineFailedError(f"tokenizer.json cannot be read: {error}") from error
+    config = _read(folder / "config.json", _ModelConfig())
     limits = [
         _read(folder / "tokenizer_config.json", _TokenizerConfig()).model_max_length,
-        _read(folder / "config.json", _ModelConfig()).max_position_embeddings,
+        config.max_position_embeddings,
     ]
     known = [int(limit) for limit in limits if limit is not None and 0 < limit < _NO_LIMIT_TOKENS]
     limit_tokens = min(known, default=DEFAULT_LIMIT_TOKENS)
     if spec.context_tokens:
         limit_tokens = min(limit_tokens, spec.context_tokens)
-    return TextSetup(TextEncoder(tokenizer, limit_tokens=limit_tokens), _pooling(folder))
+    return TextSetup(
+        encoder=TextEncoder(tokenizer, limit_tokens=limit_tokens),
+        pooling=_pooling(folder),
+        labels=_labels(config),
+        many_labels=config.problem_type == "multi_label_classification",
+        shorter_dims=tuple(sorted(dims for dims in set(config.matryoshka_dimensions) if dims > 0)),
+        any_shorter_dims=config.is_matryoshka and not config.matryoshka_dimensions,
+        pad_token=config.pad_token_id if config.pad_token_id is not None and config.pad_token_id >= 0 else 0,
+    )
+
+
+def _labels(config: _ModelConfig) -> tuple[str, ...]:
+    names = {
+        int(key): name
+        for key, name in config.id2label.items()
+        if key.isascii() and key.isdigit() and len(key) < 6
+    }
+    return tuple(names.get(index, f"LABEL_{index}") for index in range(max(names, default=-1) + 1))
 
 
 def _pooling(folder: Path) -> Pooling:

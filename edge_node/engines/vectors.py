@@ -1,4 +1,4 @@
-"""From token vectors to one unit vector a text, and which texts are computed together: numbers only."""
+"""From a model's raw output to unit vectors, relevances and probabilities, and rows to tensors: numbers only."""
 
 from __future__ import annotations
 
@@ -16,34 +16,18 @@ Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
 
 
-def plan_batches(lengths: Sequence[int], *, rows_count: int, batch_tokens: int) -> list[list[int]]:
-    """Indices of texts in batches, longest first, so that a batch has little padding.
-
-    Args:
-        lengths: tokens of each text.
-        rows_count: the most texts of a batch.
-        batch_tokens: the most tokens of a batch, padding included; a single longer text still gets its batch.
-    """
-    batches: list[list[int]] = []
-    width = 0
-    for index in sorted(range(len(lengths)), key=lambda index: (-lengths[index], index)):
-        open_rows_count = len(batches[-1]) if batches else rows_count
-        if open_rows_count >= rows_count or (open_rows_count + 1) * width > batch_tokens:
-            batches.append([])
-            width = lengths[index]
-        batches[-1].append(index)
-    return batches
-
-
-def pad(rows: Sequence[Sequence[int]]) -> tuple[Integers, Integers]:
-    """Token ids and attention mask, both of shape [rows, longest], filled up with zeros on the right."""
-    width = max(len(row) for row in rows)
-    ids = np.zeros((len(rows), width), np.int64)
-    mask = np.zeros((len(rows), width), np.int64)
+def pad(rows: Sequence[Sequence[int] | Integers], *, fill: int = 0) -> Integers:
+    """Rows of any length as one array [rows, longest], filled up on the right."""
+    filled = np.full((len(rows), max(len(row) for row in rows)), fill, np.int64)
     for index, row in enumerate(rows):
-        ids[index, : len(row)] = row
-        mask[index, : len(row)] = 1
-    return ids, mask
+        filled[index, : len(row)] = row
+    return filled
+
+
+def mask_of(lengths: Sequence[int]) -> Integers:
+    """1 where a row has a token of its own, 0 where it is filled up: [rows, longest]."""
+    counts = np.asarray(lengths, np.int64)
+    return (np.arange(counts.max()) < counts[:, np.newaxis]).astype(np.int64)
 
 
 def pool(output: NDArray[Any], mask: Integers, pooling: Pooling) -> Floats:
@@ -61,6 +45,30 @@ def pool(output: NDArray[Any], mask: Integers, pooling: Pooling) -> Floats:
         else:
             weights = mask.astype(np.float32)[:, :, np.newaxis]
             values = (values * weights).sum(axis=1) / weights.sum(axis=1)
+    return unit_rows(values)
+
+
+def unit_rows(values: Floats) -> Floats:
+    """Each row at length 1; a row of zeros stays."""
     norms = np.linalg.norm(values, axis=1, keepdims=True)
     unit: Floats = (values / np.maximum(norms, 1e-12)).astype(np.float32, copy=False)
     return unit
+
+
+def cut_vectors(vectors: Floats, dims: int) -> Floats:
+    """The first `dims` numbers of each vector, at length 1 again (Matryoshka, https://arxiv.org/abs/2205.13147)."""
+    return unit_rows(vectors[:, :dims])
+
+
+def logistic(logits: Floats) -> Floats:
+    """Each logit as a probability of its own."""
+    exponents = np.exp(-np.abs(logits))  # of a positive number it would overflow
+    likely: Floats = np.where(logits >= 0, 1 / (1 + exponents), exponents / (1 + exponents))
+    return likely.astype(np.float32, copy=False)
+
+
+def softmax(logits: Floats) -> Floats:
+    """Each row of logits as probabilities that sum to 1."""
+    weights = np.exp(logits - logits.max(axis=1, keepdims=True))
+    shares: Floats = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32, copy=False)
+    return shares

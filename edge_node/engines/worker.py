@@ -57,7 +57,7 @@ def load_engine(spec: EngineSpec) -> Engine:
         from edge_node.engines.llama.engine import LlamaEngine  # noqa: PLC0415 - a heavy import of one kind
 
         return LlamaEngine.load(spec)
-    from edge_node.engines.onnx import OnnxEngine  # noqa: PLC0415 - a heavy import of one kind
+    from edge_node.engines.onnx.engine import OnnxEngine  # noqa: PLC0415 - a heavy import of one kind
 
     return OnnxEngine.load(spec)
 

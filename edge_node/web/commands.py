@@ -2,38 +2,172 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edge_node.engines import ChatMessage, Generate, Sampling
+import msgspec
+
+from edge_node.api.refusals import prompts_of
+from edge_node.constraints.calls import OPENING, Tool, grammar_of_calls
+from edge_node.constraints.places import Placed
+from edge_node.constraints.schema import grammar_of_json_object, grammar_of_schema
+from edge_node.engines import ChatMessage, Generate, Grammar, Sampling, ToolCall
 
 if TYPE_CHECKING:
-    from edge_node.api.requests import ChatRequest, CompletionRequest, GenerationRequest, Message
+    from collections.abc import Iterable
+
+    from edge_node.api.requests import (
+        ChatRequest,
+        CompletionRequest,
+        GenerationRequest,
+        Message,
+        ResponseFormat,
+        ToolDefinition,
+    )
 
 # What OpenAI's completions do when not told; a chat goes on until it ends or the context is full.
 COMPLETION_DEFAULT_TOKENS = 16
+_SCHEMA_PARAM = "response_format.json_schema.schema"
 
 
-def chat_command(request: ChatRequest, request_id: str) -> Generate:
-    """A checked chat request as a command."""
-    max_tokens = request.max_completion_tokens or request.max_tokens
-    return Generate(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """The commands of one request.
+
+    Attributes:
+        per_prompt_count: how many commands in a row have the same prompt.
+        answers_count: how many of these are told, the best.
+    """
+
+    commands: tuple[Generate, ...]
+    per_prompt_count: int = 1
+    answers_count: int = 1
+
+
+def chat_work(request: ChatRequest, request_id: str) -> Work:
+    """A checked chat request as commands.
+
+    Raises:
+        RequestInvalidError: what its answer must look like cannot be enforced.
+    """
+    count = request.n or 1
+    told = tools_told(request)
+    sampling = _sampling(request, request.max_completion_tokens or request.max_tokens)
+    command = Generate(
         request_id=request_id,
         messages=tuple(_turn(message) for message in request.messages),
-        sampling=_sampling(request, max_tokens),
+        tools=tuple(_definition(tool) for tool in told),
+        continues_last=bool(request.continue_final_message),
+        sampling=msgspec.structs.replace(
+            sampling,
+            logprobs_count=(request.top_logprobs or 0) if request.logprobs else None,
+            grammar=_grammar(request),
+        ),
+        deterministic=request.deterministic or False,
     )
+    return Work(commands=tuple(_choices(command, count)), per_prompt_count=count, answers_count=count)
 
 
-def completion_command(request: CompletionRequest, request_id: str) -> Generate:
-    """A checked completion request as a command."""
+def completion_work(request: CompletionRequest, request_id: str) -> Work:
+    """A checked completion request as commands."""
+    count = request.n or 1
+    made_count = request.best_of or count
+    scored = request.logprobs if request.logprobs is not None else 0 if made_count > count else None
     sampling = _sampling(request, request.max_tokens or COMPLETION_DEFAULT_TOKENS)
-    prompt = request.prompt
-    if not isinstance(prompt, str) and len(prompt) == 1 and not isinstance(prompt[0], int):
-        only = prompt[0]
-        prompt = only if isinstance(only, str) else [*only]
-    if isinstance(prompt, str):
-        return Generate(request_id=request_id, text=prompt, sampling=sampling)
-    tokens = tuple(token for token in prompt if isinstance(token, int))
-    return Generate(request_id=request_id, tokens=tokens, sampling=sampling)
+    sampling = msgspec.structs.replace(sampling, logprobs_count=scored)
+    commands: list[Generate] = []
+    for prompt in prompts_of(request):
+        command = Generate(
+            request_id=request_id,
+            text=prompt if isinstance(prompt, str) else None,
+            tokens=None if isinstance(prompt, str) else prompt,
+            sampling=sampling,
+            deterministic=request.deterministic or False,
+        )
+        commands.extend(_choices(command, made_count))
+    named = [
+        msgspec.structs.replace(command, request_id=f"{request_id}.{index}" if index else request_id)
+        for index, command in enumerate(commands)
+    ]
+    return Work(commands=tuple(named), per_prompt_count=made_count, answers_count=count)
+
+
+def tools_told(request: ChatRequest) -> list[ToolDefinition]:
+    """The tools that the model hears of."""
+    return [] if request.tool_choice == "none" else list(request.tools or ())
+
+
+def _definition(tool: ToolDefinition) -> str:
+    """A tool in the form that chat templates know."""
+    function = tool.function
+    assert function is not None, "checked"
+    said = {
+        "name": function.name,
+        "description": function.description or "",
+        "parameters": function.parameters or {"type": "object", "properties": {}},
+    }
+    return json.dumps({"type": "function", "function": said}, ensure_ascii=False)
+
+
+def _choices(command: Generate, count: int) -> Iterable[Generate]:
+    """The command again and again; a seed gives each its own chance."""
+    seed = command.sampling.seed
+    for index in range(count):
+        own = None if seed is None else seed + index if seed < 2**63 - count else seed - index
+        yield msgspec.structs.replace(
+            command,
+            request_id=f"{command.request_id}.{index}" if index else command.request_id,
+            sampling=msgspec.structs.replace(command.sampling, seed=own),
+        )
+
+
+def _grammar(request: ChatRequest) -> Grammar | None:
+    """What the answer must look like: a call, JSON, or either."""
+    tools = tools_told(request)
+    wanted = request.response_format
+    if not tools:
+        return _format_grammar(wanted)
+    choice = request.tool_choice
+    forced = choice == "required" or not (choice is None or isinstance(choice, str))
+    name = (
+        None if choice is None or isinstance(choice, str) or choice.function is None else choice.function.name
+    )
+    callable_ = [
+        Tool(
+            name=tool.function.name,
+            parameters=tool.function.parameters,
+            strict=bool(tool.function.strict),
+            param=f"tools[{index}].function.parameters",
+        )
+        for index, tool in enumerate(tools)
+        if tool.function is not None and name in {None, tool.function.name}
+    ]
+    parallel = request.parallel_tool_calls is not False and name is None
+    otherwise = _schema(wanted)
+    if forced or otherwise is not None:
+        text = grammar_of_calls(
+            callable_, opened=False, parallel=parallel, otherwise=None if forced else otherwise
+        )
+        return Grammar(text=text)
+    return Grammar(text=grammar_of_calls(callable_, opened=True, parallel=parallel), triggers=(OPENING,))
+
+
+def _format_grammar(wanted: ResponseFormat | None) -> Grammar | None:
+    placed = _schema(wanted)
+    if placed is None:
+        return None
+    if wanted is not None and wanted.type == "json_object":
+        return Grammar(text=grammar_of_json_object(param=placed.pointer))
+    return Grammar(text=grammar_of_schema(placed.schema, param=placed.pointer))
+
+
+def _schema(wanted: ResponseFormat | None) -> Placed | None:
+    if wanted is None or wanted.type == "text":
+        return None
+    if wanted.json_schema is None:
+        return Placed({"type": "object"}, "response_format")
+    return Placed(wanted.json_schema.schema, _SCHEMA_PARAM)
 
 
 def _sampling(request: GenerationRequest, max_tokens: int | None) -> Sampling:
@@ -48,6 +182,7 @@ def _sampling(request: GenerationRequest, max_tokens: int | None) -> Sampling:
         seed=request.seed,
         frequency_penalty=_or(request.frequency_penalty, defaults.frequency_penalty),
         presence_penalty=_or(request.presence_penalty, defaults.presence_penalty),
+        repeat_penalty=_or(request.repeat_penalty, defaults.repeat_penalty),
         logit_bias={int(token): bias for token, bias in (request.logit_bias or {}).items()},
         stop=(stop,) if isinstance(stop, str) else tuple(stop or ()),
     )
@@ -58,7 +193,16 @@ def _turn(message: Message) -> ChatMessage:
     text = content if isinstance(content, str) else "".join(part.text or "" for part in content)
     # Chat templates of open models know OpenAI's newer name for the same role rarely.
     role = "system" if message.role == "developer" else message.role
-    return ChatMessage(role=role, content=text, name=message.name)
+    return ChatMessage(
+        role=role,
+        content=text,
+        name=message.name,
+        tool_calls=tuple(
+            ToolCall(id=call.id, name=call.function.name, arguments=call.function.arguments)
+            for call in message.tool_calls or ()
+        ),
+        tool_call_id=message.tool_call_id,
+    )
 
 
 def _or(value: float | None, default: float) -> float:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edge_node.api.refusals import check_completion
+from edge_node.api.refusals import check_completion, prompts_of
 from edge_node.api.requests import CompletionRequest
 from edge_node.api.shapes import TextShape
-from edge_node.web.commands import completion_command
+from edge_node.web.commands import completion_work
 from edge_node.web.generation import deliver
 from edge_node.web.parts import exchange_of
 from edge_node.web.payload import read_message
@@ -22,7 +22,19 @@ async def completions(request: web.Request) -> web.StreamResponse:
     check_completion(asked)
     account = exchange_of(request).account
     account.answer_id = f"cmpl-{account.answer_id}"
-    command = completion_command(asked, account.answer_id)
+    work = completion_work(asked, account.answer_id)
+    counted = bool(asked.stream_options and asked.stream_options.include_usage)
+    echoed = [prompt for prompt in prompts_of(asked) if isinstance(prompt, str) for _ in range(asked.n or 1)]
     return await deliver(
-        request, asked, "completion", command, lambda head, count: TextShape(head, count=count)
+        request,
+        model=asked.model,
+        ability="completion",
+        work=work,
+        streams=bool(asked.stream),
+        dialect=lambda heading: TextShape(
+            heading,
+            count=counted,
+            echoed=echoed if asked.echo else (),
+            scored=asked.logprobs is not None,
+        ),
     )

@@ -21,7 +21,13 @@ async def embeddings(request: web.Request) -> web.Response:
     account = exchange_of(request).account
     account.answer_id = f"embd-{account.answer_id}"
     inputs = (asked.input,) if isinstance(asked.input, str) else tuple(map(str, asked.input))
-    embedded = await request.app[ANSWERING].embed(account, asked.model, inputs, dimensions=asked.dimensions)
+    embedded = await request.app[ANSWERING].embed(
+        account,
+        asked.model,
+        inputs,
+        dimensions=asked.dimensions,
+        cut_tokens=asked.truncate_prompt_tokens or 0,
+    )
     answer = embedding_list(
         embedded.vectors,
         dims=embedded.dims,

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from edge_node.answer import Account, Answering
 from edge_node.cache.answers import AnswerCache
+from edge_node.computing import Computing
 from registry.fetch.shelf import Shelf
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class NodeParts:
         shelf: the chunks that other nodes may ask for.
         clock: monotonic time in seconds, for measuring.
         wall_clock: Unix time in seconds, for `created`.
+        software: the version that runs here.
         cache: the answers kept.
         tracing: who is told of every request that has ended.
     """
@@ -71,12 +73,14 @@ class NodeParts:
     shelf: Shelf = field(default_factory=Shelf)
     clock: Callable[[], float] = time.monotonic
     wall_clock: Callable[[], float] = time.time
+    software: str = ""
     cache: AnswerCache = field(default_factory=_no_cache)
     tracing: Tracing | None = None
 
 
 PARTS = web.AppKey("parts", NodeParts)
 ANSWERING = web.AppKey("answering", Answering)
+COMPUTING = web.AppKey("computing", Computing)
 
 
 class BegunStream(Protocol):

@@ -51,9 +51,18 @@ async def read_message(request: web.Request, kind: type[T]) -> T:
         BodyUnsupportedError: of another Content-Type or Content-Encoding.
         BodyTimeoutError: it takes too long to arrive.
     """
+    form = _form(request)
+    body = await read_plain_body(request)
+    try:
+        return await decode_aside(body, form, kind)
+    except InputInvalidError as error:
+        raise RequestInvalidError(error.message, param=error.param) from error
+
+
+async def read_plain_body(request: web.Request) -> bytes:
+    """A request's body, unpacked; raises as `read_message` does."""
     parts = request.app[PARTS]
-    limits = parts.limits
-    form, coding = _form(request), _coding(request)
+    limits, coding = parts.limits, _coding(request)
     body = await read_body(request)
     account = exchange_of(request).account
     account.request_bytes = account.prompt_bytes = len(body)
@@ -61,10 +70,7 @@ async def read_message(request: web.Request, kind: type[T]) -> T:
         body = await unpack_aside(body, limits.unpacked_limit_bytes, _REFUSALS)
         account.prompt_bytes = len(body)
         parts.metrics.payload_compressed(raw_bytes=len(body), zstd_bytes=account.request_bytes)
-    try:
-        return await decode_aside(body, form, kind)
-    except InputInvalidError as error:
-        raise RequestInvalidError(error.message, param=error.param) from error
+    return body
 
 
 async def read_body(request: web.Request) -> bytes:

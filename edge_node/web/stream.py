@@ -55,9 +55,13 @@ class ChunkStream:
         exchange.stream = self
         await response.prepare(self._request)
 
-    async def send(self, chunk: Any) -> None:
-        """One chunk."""
-        await self._write(to_msgpack(chunk) if self._framed else b"data: " + to_json(chunk) + b"\n\n")
+    async def send(self, chunk: Any, name: str = "") -> None:
+        """One chunk; server-sent events say its name, if it has one."""
+        if self._framed:
+            await self._write(to_msgpack(chunk))
+        else:
+            named = f"event: {name}\n".encode() if name else b""
+            await self._write(named + b"data: " + to_json(chunk) + b"\n\n")
 
     async def live(self, state: str, facts: Mapping[str, float] | None = None) -> None:
         """A sign of life that no client takes for an answer, with what is known of how far it is."""
@@ -68,9 +72,12 @@ class ChunkStream:
             words = " ".join((state, *(f"{name}={value:g}" for name, value in facts.items())))
             await self._write(f": {words}\n\n".encode(), sign=True)
 
-    async def finish(self) -> None:
-        """The end of a whole answer."""
-        await self._write(to_msgpack({"object": "edgeward.done"}) if self._framed else b"data: [DONE]\n\n")
+    async def finish(self, *, done: bool = True) -> None:
+        """The end of a whole answer; server-sent events say so unless their last one did (not `done`)."""
+        if self._framed or done:
+            await self._write(
+                to_msgpack({"object": "edgeward.done"}) if self._framed else b"data: [DONE]\n\n"
+            )
         await self._end()
         self._keep()
 

@@ -35,7 +35,7 @@ class CountingStore:
         """Size and etag."""
         return self._counted().head(key)
 
-    def put_if_absent(self, key: str, data: bytes) -> bool:
+    def put_if_absent(self, key: str, data: bytes | bytearray) -> bool:
         """Write an immutable object."""
         return self._counted().put_if_absent(key, data)
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 _THREADS_LIMIT_COUNT = 4
 _THOROUGH_LIMIT_BYTES = 8 * 1024 * 1024
-_HASHED_BYTES = 1024 * 1024
-_AHEAD_COUNT = 6  # pieces read ahead for each thread
+_HASHED_BYTES = 256 * 1024  # stays in a core's cache between the copy and the hash
+_AHEAD_COUNT = 3  # pieces read ahead for each thread
 
 
 class ReadPiece(NamedTuple):
@@ -127,17 +127,24 @@ def read_cut(file: SourceFile, descriptor: int, piece: Cut) -> bytes:
 
 def _digest_of_file(file: SourceFile, descriptor: int, advance: Callable[[int], None]) -> Digest:
     whole = hashlib.sha256()
+    buffer = memoryview(bytearray(_HASHED_BYTES))
     for offset in range(0, file.stamp.size_bytes, _HASHED_BYTES):
-        data = _read(file, descriptor, offset, min(_HASHED_BYTES, file.stamp.size_bytes - offset))
-        whole.update(data)
-        advance(len(data))
+        part = buffer[: min(_HASHED_BYTES, file.stamp.size_bytes - offset)]
+        if os.preadv(descriptor, [part], offset) != len(part):
+            raise _shorter(file)
+        whole.update(part)
+        advance(len(part))
     return Digest(whole.hexdigest())
 
 
 def _read(file: SourceFile, descriptor: int, offset_bytes: int, length_bytes: int) -> bytes:
     data = os.pread(descriptor, length_bytes, offset_bytes)
     if len(data) != length_bytes:
-        raise ArtifactError(
-            f"{file.location} became shorter while it was published; publish again when it rests"
-        )
+        raise _shorter(file)
     return data
+
+
+def _shorter(file: SourceFile) -> ArtifactError:
+    return ArtifactError(
+        f"{file.location} became shorter while it was published; publish again when it rests"
+    )

@@ -1,7 +1,8 @@
-"""PackWriter: new chunks gathered into packs, each uploaded while the next one fills."""
+"""PackWriter: new chunks gathered into packs, uploaded while the next ones fill."""
 
 from __future__ import annotations
 
+from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -18,10 +19,13 @@ if TYPE_CHECKING:
     from registry.store import ObjectStore
 
 
+_UPLOADS_COUNT = 2
+
+
 class PackWriter:
     """Keeps the chunks of one release and writes those that are new; a context manager.
 
-    Memory: the pack being filled and at most one being uploaded.
+    Memory: the pack being filled and at most two being uploaded.
 
     Attributes:
         chunks: every chunk so far, each once, in the order of first use.
@@ -40,8 +44,8 @@ class PackWriter:
         self._reused: dict[Pack, int] = {}
         self._builder = PackBuilder()
         self._filling: int | None = None
-        self._upload: Future[int] | None = None
-        self._threads = ThreadPoolExecutor(1, thread_name_prefix="pack-upload")
+        self._uploads: deque[Future[int]] = deque()
+        self._threads = ThreadPoolExecutor(_UPLOADS_COUNT, thread_name_prefix="pack-upload")
 
     def __enter__(self) -> Self:
         """The writer itself."""
@@ -50,7 +54,7 @@ class PackWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Wait for the upload that is going on; what was not finished is not uploaded."""
+        """Wait for the uploads that are going on; what was not finished is not uploaded."""
         self._threads.shutdown(wait=True, cancel_futures=True)
 
     def add(self, digest: Digest, raw_bytes: int, stored: bytes | None) -> int:
@@ -79,7 +83,7 @@ class PackWriter:
     def finish(self) -> tuple[tuple[Chunk, ...], tuple[Pack, ...]]:
         """Write what is left and wait until all is stored; the chunks, and the packs that they name by number."""
         self._flush()
-        self._wait()
+        self._wait(0)
         return tuple(self._chunks), tuple(pack for pack in self._packs if pack is not None)
 
     def _flush(self) -> None:
@@ -88,14 +92,14 @@ class PackWriter:
         digest, data = self._builder.build()
         self._packs[self._filling] = Pack(digest, len(data))
         self._builder, self._filling = PackBuilder(), None
-        self._wait()
-        self._upload = self._threads.submit(self._write, pack_key(digest), data)
+        self._wait(_UPLOADS_COUNT - 1)
+        self._uploads.append(self._threads.submit(self._write, pack_key(digest), data))
 
-    def _wait(self) -> None:
-        if self._upload is not None:
-            self.uploaded_bytes += self._upload.result()
-            self._upload = None
+    def _wait(self, left_count: int) -> None:
+        """Until no more uploads than so many are going on."""
+        while len(self._uploads) > left_count:
+            self.uploaded_bytes += self._uploads.popleft().result()
 
-    def _write(self, key: str, data: bytes) -> int:
+    def _write(self, key: str, data: bytearray) -> int:
         # False: a publish that was cut off, or another publisher, has stored the very same bytes.
         return len(data) if self._store.put_if_absent(key, data) else 0

@@ -54,7 +54,7 @@ class ObjectStore(Protocol):
         """Size and etag; None when there is no such object."""
         ...
 
-    def put_if_absent(self, key: str, data: bytes) -> bool:
+    def put_if_absent(self, key: str, data: bytes | bytearray) -> bool:
         """Write an immutable object; False (and nothing written) when the key is taken already."""
         ...
 

@@ -89,7 +89,7 @@ class DirectoryStore:
         except ObjectMissingError:
             return None
 
-    def put_if_absent(self, key: str, data: bytes) -> bool:
+    def put_if_absent(self, key: str, data: bytes | bytearray) -> bool:
         """Write an immutable object."""
         place = self._place(key)
         if place.exists():
@@ -178,7 +178,7 @@ class DirectoryStore:
             os.close(descriptor)
 
     @contextlib.contextmanager
-    def _incoming(self, data: bytes) -> Iterator[Path]:
+    def _incoming(self, data: bytes | bytearray) -> Iterator[Path]:
         """A durable file that holds the data; what is left of it at the end goes.
 
         It is locked as long as it is in use, so that those that a kill left behind can be told and removed.

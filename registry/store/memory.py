@@ -43,7 +43,7 @@ class MemoryStore:
             data = self._objects.get(key)
             return None if data is None else self._info(key, data)
 
-    def put_if_absent(self, key: str, data: bytes) -> bool:
+    def put_if_absent(self, key: str, data: bytes | bytearray) -> bool:
         """Write an immutable object."""
         with self._lock:
             if key in self._objects:
@@ -75,7 +75,7 @@ class MemoryStore:
         with self._lock:
             self._objects.pop(key, None)
 
-    def _write(self, key: str, data: bytes) -> None:
+    def _write(self, key: str, data: bytes | bytearray) -> None:
         self._objects[key] = bytes(data)
         self._written_unix_s[key] = self._now_unix_s()
 

@@ -67,7 +67,7 @@ class RetryingStore:
         """Size and etag."""
         return self._try(lambda: self._store.head(key), "head")
 
-    def put_if_absent(self, key: str, data: bytes) -> bool:
+    def put_if_absent(self, key: str, data: bytes | bytearray) -> bool:
         """Write an immutable object."""
         return self._try(lambda: self._store.put_if_absent(key, data), "put_if_absent")
 

@@ -7,7 +7,6 @@ whose condition fails must send all parts again. Packs are small enough for that
 from __future__ import annotations
 
 import base64
-import hashlib
 from typing import TYPE_CHECKING, NoReturn
 
 import boto3
@@ -21,6 +20,7 @@ from botocore.exceptions import (
     PartialCredentialsError,
 )
 
+from registry.digest import digest_of
 from registry.errors import (
     ConfigError,
     ObjectMissingError,
@@ -28,6 +28,7 @@ from registry.errors import (
     StoreError,
     StoreUnavailableError,
 )
+from registry.layout import named_digest
 from registry.store import ObjectInfo, StoredObject
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
     from types_boto3_s3 import S3Client
 
+    from registry.digest import Digest
     from registry.store import ObjectStore
     from registry.store.config import StoreConfig
 
@@ -157,15 +159,15 @@ class S3Store:
             self._refuse(error, key)
         return ObjectInfo(key, answer["ContentLength"], answer["ETag"], answer["LastModified"].timestamp())
 
-    def put_if_absent(self, key: str, data: bytes) -> bool:
+    def put_if_absent(self, key: str, data: bytes | bytearray) -> bool:
         """Write an immutable object."""
         try:
             self._client.put_object(
                 Bucket=self._bucket,
                 Key=key,
-                Body=data,
+                Body=data,  # type: ignore[arg-type]  # boto3 takes bytearrays; its stub does not know
                 IfNoneMatch="*",
-                ChecksumSHA256=_checksum(data),
+                ChecksumSHA256=_checksum(named_digest(key) or digest_of(data)),
                 CacheControl=_IMMUTABLE,
                 ContentType=_BINARY,
             )
@@ -185,7 +187,7 @@ class S3Store:
                 Bucket=self._bucket,
                 Key=key,
                 Body=data,
-                ChecksumSHA256=_checksum(data),
+                ChecksumSHA256=_checksum(digest_of(data)),
                 CacheControl=_CHANGING,
                 ContentType=_BINARY,
                 **sent,  # type: ignore[arg-type]  # the stub has no way to say either of the two
@@ -273,5 +275,5 @@ def _code(error: ClientError) -> str:
     return code if code in known or status not in known else status
 
 
-def _checksum(data: bytes) -> str:
-    return base64.b64encode(hashlib.sha256(data).digest()).decode()
+def _checksum(digest: Digest) -> str:
+    return base64.b64encode(bytes.fromhex(digest)).decode()

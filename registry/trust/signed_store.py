@@ -60,7 +60,7 @@ class SignedStore:
         """Size and etag."""
         return self._inner.head(key)
 
-    def put_if_absent(self, key: str, data: bytes) -> bool:
+    def put_if_absent(self, key: str, data: bytes | bytearray) -> bool:
         """Write an immutable object."""
         return self._inner.put_if_absent(key, data)
 

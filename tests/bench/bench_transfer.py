@@ -38,16 +38,18 @@ from pathlib import Path
 from registry.store.config import StoreConfig
 from registry.store.s3 import open_s3
 import structlog
+from registry.fetch import StoreSource, fetch
+from registry.publish import publish
+from registry.trust.in_memory import signed_in_memory
 structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
 config, verb, path = json.loads(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
 store = open_s3(StoreConfig(**config))
-started = time.perf_counter()
 if verb == "publish":
-    from registry.publish import publish
-    from registry.trust.in_memory import signed_in_memory
-    publish(path, name="large", version="1", store=signed_in_memory(store), created_unix_s=0)
+    signed = signed_in_memory(store)
+    started = time.perf_counter()
+    publish(path, name="large", version="1", store=signed, created_unix_s=0)
 else:
-    from registry.fetch import StoreSource, fetch
+    started = time.perf_counter()
     (manifest,) = store.list("manifests/large/")
     asyncio.run(fetch(store.get(manifest.key).data, StoreSource(store), path))
 took = time.perf_counter() - started
@@ -82,7 +84,7 @@ def large_gguf(path, size_bytes):
 
 def measured(config, verb, path):
     done = subprocess.run(
-        [sys.executable, "-c", MEASURED, json.dumps(asdict(config)), verb, str(path)],
+        [sys.executable, "-c", MEASURED, json.dumps(asdict(config), default=str), verb, str(path)],
         capture_output=True,
         text=True,
         check=True,

@@ -13,7 +13,18 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from edge_node.api.health import NodeStatus
 from edge_node.cache.answers import AnswerCache
-from edge_node.engines import Delta, Embedded, Finished, Ready, Started
+from edge_node.engines import (
+    Delta,
+    Embed,
+    Embedded,
+    Finished,
+    Inferred,
+    Ready,
+    Score,
+    Scored,
+    Started,
+    TensorSpec,
+)
 from edge_node.errors import EngineFailedError, ModelNotHereError
 from edge_node.residents import ReadyModel
 from edge_node.scheduler import Scheduler
@@ -52,6 +63,7 @@ class ScriptedLease:
     version: str
     ready: Ready
     script: tuple = HELLO
+    scripts: list = field(default_factory=list)  # for the next requests, before `script`
     commands: list = field(default_factory=list)
     ended: list = field(default_factory=list)
     asked: asyncio.Event = field(default_factory=asyncio.Event)
@@ -65,7 +77,7 @@ class ScriptedLease:
         self.commands.append(command)
         self.asked.set()
         try:
-            for step in self.script:
+            for step in self.scripts.pop(0) if self.scripts else self.script:
                 if isinstance(step, asyncio.Event):
                     await step.wait()
                 elif isinstance(step, Exception):
@@ -90,9 +102,28 @@ class ScriptedLease:
             request_id=command.request_id, vectors=vectors, dims=3, prompt_tokens=5, service_s=0.01
         )
 
+    async def compute(self, command):
+        """Embeds; scores each text by its length; gives tensors back as they came."""
+        if isinstance(command, Embed):
+            return await self.embed(command)
+        self.commands.append(command)
+        if isinstance(command, Score):
+            width = len(self.ready.labels) or 1
+            rows = [float(len(text)) + column for text in command.texts for column in range(width)]
+            return Scored(
+                request_id=command.request_id, values=struct.pack(f"<{len(rows)}f", *rows), width=width,
+                prompt_tokens=9, service_s=0.01, compute_s=0.005,
+            )  # fmt: skip
+        for step in self.script:
+            if isinstance(step, Exception):
+                raise step
+        return Inferred(
+            request_id=command.request_id, outputs=command.inputs, service_s=0.01, compute_s=0.005
+        )
+
 
 class ScriptedResidents:
-    """Two models: `chat` (chat and completion) and `team/embed` (embedding)."""
+    """`chat` (chat, completion), `team/embed` (embedding), `judge` (rerank), `classes`, `team/tensors`."""
 
     def __init__(self):
         self.chat = ScriptedLease(
@@ -114,6 +145,16 @@ class ScriptedResidents:
                 embedding_dims=3,
             ),
         )  # fmt: skip
+        shared = {"slots": 2, "context_tokens": 256, "load_s": 0.1, "fingerprint": "fp_t"}
+        self.judge = ScriptedLease("judge", "1", Ready(abilities=("rerank", "tensors"), **shared))
+        labels = ("bad", "good")
+        self.classes = ScriptedLease(
+            "classes", "1", Ready(abilities=("classification",), labels=labels, **shared)
+        )
+        spec = TensorSpec(name="x", datatype="FP32", shape=(-1, 2))
+        self.tensors = ScriptedLease(
+            "team/tensors", "3", Ready(abilities=("tensors",), inputs=(spec,), outputs=(spec,), **shared)
+        )
         self.refusal = None
         self.held_count = 0
 
@@ -122,7 +163,7 @@ class ScriptedResidents:
         if self.refusal is not None:
             raise self.refusal
         reference = parse_reference(model)
-        for lease in (self.chat, self.embed):
+        for lease in (self.chat, self.embed, self.judge, self.classes, self.tensors):
             if lease.name == reference.name and reference.version in {None, lease.version}:
                 break
         else:
@@ -341,6 +382,9 @@ class ScriptedEngine:
             request_id=command.request_id, vectors=struct.pack("<f", 1.0) * len(command.inputs), dims=1,
             prompt_tokens=1, service_s=0.01,
         )  # fmt: skip
+
+    async def compute(self, command):
+        return await self.embed(command)
 
     async def close(self, grace_s):
         self.closed_with_s = grace_s

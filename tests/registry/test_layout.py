@@ -20,12 +20,14 @@ def test_a_manifests_key_is_read_back(name, version):
     key = layout.manifest_key(name, version, digest)
     assert layout.parse_manifest_key(key) == (name, version, digest)
     assert not layout.is_pack_key(key)
+    assert layout.named_digest(key) is None
 
 
 @given(st.binary())
 def test_a_packs_key_is_known(data):
     key = layout.pack_key(digest_of(data))
     assert layout.is_pack_key(key)
+    assert layout.named_digest(key) == digest_of(data)
     assert layout.parse_manifest_key(key) is None
 
 

@@ -41,7 +41,8 @@ async def vectors(engine, request_id, texts):
 
 
 async def test_paraphrases_are_nearer_than_strangers(engine):
-    assert engine.ready.abilities == ("embedding",)
+    assert engine.ready.abilities == ("embedding", "tensors")
+    assert engine.ready.batches, "a model whose weights alone are quantized gives the same in any company"
     assert (engine.ready.embedding_dims, engine.ready.context_tokens) == (384, 512)
     cat, kitten, markets, _ = await vectors(engine, "a", TEXTS)
     assert cat @ kitten > 0.5
@@ -71,9 +72,9 @@ async def test_an_input_that_is_too_long_is_named(engine):
 
 
 async def test_what_it_cannot_do_is_refused(engine):
-    with pytest.raises(RequestInvalidError, match="embeds text"):
+    with pytest.raises(RequestInvalidError, match="does not make any text"):
         await anext(engine.generate(Generate(request_id="g", text="x")))
-    with pytest.raises(RequestInvalidError, match="nothing to embed"):
+    with pytest.raises(RequestInvalidError, match="no text"):
         await engine.embed(Embed(request_id="e", inputs=()))
 
 

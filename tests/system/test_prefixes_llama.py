@@ -2,12 +2,16 @@
 
 import asyncio
 import contextlib
+import hashlib
 from pathlib import Path
 
 import pytest
 
-from edge_node.engines import Delta, EngineSpec, Finished, Generate, Sampling, Started
+from edge_node.engines import ChatMessage, Delta, EngineSpec, Finished, Generate, Sampling, Started
+from edge_node.engines.prefill import with_prefixes
 from edge_node.engines.process import EngineProcess
+from edge_node.errors import EngineFailedError
+from registry.errors import InputInvalidError
 
 pytestmark = pytest.mark.system
 
@@ -103,3 +107,48 @@ async def test_what_gives_way_to_others_comes_back_from_memory(sample_models, tm
     assert back.cached_from == "memory"
     assert back.cached_tokens >= 400
     assert same == alone
+
+
+SYSTEM_TEXT = "You are a careful assistant of a harbour master. " * 30
+
+
+async def chat(engine, request_id, system, question, client):
+    """(started, text) of a greedy chat."""
+    command = Generate(
+        request_id=request_id, client=client, sampling=Sampling(temperature=0.0, max_tokens=8),
+        messages=(ChatMessage(role="system", content=system), ChatMessage(role="user", content=question)),
+    )  # fmt: skip
+    events = [event async for event in engine.generate(command)]
+    return events[0], "".join(event.text for event in events if isinstance(event, Delta))
+
+
+async def test_a_published_prefix_is_there_for_every_client_at_once(sample_models, tmp_path):
+    model = tmp_path / GGUF
+    model.symlink_to(sample_models / "smollm2" / GGUF)
+    prompt = tmp_path / "harbour.txt"
+    prompt.write_text(SYSTEM_TEXT)
+    with with_prefixes(model, [prompt]) as release:
+        digest = hashlib.sha256(model.read_bytes()).hexdigest()
+        files = (GGUF, "prefixes/harbour.edgekv")
+        facts = {"model_dir": str(release), "files": files, "prefix_dir": ""}
+        async with running(sample_models, tmp_path, **facts, files_sha256=(digest, "")) as engine:
+            for client in ("ann", "bob"):
+                started, text = await chat(engine, client, SYSTEM_TEXT, "Who are you?", client)
+                assert started.cached_tokens > 250
+                assert started.cached_from == ("release" if client == "ann" else "memory")
+        async with running(sample_models, tmp_path, **facts, files_sha256=("0" * 64, "")) as engine:
+            started, computed = await chat(engine, "ann", SYSTEM_TEXT, "Who are you?", "ann")
+            assert started.cached_tokens == 0
+    assert computed == text
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+async def test_a_prompt_that_cannot_be_prefilled_is_said_so(sample_models, tmp_path):
+    with pytest.raises(InputInvalidError, match="one GGUF"), with_prefixes(tmp_path, [tmp_path / "x"]):
+        pass
+    broken = tmp_path / "broken.gguf"
+    broken.write_bytes(b"GGUF")
+    prompt = tmp_path / "system.txt"
+    prompt.write_text("You are kind.")
+    with pytest.raises(EngineFailedError, match="cannot load"), with_prefixes(broken, [prompt]):
+        pass

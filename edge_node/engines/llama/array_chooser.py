@@ -27,7 +27,8 @@ _BLOCK = 256
 
 def suits(sampling: Sampling) -> bool:
     """Whether this is a way to choose that we know: no penalties, no top-k (llama.cpp's is quick), nothing more."""
-    penalised = sampling.frequency_penalty or sampling.presence_penalty
+    penalties = (sampling.repeat_penalty, sampling.frequency_penalty, sampling.presence_penalty)
+    penalised = penalties != (1.0, 0.0, 0.0)
     constrained = sampling.grammar is not None or sampling.logprobs_count is not None
     return not (penalised or constrained or sampling.top_k > 0)
 

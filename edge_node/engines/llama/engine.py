@@ -5,12 +5,14 @@ from __future__ import annotations
 import datetime as dt
 import secrets
 import time
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from edge_node.engines import Generate, Ready, Refused
 from edge_node.engines.llama.admission import Admission
 from edge_node.engines.llama.array_chooser import ArrayChooser, suits
 from edge_node.engines.llama.batch import Decoder, Outcome
+from edge_node.engines.llama.determinism import certified_rows, open_lane
 from edge_node.engines.llama.generation import Generation, answer_limit_tokens
 from edge_node.engines.llama.library import NativeLog, engine_fingerprint, open_model
 from edge_node.engines.llama.memory import KvMemory
@@ -19,6 +21,7 @@ from edge_node.engines.llama.prefix_opening import open_store
 from edge_node.engines.llama.prompts import PromptReader
 from edge_node.engines.llama.sampler import Sampler
 from edge_node.engines.llama.sequences import Sequences
+from edge_node.engines.llama.speculation import Speculation
 from edge_node.engines.llama.vocabulary import Vocabulary
 from edge_node.errors import EngineFailedError, OverloadedError, RequestInvalidError
 
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from edge_node.engines import EngineSpec, Event, Request, Sampling
+    from edge_node.engines.llama.exact_lane import ExactLane
     from edge_node.engines.llama.generation import Chooser
     from edge_node.engines.llama.library import OpenModel
     from edge_node.engines.llama.slots import Share
@@ -52,7 +56,9 @@ class LlamaEngine:
             cells_count=opened.cells_count,
             copies_parts=opened.copies_parts,
         )
-        self._opened_store = open_store(spec, self._sequences, copies_parts=opened.copies_parts)
+        self._opened_store = open_store(
+            spec, self._sequences, slots_count=opened.slots_count, copies_parts=opened.copies_parts
+        )
         self._admission = Admission(
             self._sequences,
             self._opened_store.store,
@@ -62,7 +68,15 @@ class LlamaEngine:
         )
         self._pace = Pace(CHUNK_TOKENS)
         self._unsaid: list[Event] = []
-        self._fingerprint = engine_fingerprint(spec)
+        self._spec = spec
+        self._model = opened.model
+        self._deterministic_rows = certified_rows(
+            spec, opened.model, tokens_count=self._vocabulary.tokens_count
+        )
+        self._lane: ExactLane | None = None
+        self._batch_tokens = opened.batch_tokens
+        self._speculation = Speculation(limit_tokens=spec.guess_tokens if opened.copies_parts else 0)
+        self._fingerprint = f"{engine_fingerprint(spec)}-d{self._deterministic_rows}"
 
     @classmethod
     def load(cls, spec: EngineSpec) -> LlamaEngine:
@@ -82,6 +96,7 @@ class LlamaEngine:
             context_tokens=self._context_tokens,
             load_s=0.0,
             fingerprint=self._fingerprint,
+            deterministic_rows=self._deterministic_rows,
             prefixes_usable=self._opened_store.usable_count,
             prefixes_unusable=self._opened_store.unusable_count,
         )
@@ -89,7 +104,8 @@ class LlamaEngine:
     @property
     def busy(self) -> bool:
         """There is work, or something to say."""
-        return bool(self._admission.at_work or len(self._admission.waiting) or self._unsaid)
+        lane_busy = self._lane is not None and self._lane.busy
+        return bool(self._admission.at_work or len(self._admission.waiting) or self._unsaid or lane_busy)
 
     def submit(self, request: Request) -> None:
         """Take a generation on.
@@ -107,10 +123,17 @@ class LlamaEngine:
         )
         self._vocabulary.check(tuple(sampling.logit_bias), param="logit_bias")
         seed = secrets.randbits(32) if sampling.seed is None else sampling.seed
-        sampler = self._chooser(sampling, seed)
-        self._admission.arrive(
-            Generation(request, prompt, limit_tokens=limit_tokens, sampler=sampler, now_s=time.monotonic())
+        generation = Generation(
+            request,
+            prompt,
+            limit_tokens=limit_tokens,
+            sampler=self._chooser(sampling, seed),
+            now_s=time.monotonic(),
         )
+        if request.deterministic:
+            self._exact_lane().arrive(generation)
+        else:
+            self._admission.arrive(generation)
 
     def cancel(self, request_id: str) -> None:
         """End a generation, waiting or at work; what it computed stays for later prompts."""
@@ -118,6 +141,10 @@ class LlamaEngine:
             if generation.request_id == request_id:
                 self._unsaid.append(generation.finished("cancelled", now_s=time.monotonic()))
                 self._admission.leave(generation)
+        for generation in self._lane.generations() if self._lane else ():
+            if generation.request_id == request_id and self._lane:
+                self._unsaid.append(generation.finished("cancelled", now_s=time.monotonic()))
+                self._lane.leave(generation)
 
     def step(self) -> Sequence[Event]:
         """Admit what fits, compute one batch, and say what came of it."""
@@ -127,7 +154,9 @@ class LlamaEngine:
         self._admission.admit(chunk_tokens=self._pace.chunk_tokens, now_s=now_s)
         shares = self._admission.plan(chunk_tokens=self._pace.chunk_tokens)
         if shares:
-            said.extend(self._compute(shares))
+            said.extend(self._compute(*self._with_guesses(shares)))
+        if self._lane is not None and self._lane.busy:
+            said.extend(self._lane.step(now_s))
         said.extend(self._progress())
         return said
 
@@ -138,14 +167,30 @@ class LlamaEngine:
             return ArrayChooser(sampling, tokens_count=self._vocabulary.tokens_count, seed=seed)
         return Sampler(sampling, self._vocabulary, seed=seed, context_tokens=self._context_tokens)
 
-    def _compute(self, shares: Sequence[Share]) -> list[Event]:
+    def _generations(self, shares: Sequence[Share]) -> list[Generation]:
         at_work = {
             generation.slot.index: generation for generation in self._admission.at_work if generation.slot
         }
-        generations = [at_work[share.slot] for share in shares]
+        return [at_work[share.slot] for share in shares]
+
+    def _with_guesses(self, shares: Sequence[Share]) -> tuple[list[Share], list[list[int]]]:
+        """A step of answers alone, with the rows of what may follow them."""
+        guesses: list[list[int]] = [[] for _ in shares]
+        if all(share.count == 1 and share.wants_scores for share in shares):
+            room_count = min(self._batch_tokens, self._sequences.cells.free_count) - len(shares)
+            guesses = self._speculation.guesses(self._generations(shares), room_count=room_count)
+        extended = [
+            replace(share, count=1 + len(guess), scores_count=1 + len(guess)) if guess else share
+            for share, guess in zip(shares, guesses, strict=True)
+        ]
+        return extended, guesses
+
+    def _compute(self, shares: Sequence[Share], guesses: Sequence[list[int]] = ()) -> list[Event]:
+        generations = self._generations(shares)
+        guesses = guesses or [[] for _ in shares]
         parts = [
-            generation.tokens[share.position : share.position + share.count]
-            for generation, share in zip(generations, shares, strict=True)
+            [*generation.tokens[share.position : share.position + share.count - len(guess)], *guess]
+            for generation, share, guess in zip(generations, shares, guesses, strict=True)
         ]
         began_s = time.monotonic()
         outcome = self._decoder.decode(shares, parts)
@@ -158,27 +203,54 @@ class LlamaEngine:
         for share, part in zip(shares, parts, strict=True):
             self._sequences.extend(self._sequences.slots[share.slot], part)
         self._admission.computed(shares)
-        if not all(share.count == 1 for share in shares):
-            self._pace.note(sum(share.count for share in shares), time.monotonic() - began_s)
+        rows_count, took_s = sum(share.count for share in shares), time.monotonic() - began_s
+        if all(share.count == share.scores_count for share in shares):
+            self._speculation.times.note(rows_count, took_s)
+        else:
+            self._pace.note(rows_count, took_s)
         said: list[Event] = []
-        row = -1
-        for generation, share in zip(generations, shares, strict=True):
+        row = 0
+        for generation, share, guess in zip(generations, shares, guesses, strict=True):
             row += share.count
             if share.wants_scores:
-                said.extend(self._advance(generation, row))
+                said.extend(self._take(generation, guess, row - share.scores_count))
         return said
 
-    def _advance(self, generation: Generation, row: int) -> list[Event]:
-        chosen = generation.sampler.choose(self._decoder.context, row)
-        said, last = generation.advance(
+    def _take(self, generation: Generation, guess: list[int], row: int) -> list[Event]:
+        """The token that the scores of `row` give, and further ones for as long as they are those that were guessed."""
+        said: list[Event] = []
+        last, accepted_count = False, 0
+        for place in range(len(guess) + 1):
+            events, last = self._advance(generation, self._decoder.context, row + place)
+            said.extend(events)
+            if last or place == len(guess) or generation.tokens[-1] != guess[place]:
+                break
+            accepted_count += 1
+        if guess:
+            self._speculation.note(generation, len(guess), accepted_count)
+            assert generation.slot is not None, "it was computed in one"
+            self._sequences.cut(generation.slot, len(generation.tokens) - 1)
+        if last:
+            self._admission.leave(generation)
+        return said
+
+    def _advance(self, generation: Generation, context: Any, row: int) -> tuple[list[Event], bool]:
+        chosen = generation.sampler.choose(context, row)
+        return generation.advance(
             chosen,
             self._vocabulary.piece(chosen.token),
             ends=self._vocabulary.ends_answer(chosen.token),
             now_s=time.monotonic(),
         )
-        if last:
-            self._admission.leave(generation)
-        return said
+
+    def _exact_lane(self) -> ExactLane:
+        """Made for the first deterministic request, since it takes memory."""
+        if self._lane is None:
+            self._lane = open_lane(
+                self._spec, self._model, rows=max(1, self._deterministic_rows),
+                context_tokens=self._context_tokens, advance=self._advance,
+            )  # fmt: skip
+        return self._lane
 
     def _progress(self) -> list[Event]:
         said: list[Event] = []

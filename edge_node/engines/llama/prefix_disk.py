@@ -28,6 +28,8 @@ from registry.durable import sync
 if TYPE_CHECKING:
     from pathlib import Path
 
+# What else lies beside the prefixes: how many deterministic answers may share a batch (`determinism`).
+ROWS_NAME = "deterministic_rows.json"
 _TEMPORARY = ".new"
 
 
@@ -59,7 +61,7 @@ class PrefixDisk:
         found: list[Stored] = []
         try:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            paths = sorted(self._directory.iterdir())
+            paths = sorted(path for path in self._directory.iterdir() if path.name != ROWS_NAME)
         except OSError as error:
             _say(f"no prefixes on the disk: {error}")
             return []

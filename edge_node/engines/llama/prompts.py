@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from edge_node.engines.chat_template import ChatTemplate, ChatTemplateInvalidError
+from edge_node.engines.special_text import SpecialTexts
 from edge_node.errors import RequestInvalidError
 
 if TYPE_CHECKING:
@@ -44,8 +45,12 @@ class PromptReader:
                 raise RequestInvalidError(
                     "this model has no chat template; use completions instead", param="messages"
                 )
-            text = self._template.render(request.messages, today=today)
-            return self._vocabulary.prompt_of_template(text, context_tokens=self._context_tokens)
+            for message in request.messages:
+                self._vocabulary.check_length(message.content, context_tokens=self._context_tokens)
+            parts = self._template.render(
+                request.messages, today=today, tools=request.tools, continues_last=request.continues_last
+            )
+            return self._vocabulary.prompt_of_template(parts, context_tokens=self._context_tokens)
         if request.tokens is not None:
             return self._vocabulary.prompt_of_ids(request.tokens)
         return self._vocabulary.prompt_of_text(request.text or "", context_tokens=self._context_tokens)
@@ -53,7 +58,12 @@ class PromptReader:
 
 def _template(source: str, vocabulary: Vocabulary) -> ChatTemplate | None:
     try:
-        return ChatTemplate(source, bos_token=vocabulary.bos_text, eos_token=vocabulary.eos_text)
+        return ChatTemplate(
+            source,
+            bos_token=vocabulary.bos_text,
+            eos_token=vocabulary.eos_text,
+            special=SpecialTexts(vocabulary.special_texts),
+        )
     except ChatTemplateInvalidError as error:
         sys.stderr.write(f"no chat with this model: {error.message}\n")
         return None

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from llama_cpp import llama_cpp as native
 
+from edge_node.engines.llama.constraint import Constraint
 from edge_node.engines.llama.generation import Chosen
+from edge_node.engines.llama.scores import token_score
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from edge_node.engines import Sampling
     from edge_node.engines.llama.vocabulary import Vocabulary
 
@@ -21,46 +26,98 @@ class Sampler:
 
     Order: bias and penalties change the scores that the rest reads; top-k before top-p, because it leaves little
     to sort; temperature before top-p, as Transformers and vLLM do it. Penalties count the answer's own tokens, as
-    the OpenAI API defines them.
+    the OpenAI API defines them. A grammar is asked last: the chain chooses freely, and again among the tokens that may
+    come when its choice may not (as llama.cpp's own programs do; the distribution is the same).
     """
 
     def __init__(self, sampling: Sampling, vocabulary: Vocabulary, *, seed: int, context_tokens: int) -> None:
-        self._chain: Any = native.llama_sampler_chain_init(native.llama_sampler_chain_default_params())
-        count = vocabulary.tokens_count
-        if sampling.logit_bias:
-            pairs = sorted(sampling.logit_bias.items())
-            biases = (native.llama_logit_bias * len(pairs))(
-                *(native.llama_logit_bias(token, bias) for token, bias in pairs)
-            )
-            self._add(native.llama_sampler_init_logit_bias(count, len(pairs), biases))
-        if sampling.frequency_penalty or sampling.presence_penalty:
-            self._add(
-                native.llama_sampler_init_penalties(
-                    count, context_tokens, 1.0, sampling.frequency_penalty, sampling.presence_penalty
-                )
-            )
-        if sampling.temperature <= 0:
-            self._add(native.llama_sampler_init_greedy())
-            return
-        if sampling.top_k > 0:
-            self._add(native.llama_sampler_init_top_k(sampling.top_k))
-        self._add(native.llama_sampler_init_temp(sampling.temperature))
-        if sampling.top_p < 1:
-            self._add(native.llama_sampler_init_top_p(sampling.top_p, 1))
-        if sampling.min_p > 0:
-            self._add(native.llama_sampler_init_min_p(sampling.min_p, 1))
-        self._add(native.llama_sampler_init_dist(seed % _SEEDS_COUNT))
+        """Make the chain.
+
+        Raises:
+            RequestInvalidError: the grammar is not understood.
+        """
+        self._sampling = sampling
+        self._vocabulary = vocabulary
+        self._constraint = Constraint(sampling.grammar, vocabulary) if sampling.grammar else None
+        self._chain = _chain(sampling, vocabulary.tokens_count, seed=seed, context_tokens=context_tokens)
 
     def choose(self, context: Any, row: int) -> Chosen:
         """The next token after row `row` of the last batch, whose scores must have been asked for."""
         assert self._chain is not None, "a freed sampler chooses nothing"
-        return Chosen(int(native.llama_sampler_sample(self._chain, context, row)))
+        if self._constraint is None:
+            token = int(native.llama_sampler_sample(self._chain, context, row))
+        else:
+            token = self._choose_within(self._constraint, self._logits(context, row))
+        count = self._sampling.logprobs_count
+        if count is None or self._vocabulary.ends_answer(token):
+            return Chosen(token)
+        score = token_score(
+            self._logits(context, row),
+            token,
+            top_count=count,
+            bias=self._sampling.logit_bias,
+            vocabulary=self._vocabulary,
+        )
+        return Chosen(token, score)
 
     def free(self) -> None:
         """Give the native memory back; can be called again."""
+        if self._constraint is not None:
+            self._constraint.free()
         if self._chain is not None:
             native.llama_sampler_free(self._chain)
             self._chain = None
 
-    def _add(self, sampler: Any) -> None:
-        native.llama_sampler_chain_add(self._chain, sampler)
+    def _choose_within(self, constraint: Constraint, logits: NDArray[np.float32]) -> int:
+        room = self._vocabulary.candidates
+        room.take_all(logits)
+        room.leave_out(constraint.silent)
+        token = room.draw(self._chain)
+        refused: list[int] = []
+        while constraint.waits and not constraint.takes(token):
+            refused.append(token)
+            room.take_all(logits)
+            room.leave_out(np.array([*constraint.silent, *refused], np.int32))
+            token = room.draw(self._chain)
+        if not constraint.takes(token):
+            legal = constraint.legal(room)
+            if not len(legal):  # a vocabulary that cannot spell what the grammar wants
+                return int(self._vocabulary.end_tokens[0])
+            room.take(legal, logits[legal])
+            token = room.draw(self._chain)
+        native.llama_sampler_accept(self._chain, token)
+        constraint.accept(token)
+        return token
+
+    def _logits(self, context: Any, row: int) -> NDArray[np.float32]:
+        scores = native.llama_get_logits_ith(context, row)
+        return np.ctypeslib.as_array(scores, (self._vocabulary.tokens_count,))
+
+
+def _chain(sampling: Sampling, tokens_count: int, *, seed: int, context_tokens: int) -> Any:
+    chain = native.llama_sampler_chain_init(native.llama_sampler_chain_default_params())
+
+    def add(sampler: Any) -> None:
+        native.llama_sampler_chain_add(chain, sampler)
+
+    if sampling.logit_bias:
+        pairs = sorted(sampling.logit_bias.items())
+        biases = (native.llama_logit_bias * len(pairs))(
+            *(native.llama_logit_bias(token, bias) for token, bias in pairs)
+        )
+        add(native.llama_sampler_init_logit_bias(tokens_count, len(pairs), biases))
+    penalties = (sampling.repeat_penalty, sampling.frequency_penalty, sampling.presence_penalty)
+    if penalties != (1.0, 0.0, 0.0):
+        add(native.llama_sampler_init_penalties(tokens_count, context_tokens, *penalties))
+    if sampling.temperature <= 0:
+        add(native.llama_sampler_init_greedy())
+        return chain
+    if sampling.top_k > 0:
+        add(native.llama_sampler_init_top_k(sampling.top_k))
+    add(native.llama_sampler_init_temp(sampling.temperature))
+    if sampling.top_p < 1:
+        add(native.llama_sampler_init_top_p(sampling.top_p, 1))
+    if sampling.min_p > 0:
+        add(native.llama_sampler_init_min_p(sampling.min_p, 1))
+    add(native.llama_sampler_init_dist(seed % _SEEDS_COUNT))
+    return chain

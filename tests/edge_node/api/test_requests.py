@@ -15,12 +15,14 @@ from edge_node.api.refusals import (
     check_embeddings,
 )
 from edge_node.api.requests import ChatRequest, CompletionRequest, EmbeddingsRequest
+from edge_node.engines import ToolCall
 from edge_node.errors import RequestInvalidError
-from edge_node.web.commands import chat_command, completion_command
+from edge_node.web.commands import chat_work, completion_work
 from registry.errors import InputInvalidError
 from registry.wire import convert, from_json, from_msgpack, to_json, to_msgpack
 
 HI = [{"role": "user", "content": "Hi"}]
+CALL = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
 
 
 def chat(**fields):
@@ -74,17 +76,8 @@ def test_null_is_fine_in_a_completion(field):
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("n", 2),
-        ("n", True),
-        ("n", 0),
-        ("tools", [{"type": "function", "function": {"name": "f"}}]),
-        ("tool_choice", "auto"),
         ("functions", [{"name": "f"}]),
         ("function_call", {"name": "f"}),
-        ("response_format", {"type": "json_object"}),
-        ("response_format", {"type": "json_schema", "json_schema": {"name": "x", "schema": {}}}),
-        ("logprobs", True),
-        ("top_logprobs", 3),
         ("audio", {"voice": "alloy", "format": "mp3"}),
         ("modalities", ["text", "audio"]),
         ("prediction", {"type": "content", "content": "x"}),
@@ -101,13 +94,93 @@ def test_a_chat_is_refused_what_it_would_not_get(field, value):
 
 
 @pytest.mark.parametrize(
-    ("field", "value"),
-    [("n", 3), ("best_of", 2), ("echo", True), ("suffix", "end"), ("logprobs", 0), ("logprobs", 5)],
+    ("fields", "param"),
+    [
+        ({"suffix": "end"}, "suffix"),
+        ({"n": 3, "best_of": 2}, "best_of"),
+        ({"best_of": 2, "stream": True}, "best_of"),
+        ({"echo": True, "logprobs": 0}, "echo"),
+        ({"echo": True, "prompt": [1, 2]}, "echo"),
+        ({"prompt": ["a"] * 9, "n": 4}, "n"),
+        ({"prompt": ["a"] * 17}, "prompt"),
+        ({"prompt": ["a", ""]}, "prompt[1]"),
+        ({"logprobs": 6}, "logprobs"),
+        ({"n": 9}, "n"),
+        ({"n": True}, "n"),
+    ],
 )
-def test_a_completion_is_refused_what_it_would_not_get(field, value):
-    with pytest.raises(RequestInvalidError, match="does not support") as caught:
-        completion(**{field: value})
-    assert caught.value.param == field
+def test_a_completion_is_refused_what_it_would_not_get(fields, param):
+    with pytest.raises(InputInvalidError) as caught:
+        completion(**fields)
+    assert caught.value.param == param
+
+
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+OTHER = {"type": "function", "function": {"name": "g"}}
+EMPTY = {"name": "x"}
+SCHEMA = {"name": "x", "schema": {"type": "string"}}
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"top_logprobs": 3}, "top_logprobs"),
+        ({"logprobs": True, "top_logprobs": 21}, "top_logprobs"),
+        ({"tool_choice": "auto"}, "tool_choice"),
+        ({"tools": [TOOL], "tool_choice": "any"}, "tool_choice"),
+        ({"tools": [TOOL], "tool_choice": OTHER}, "tool_choice.function.name"),
+        ({"tools": [TOOL], "tool_choice": {"type": "allowed_tools", "allowed_tools": {}}}, "tool_choice.type"),
+        ({"tools": [TOOL, TOOL]}, "tools[1].function.name"),
+        ({"tools": [{"type": "custom", "custom": {}}]}, "tools[0].type"),
+        ({"tools": [{"type": "function", "function": {"name": "a b"}}]}, "tools[0].function.name"),
+        ({"response_format": {"type": "xml"}}, "response_format.type"),
+        ({"response_format": {"type": "json_schema"}}, "response_format.json_schema"),
+        ({"response_format": {"type": "text", "json_schema": SCHEMA}}, "response_format.json_schema"),
+        ({"response_format": {"type": "json_schema", "json_schema": EMPTY}}, "response_format.json_schema.schema"),
+        ({"continue_final_message": True}, "continue_final_message"),
+    ],
+)  # fmt: skip
+def test_tools_and_formats_are_refused_with_their_path(fields, param):
+    with pytest.raises(InputInvalidError) as caught:
+        chat(**fields)
+    assert caught.value.param == param
+
+
+def test_a_schema_that_cannot_be_enforced_is_refused_with_a_pointer():
+    wanted = {"name": "x", "schema": {"properties": {"a": {"uniqueItems": True}}}}
+    request = chat(response_format={"type": "json_schema", "json_schema": wanted})
+    with pytest.raises(RequestInvalidError) as caught:
+        chat_work(request, "id")
+    assert caught.value.param == "response_format.json_schema.schema#/properties/a/uniqueItems"
+
+
+def test_what_an_answer_must_look_like_becomes_a_grammar():
+    def grammar(**fields):
+        return chat_work(chat(**fields), "id").commands[0].sampling.grammar
+
+    assert grammar() is None
+    assert grammar(tools=[TOOL], tool_choice="none") is None
+    assert grammar(tools=[TOOL]).triggers == ("<tool_call>",)
+    assert grammar(tools=[TOOL], tool_choice="required").triggers == ()
+    assert "space" not in grammar(response_format={"type": "json_schema", "json_schema": SCHEMA}).text
+    either = grammar(tools=[TOOL], response_format={"type": "json_object"})
+    assert either.triggers == ()
+    assert "<tool_call>" in either.text
+    named = grammar(
+        tools=[TOOL, {"type": "function", "function": {"name": "other"}}],
+        tool_choice={"type": "function", "function": {"name": "other"}},
+    )
+    assert "other" in named.text
+    assert '\\"f\\"' not in named.text
+
+
+def test_choices_have_their_own_seeds_and_names():
+    work = completion_work(completion(prompt=["a", [3]], n=2, seed=2**63 - 1), "id")
+    assert [command.request_id for command in work.commands] == ["id", "id.1", "id.2", "id.3"]
+    assert [command.sampling.seed for command in work.commands[:2]] == [2**63 - 1, 2**63 - 2]
+    assert [(command.text, command.tokens) for command in work.commands[1:3]] == [("a", None), (None, (3,))]
+    assert (work.per_prompt_count, work.answers_count) == (2, 2)
+    assert completion_work(completion(best_of=3), "id").commands[0].sampling.logprobs_count == 0
 
 
 def test_neutral_and_harmless_values_pass():
@@ -166,7 +239,9 @@ def test_ends_of_the_ranges_are_inside():
 @pytest.mark.parametrize(
     ("message", "param"),
     [
-        ({"role": "tool", "content": "x"}, "role"),
+        ({"role": "tool", "content": "x"}, "tool_call_id"),
+        ({"role": "user", "content": "x", "tool_call_id": "1"}, "tool_call_id"),
+        ({"role": "user", "content": "x", "tool_calls": [CALL]}, "tool_calls"),
         ({"role": "robot", "content": "x"}, "role"),
         ({"role": "user"}, "content"),
         ({"role": "assistant", "content": None}, "content"),
@@ -178,7 +253,7 @@ def test_ends_of_the_ranges_are_inside():
             "content[1].type",
         ),
         ({"role": "user", "content": [{"type": "text"}]}, "content[0].text"),
-        ({"role": "assistant", "content": "x", "tool_calls": [{"id": "1"}]}, "tool_calls"),
+        ({"role": "assistant", "content": "x", "tool_calls": [{"id": "1"}]}, "tool_calls[0]"),
         ({"role": "user", "content": "x", "colour": "red"}, "colour"),
     ],
 )  # fmt: skip
@@ -198,21 +273,27 @@ def test_turns_are_flattened_for_the_engine():
             {"role": "developer", "content": "Be brief."},
             {"role": "user", "content": parts, "name": "eva"},
             {"role": "assistant", "content": "c", "refusal": None, "tool_calls": []},
+            {"role": "assistant", "content": None, "tool_calls": [CALL]},
+            {"role": "tool", "content": "42", "tool_call_id": "1"},
         ],
         stop="x",
         logit_bias={"12": 3},
     )
-    command = chat_command(request, "id")
+    [command] = chat_work(request, "id").commands
     assert [(turn.role, turn.content, turn.name) for turn in command.messages] == [
         ("system", "Be brief.", None),
         ("user", "ab", "eva"),
         ("assistant", "c", None),
+        ("assistant", "", None),
+        ("tool", "42", None),
     ]
+    assert command.messages[3].tool_calls == (ToolCall(id="1", name="f", arguments="{}"),)
+    assert command.messages[4].tool_call_id == "1"
     assert (command.text, command.tokens, command.sampling.max_tokens) == (None, None, None)
     assert (command.sampling.stop, command.sampling.logit_bias) == (("x",), {12: 3})
 
 
-@pytest.mark.parametrize("prompt", ["", [], [""], [[]], ["a", "b"], [[1], [2]]])
+@pytest.mark.parametrize("prompt", ["", [], [""], [[]]])
 def test_a_prompt_that_is_not_one_is_refused(prompt):
     with pytest.raises(RequestInvalidError) as caught:
         completion(prompt=prompt)
@@ -224,7 +305,7 @@ def test_a_prompt_that_is_not_one_is_refused(prompt):
     [("a", "a", None), (["a"], "a", None), ([1, 2], None, (1, 2)), ([[1, 2]], None, (1, 2)), ([5], None, (5,))],
 )  # fmt: skip
 def test_a_prompt_is_one_text_or_its_tokens(prompt, text, tokens):
-    command = completion_command(completion(prompt=prompt), "id")
+    [command] = completion_work(completion(prompt=prompt), "id").commands
     assert (command.text, command.tokens) == (text, tokens)
 
 

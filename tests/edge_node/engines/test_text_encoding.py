@@ -8,7 +8,7 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
 from edge_node.engines import EngineSpec
-from edge_node.engines.onnx import onnx_path
+from edge_node.engines.onnx.text_model import onnx_path
 from edge_node.engines.text_encoding import open_text_setup
 from edge_node.errors import EngineFailedError, PromptTooLongError
 
@@ -38,7 +38,8 @@ def write(folder, name, **content):
 
 def test_inputs_are_neither_cut_nor_padded(folder):
     setup = open_text_setup(folder, spec_of())
-    assert setup.encoder.encode(["one two one", "two"]) == [[1, 2, 1], [2]]
+    rows = [setup.encoder.text(text, "input") for text in ("one two one", "two")]
+    assert [row.ids.tolist() for row in rows] == [[1, 2, 1], [2]]
     assert (setup.encoder.limit_tokens, setup.pooling) == (512, "mean")
 
 
@@ -51,7 +52,7 @@ def test_the_smallest_limit_that_is_known_counts(folder):
     with pytest.raises(
         PromptTooLongError, match=r"input\[1\] has 4 tokens, the model reads at most 3"
     ) as caught:
-        encoder.encode(["one two one", "one two one two"])
+        encoder.text("one two one two", "input[1]")
     assert caught.value.param == "input[1]"
 
 
@@ -69,3 +70,17 @@ def test_which_onnx_file():
     for files in ((), ("a.onnx", "b.onnx")):
         with pytest.raises(EngineFailedError, match=f"{len(files)} .onnx files"):
             onnx_path(spec_of(*files))
+
+
+def test_a_text_that_is_far_too_long_is_refused_before_it_is_read(folder):
+    encoder = open_text_setup(folder, spec_of(context_tokens=10)).encoder
+    encoder.check_length("x" * 640, "input")
+    with pytest.raises(PromptTooLongError, match="641 characters, the model reads at most 10 tokens"):
+        encoder.check_length("x" * 641, "input")
+
+
+def test_a_text_is_cut_to_tokens_where_that_is_asked_for(folder):
+    encoder = open_text_setup(folder, spec_of(context_tokens=3)).encoder
+    assert encoder.text("one two one two", "input", cut_tokens=-1).ids.tolist() == [1, 2, 1]
+    assert encoder.text("one two one two", "input", cut_tokens=1).ids.tolist() == [1]
+    assert encoder.pair("one", "two two two two", "text", cut_tokens=2).ids.tolist() == [1, 2, 2]

@@ -93,8 +93,8 @@ async def test_models(api):
 
 async def test_bad_requests_name_the_field(api):
     with pytest.raises(openai.BadRequestError) as caught:
-        await api.chat.completions.create(**ASK, n=2)
-    assert (caught.value.param, caught.value.type) == ("n", "invalid_request_error")
+        await api.chat.completions.create(**ASK, verbosity="low")
+    assert (caught.value.param, caught.value.type) == ("verbosity", "invalid_request_error")
     assert caught.value.code == "request.invalid"
     assert caught.value.request_id.startswith("req-")
     with pytest.raises(openai.BadRequestError) as caught:
@@ -162,7 +162,7 @@ async def test_the_synchronous_client(front):
             vector = client.embeddings.create(model="team/embed", input="ab").data[0].embedding
             names = [model.id for model in client.models.list()]
             with pytest.raises(openai.BadRequestError):
-                client.completions.create(model="chat", prompt="x", echo=True)
+                client.completions.create(model="chat", prompt="x", suffix="y")
             return whole, text, math.fsum(vector), names
 
     assert await asyncio.to_thread(use) == ("Hello ✓", "Hello ✓", 2.25, ["chat", "team/embed"])

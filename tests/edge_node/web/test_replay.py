@@ -307,3 +307,16 @@ async def test_nothing_is_kept_where_there_is_no_room(make_front):
     for _ in range(2):
         assert (await ask(front))[0].headers["x-edgeward-cache"] == "bypass"
     assert computed_count(front) == 2
+
+
+async def test_an_answer_over_the_size_of_a_buffer_arrives_whole(front):
+    content = "".join(f"{number} " for number in range(40_000))
+    front.residents.chat.script = (
+        Started(request_id="", prompt_tokens=1, cached_tokens=0, queue_s=0, prefill_s=0),
+        Delta("", content, 40_000),
+        Finished(request_id="", reason="stop", completion_tokens=40_000, decode_s=1),
+    )
+    answers = [json.loads((await ask(front))[1]) for _ in range(3)]
+    assert answers[2]["choices"][0]["message"]["content"] == content
+    assert answers[0] == answers[1] == answers[2]
+    assert 'edge_cache_requests_total{state="hit"} 2.0' in front.metrics.page().decode()

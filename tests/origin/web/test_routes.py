@@ -12,7 +12,7 @@ from registry.errors import InputInvalidError
 
 PARIS, TOKYO = Place(48.86, 2.35), Place(35.68, 139.65)
 CHAT = {"model": "chat", "messages": [{"role": "user", "content": "hello"}]}
-SENT_ON = ["/v1/chat/completions", "/v1/completions", "/v1/embeddings"]
+SENT_ON = ["/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings"]
 
 
 @pytest.fixture

@@ -62,6 +62,7 @@ def test_what_needs_more_is_left_to_llama_cpp():
     for more in (
         {"top_k": 40},
         {"presence_penalty": 0.1},
+        {"repeat_penalty": 1.1},
         {"grammar": Grammar(text="x")},
         {"logprobs_count": 0},
     ):
