@@ -31,7 +31,7 @@ def test_bytes_that_are_not_the_packs_are_refused(s3_store_config, size_bytes):
     store = open_s3(s3_store_config)
     right, wrong = _two(size_bytes)
     key = pack_key(digest_of(right))
-    with pytest.raises(StoreError, match="BadDigest|Mismatch"):
+    with pytest.raises(StoreError, match=r"BadDigest|Mismatch"):
         store.put_if_absent(key, wrong)
     assert store.head(key) is None
     assert store.put_if_absent(key, bytearray(right))
