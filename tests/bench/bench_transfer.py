@@ -40,14 +40,14 @@ MEASURED = """
 import asyncio, json, resource, sys, time
 from pathlib import Path
 from registry.store.config import StoreConfig
-from registry.store.opening import open_object_store
+from registry.store.opening import open_store
 import structlog
 from registry.fetch import StoreSource, fetch
 from registry.publish import publish
 from registry.trust.in_memory import signed_in_memory
 structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
 config, verb, path = json.loads(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
-store = open_object_store(StoreConfig(**config))
+store = open_store(StoreConfig(**config))
 if verb == "publish":
     signed = signed_in_memory(store)
     started = time.perf_counter()
