@@ -95,7 +95,9 @@ async def test_several_prompts_and_echo(api, front):
     assert answer.usage.prompt_tokens == 14
     stream = await api.completions.create(model="chat", prompt="One", echo=True, stream=True)
     assert "".join([chunk.choices[0].text async for chunk in stream]) == "OneHello ✓"
-    assert [command.text for command in front.residents.chat.commands] == ["One", "One", "Two", "Two", "One"]
+    # The second choice of a prompt begins when the first has read it, so prompts come in between.
+    *several, last = [command.text for command in front.residents.chat.commands]
+    assert (sorted(several), last) == (["One", "One", "Two", "Two"], "One")
 
 
 async def test_best_of_tells_the_most_probable_answers(api, front):
