@@ -5,7 +5,7 @@
 In the same run and on the same file: sha256 alone; a plain download to disk by boto3 in ranges of 16 MiB, four at a
 time; and boto3's own upload of the very bytes that a publish stores, so that it is known how much of a publish is the
 server's. The file is a GGUF of real weights, repeated with other scales until it is large, so that no chunk is known.
-Every round does all of it on a fresh server; of each the quickest counts. All rates are of the file's bytes, also
+Every round does all of it on a fresh server; of each the median counts. All rates are of the file's bytes, also
 boto3's upload of fewer. CPU seconds are of the process that does it (its start included) and of the server, for each
 GB of the file: where all cores are busy, they are what a rate comes from.
 """
@@ -25,6 +25,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
+from statistics import median
 
 import model_edits
 import numpy as np
@@ -204,9 +205,9 @@ def main():
             rounds.append(round_)
     figures = {"file_bytes": size, "stored_bytes": stored_bytes}
     for name in rounds[0].took_s:
-        figures[f"{name}_mb_per_s"] = size / min(one.took_s[name] for one in rounds) / 1e6
+        figures[f"{name}_mb_per_s"] = size / median(one.took_s[name] for one in rounds) / 1e6
         for key in ("cpu_s", "server_cpu_s"):
-            figures[f"{name}_{key}_per_gb"] = min(getattr(one, key)[name] for one in rounds) * 1e9 / size
+            figures[f"{name}_{key}_per_gb"] = median(getattr(one, key)[name] for one in rounds) * 1e9 / size
     for name in rounds[0].rss_bytes:
         figures[f"{name}_rss_bytes"] = max(one.rss_bytes[name] for one in rounds)
     slower = min(figures["sha256_mb_per_s"], figures["boto3_download_mb_per_s"])
