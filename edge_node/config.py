@@ -58,6 +58,8 @@ class NodeConfig:
         prefix_memory_bytes: what prefilled prefixes may take in the memory of one engine, beside its cells.
         determinism_probe_s: how long the first load of a release may try how many deterministic answers can share a
             batch; 0 does not try, and they are then computed one after the other.
+        guess_tokens: the most tokens of an answer that are guessed out of its own text and checked in one step, where
+            that is measured to pay; 0 is none.
         load_wait_s: how long a request waits for a model that is being loaded before it is told to come back.
         onnx_providers: ONNX Runtime's execution providers for ONNX models, in order of preference; empty takes the
             CPU. All must be in the installed build of ONNX Runtime.
@@ -109,6 +111,7 @@ class NodeConfig:
     prefix_cache_bytes: int = 2**30
     prefix_memory_bytes: int = 256 * 2**20
     determinism_probe_s: float = 5.0
+    guess_tokens: int = 0
     load_wait_s: float = 30.0
     queue_limit_count: int = 64
     queue_limit_tokens: int = 2**17
@@ -160,7 +163,7 @@ class NodeConfig:
             ("threads_count", 1), ("context_tokens", 0), ("slots_count", 0), ("gpu_layers_count", -1),
             ("memory_limit_bytes", 0),
             ("load_wait_s", 0), ("prefix_cache_bytes", 0), ("prefix_memory_bytes", 0), ("determinism_probe_s", 0),
-            ("queue_limit_count", 0), ("body_limit_bytes", 1024),
+            ("guess_tokens", 0), ("queue_limit_count", 0), ("body_limit_bytes", 1024),
             ("unpacked_limit_bytes", 1024), ("fetch_concurrency_count", 1), ("drain_s", 0), ("swap_grace_s", 0),
             ("unwanted_keep_s", 0), ("origin_timeout_s", 0.1), ("scrub_bytes_per_s", 0), ("scrub_pause_s", 1),
             ("queue_limit_tokens", 1), ("response_cache_bytes", 0), ("response_cache_age_s", 0),

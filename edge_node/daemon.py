@@ -319,6 +319,7 @@ def _runner_limits(config: NodeConfig, machine: MachineReport, store: ModelStore
         prefix_limit_bytes=config.prefix_cache_bytes,
         prefix_memory_bytes=config.prefix_memory_bytes,
         determinism_probe_s=config.determinism_probe_s,
+        guess_tokens=config.guess_tokens,
         onnx_providers=config.onnx_providers,
         onnx_batching=config.onnx_batching,
         onnx_keeps_arena=config.onnx_keeps_arena,

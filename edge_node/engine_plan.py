@@ -19,13 +19,6 @@ if TYPE_CHECKING:
 _ENGINES: Mapping[str, EngineKind] = {"gguf": "llama", "onnx": "onnx"}
 
 
-class Measured(Protocol):
-    """Takes how fast a quantization writes."""
-
-    def __call__(self, quantization: str, *, weights_bytes: int, tokens_per_s: float) -> None:
-        """Take it."""
-
-
 def engine_kind(release: str, kind: str) -> EngineKind:
     """Which engine serves a kind of release.
 
@@ -55,6 +48,7 @@ class RunnerLimits:
             nowhere.
         prefix_limit_bytes: what those of one release may take there.
         determinism_probe_s: how long a load may try how many deterministic answers can share a batch; 0 does not.
+        guess_tokens: the most tokens of an answer that are guessed and checked in one step; 0 is none.
         prefix_memory_bytes: what prefixes that left its cells may take in one engine's memory.
         onnx_providers: ONNX Runtime's execution providers, in order; empty takes the CPU.
         onnx_batching: which requests of ONNX models are computed together.
@@ -76,6 +70,7 @@ class RunnerLimits:
     prefix_limit_bytes: int = 0
     prefix_memory_bytes: int = 256 * 2**20
     determinism_probe_s: float = 0.0
+    guess_tokens: int = 0
     onnx_providers: tuple[str, ...] = ()
     onnx_batching: Batching = "exact"
     onnx_keeps_arena: bool = True
@@ -104,7 +99,15 @@ class RunnerLimits:
             prefix_limit_bytes=self.prefix_limit_bytes,
             prefix_memory_bytes=self.prefix_memory_bytes,
             determinism_probe_s=self.determinism_probe_s,
+            guess_tokens=self.guess_tokens,
             providers=self.onnx_providers,
             batching=self.onnx_batching,
             keeps_arena=self.onnx_keeps_arena,
         )
+
+
+class Measured(Protocol):
+    """Takes how fast a quantization writes."""
+
+    def __call__(self, quantization: str, *, weights_bytes: int, tokens_per_s: float) -> None:
+        """Take it."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 
 from edge_node.engine_plan import engine_kind
-from edge_node.variant_choice import choose_variant
+from edge_node.variant_choice import choose_variant, fits
 from registry.digest import Digest
 from registry.errors import ArtifactError, ChunkMismatchError, DiskFullError, InputInvalidError
 from registry.fetch import MANIFEST_NAME, ask_delta, fetch
@@ -131,6 +131,8 @@ def _servable_variant(manifest: Manifest, store: ModelStore) -> Variant:
     """The variant to take; raises before any byte of it is fetched."""
     variant = choose_variant(manifest, store.machine)
     engine_kind(f"{manifest.name}@{manifest.version}", variant.kind)
+    if not fits(variant, store.machine):
+        log.warning("variant.tight", release=f"{manifest.name}@{manifest.version}", variant=variant.name)
     return variant
 
 

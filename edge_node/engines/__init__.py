@@ -36,10 +36,12 @@ class EngineSpec(Struct, frozen=True, kw_only=True):
         context_tokens: prompt plus answer; 0 takes the model's own limit, capped at 4096.
         slots_count: generations worked on at once; 0 leaves it to the engine.
         kv_type: how keys and values are kept; q8_0 takes 0.53 of the memory of f16.
+        kv_limit_bytes: what they may take, where two full contexts do not take more; 0 leaves it to the engine.
         prefix_dir: where prefilled prefixes outlive the process; empty keeps them in memory only.
         prefix_limit_bytes: the most that they take there.
         prefix_memory_bytes: the most that those take in memory whose cells were needed for others.
         determinism_probe_s: how long the load may take to find `Ready.deterministic_rows`; 0 does not try.
+        guess_tokens: the most tokens that are guessed out of an answer's own text and checked in one step; 0 is none.
         gpu_layers: layers computed by GPUs; -1 is all, 0 none.
         gpu_split: shares of the model for each GPU; empty leaves it to the runtime.
         split_mode: how several GPUs share a model, in llama.cpp's words.
@@ -59,10 +61,12 @@ class EngineSpec(Struct, frozen=True, kw_only=True):
     context_tokens: int = 0
     slots_count: int = 0
     kv_type: KvType = "f16"
+    kv_limit_bytes: int = 0
     prefix_dir: str = ""
     prefix_limit_bytes: int = 0
     prefix_memory_bytes: int = 256 * 2**20
     determinism_probe_s: float = 0.0
+    guess_tokens: int = 0
     gpu_layers: int = 0
     gpu_split: tuple[float, ...] = ()
     split_mode: SplitMode = "layer"

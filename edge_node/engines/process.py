@@ -119,7 +119,9 @@ class EngineProcess:
         )
         return ready
 
-    async def generate(self, command: Generate) -> AsyncGenerator[Started | Delta | Finished, None]:
+    async def generate(
+        self, command: Generate
+    ) -> AsyncGenerator[Progress | Started | Delta | Finished, None]:
         """The answer as it is made; closing the iterator early cancels the request in the child.
 
         Raises:
@@ -140,7 +142,7 @@ class EngineProcess:
                 assert isinstance(event, Progress | Started | Delta | Finished), (
                     "only these answer a generation"
                 )
-                yield event  # type: ignore[misc]  # the front learns of progress with the next change
+                yield event
         finally:
             self._forget(command.request_id, cancel=working)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import json
 import os
 import statistics
 import subprocess
@@ -19,15 +18,15 @@ from edge_node.engines import EngineSpec, Generate, Progress, Sampling, Started
 from edge_node.engines.process import EngineProcess
 
 BARE = """
-import json, sys, time, msgspec
+import sys, time, msgspec
 from edge_node.engines import EngineSpec, Finished, Generate
 from edge_node.engines.llama.engine import LlamaEngine
-spec, warm, *requests = json.load(sys.stdin)
-engine = LlamaEngine.load(msgspec.convert(spec, EngineSpec))
+spec, warm, *requests = msgspec.json.decode(sys.stdin.buffer.read(), type=list[msgspec.Raw])
+engine = LlamaEngine.load(msgspec.json.decode(spec, type=EngineSpec))
 def run(requests):
     tokens_count, started_s = 0, time.perf_counter()
     for request in requests:
-        engine.submit(msgspec.convert(request, Generate))
+        engine.submit(msgspec.json.decode(request, type=Generate))
     while engine.busy:
         tokens_count += sum(e.completion_tokens for e in engine.step() if isinstance(e, Finished))
     return tokens_count / (time.perf_counter() - started_s)
@@ -59,9 +58,9 @@ def bare_tokens_per_s(prompts, tokens_count):
     warm = command("warm", "Once upon a time", 8)
     done = subprocess.run(
         [sys.executable, "-c", BARE],
-        input=json.dumps([msgspec.to_builtins(part) for part in (spec(), warm, *requests)]),
+        input=msgspec.json.encode([spec(), warm, *requests]),
         env=child_environment(os.environ | {"PYTHONPATH": str(ROOT)}, spec()),
-        capture_output=True, text=True, check=True,
+        capture_output=True, check=True,
     )  # fmt: skip
     return float(done.stdout)
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from deploy.local.samples import chat_model
 from edge_node.model_store import ModelStore, Remembered
+from origin.api import WantedRelease
 from registry.catalog import Catalog
 from registry.fetch import StoreSource, fetch
 from registry.publish import publish
@@ -207,8 +208,6 @@ async def _installed(data_dir):
     target.parent.mkdir(parents=True)
     await fetch(manifest, StoreSource(registry), target)
     release = store.inspect("m", "1")
-    from origin.api import WantedRelease
-
     wanted = (WantedRelease("m", "1", str(release.manifest_sha256)),)
     store.remember(Remembered(wanted=wanted, served={"m": ("1",)}))
     store.close()

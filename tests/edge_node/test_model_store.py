@@ -3,10 +3,11 @@ from __future__ import annotations
 import multiprocessing
 import os
 import shutil
+from hashlib import sha256
 
 import pytest
 
-from edge_node.model_store import ModelStore, Remembered
+from edge_node.model_store import ModelStore, Remembered, prefix_directory
 from origin.api import WantedRelease
 from registry.errors import ArtifactError, ConfigError, InputInvalidError
 from registry.fetch import fetch
@@ -199,3 +200,14 @@ def test_what_must_last_lasts(store):
 def test_a_damaged_memory_is_no_memory(store):
     (store.data_dir / "active.json").write_bytes(b'{"served": 3}')
     assert store.recall() == Remembered()
+
+
+async def test_prefixes_go_with_their_release_and_files_have_their_digests(store, put):
+    kept, gone = await put("chat", "1.0.0"), await put("chat", "2.0.0", chunks=(b"c" * 9,))
+    for directory in (kept, gone):
+        prefix_directory(store.prefixes, directory).mkdir(parents=True)
+    store.remove("chat", "2.0.0")
+    assert [path.name for path in (store.prefixes / "chat").iterdir()] == ["1.0.0"]
+    (release,) = store.installed()
+    digests = [sha256((kept / "files" / file).read_bytes()).hexdigest() for file in release.files]
+    assert list(release.files_sha256) == digests

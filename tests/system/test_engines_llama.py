@@ -9,9 +9,20 @@ from pathlib import Path
 
 import pytest
 
-from edge_node.engines import ChatMessage, Delta, Embed, EngineSpec, Finished, Generate, Sampling, Started
+from edge_node.engines import (
+    ChatMessage,
+    Delta,
+    Embed,
+    EngineSpec,
+    Finished,
+    Generate,
+    Progress,
+    Sampling,
+    Started,
+)
+from edge_node.engines.llama.engine import LlamaEngine
 from edge_node.engines.process import EngineProcess
-from edge_node.errors import EngineFailedError, PromptTooLongError, RequestInvalidError
+from edge_node.errors import EngineFailedError, OverloadedError, PromptTooLongError, RequestInvalidError
 
 pytestmark = pytest.mark.system
 
@@ -154,7 +165,7 @@ async def test_more_requests_than_slots_all_complete_as_if_alone(engine):
 
 
 async def test_closing_the_iterator_frees_the_slot(engine):
-    for number in range(5):  # one more than there are slots
+    for number in range(17):  # one more than there are slots
         events = engine.generate(chat(f"c{number}", LONG))
         assert isinstance(await anext(events), Started)
         await events.aclose()
@@ -198,7 +209,7 @@ async def test_too_long_is_refused_with_both_numbers(sample_models):
 
 
 async def test_answers_that_outgrow_the_cells_together_all_complete(sample_models):
-    async with running(spec_of(sample_models, context_tokens=256)) as engine:
+    async with running(spec_of(sample_models, context_tokens=256, kv_limit_bytes=1)) as engine:
         commands = [
             Generate(
                 request_id=f"g{number}",
@@ -206,9 +217,84 @@ async def test_answers_that_outgrow_the_cells_together_all_complete(sample_model
                 sampling=Sampling(temperature=0.0, max_tokens=60, logit_bias={0: -100.0, 2: -100.0}),
             )
             for number in range(3)
-        ]  # 3 x 180 tokens in 512 cells: the youngest is put off and computed again
+        ]  # 3 x 180 tokens in 512 cells: the youngest is put off
         together = await asyncio.gather(*(answer(engine, command) for command in commands))
         assert [finished.completion_tokens for _, _, finished in together] == [60, 60, 60]
+
+
+def long_answer(request_id, client="", **more):
+    sampling = Sampling(temperature=0.0, max_tokens=200, logit_bias={0: -100.0, 2: -100.0})
+    return Generate(request_id=request_id, text=f"{request_id} and", client=client, sampling=sampling, **more)
+
+
+async def test_a_client_with_many_requests_leaves_room_for_another(sample_models):
+    async with running(spec_of(sample_models, slots_count=2)) as engine:
+        greedy = [asyncio.create_task(answer(engine, long_answer(f"g{n}", "greedy"))) for n in range(4)]
+        events = engine.generate(long_answer("first", "greedy"))
+        other, _, _ = await answer(engine, chat("other", "Say hello.", max_tokens=3))
+        assert other.prompt_tokens
+        assert not any(task.done() for task in greedy)
+        await events.aclose()
+        for task in greedy:
+            task.cancel()
+        await asyncio.gather(*greedy, return_exceptions=True)
+
+
+async def test_who_may_not_wait_is_refused_in_time(sample_models):
+    async with running(spec_of(sample_models, slots_count=1)) as engine:
+        events = engine.generate(long_answer("running"))
+        await anext(events)
+        with pytest.raises(OverloadedError, match="ask another node"):
+            await answer(engine, long_answer("late", start_within_s=0.05))
+        await events.aclose()
+
+
+async def test_progress_is_told_until_the_answer_begins(sample_models):
+    async with running(spec_of(sample_models, slots_count=1)) as engine:
+        first = engine.generate(long_answer("running"))
+        await anext(first)
+        command = Generate(
+            request_id="p", text="word " * 600, sampling=Sampling(max_tokens=2), reports_progress=True
+        )
+        task = asyncio.create_task(collected(engine, command))
+        await asyncio.sleep(0)
+        async for _ in first:  # to its end
+            pass
+        told = [event for event in await task if isinstance(event, Progress)]
+        assert told[0].read_tokens == 0
+        assert told[-1].read_tokens > 200
+        assert {event.ahead_count for event in told} == {0}
+        assert {event.prompt_tokens for event in told} == {told[0].prompt_tokens}
+
+
+async def collected(engine, command):
+    return [event async for event in engine.generate(command)]
+
+
+async def test_cells_in_eight_bits_answer_alike(sample_models):
+    async with running(spec_of(sample_models, kv_type="q8_0")) as engine:
+        question = "What is the capital of France? Answer in one sentence."
+        _, text, _ = await answer(engine, chat("q", question, max_tokens=30))
+        assert "Paris" in text
+
+
+def test_a_state_that_was_put_off_is_put_back(sample_models):
+    engine = LlamaEngine.load(spec_of(sample_models))
+    engine.submit(long_answer("kept"))
+    engine.submit(long_answer("other"))
+    for _ in range(20):
+        engine.step()
+    *_, youngest = engine._admission.at_work
+    computed_count = len(youngest.slot.cached)
+    engine._admission._put_off(youngest)
+    assert youngest.saved_tokens == computed_count
+    engine._admission._changed = True
+    engine._admission.admit(chunk_tokens=256, now_s=0.0)
+    assert len(youngest.slot.cached) == computed_count
+    ended = []
+    while engine.busy:
+        ended += [event for event in engine.step() if isinstance(event, Finished)]
+    assert [event.completion_tokens for event in ended] == [200, 200]
 
 
 async def test_wrong_requests_are_refused_and_harm_nothing(engine):

@@ -31,6 +31,7 @@ class Admission:
 
     Args:
         slots_count: the most at work at once.
+        remembered_limit_count: the most cells of sequences that are not at work.
         saved_limit_bytes: memory for the states of those whose cells were taken away; past it they compute again.
 
     Attributes:
@@ -44,6 +45,7 @@ class Admission:
         store: PrefixStore,
         *,
         slots_count: int,
+        remembered_limit_count: int,
         saved_limit_bytes: int,
     ) -> None:
         self.at_work: list[Generation] = []
@@ -51,6 +53,7 @@ class Admission:
         self._sequences = sequences
         self._store = store
         self._slots_count = slots_count
+        self._remembered_limit_count = remembered_limit_count
         self._saved_left_bytes = saved_limit_bytes
         self._passes: Counter[str] = Counter()
         self._changed = True
@@ -69,6 +72,7 @@ class Admission:
             self._drop_saved(generation)
         else:
             self._vacate(generation)
+            self._forget_excess()
         del self._passes[generation.request_id]
         generation.sampler.free()
         self._changed = True
@@ -153,12 +157,8 @@ class Admission:
         others = [other for other in self.at_work if other is not without]
         if not others:
             return True
-        used: set[int] = set()
-        missing_count = 0
-        for other in others:
-            if other.slot is not None:
-                used.update(other.slot.cells)
-            missing_count += other.missing_count
+        used = _cells_of(others)
+        missing_count = sum(other.missing_count for other in others)
         found = self._store.find(generation.tokens, client=generation.client)
         if found.slot is not None:
             used.update(found.slot.cells[: found.tokens_count])
@@ -219,6 +219,16 @@ class Admission:
         generation.slot = None
         self._store.give_back(slot)
 
+    def _forget_excess(self) -> None:
+        cells = self._sequences.cells
+        remembered_count = cells.count - cells.free_count - len(_cells_of(self.at_work))
+        if remembered_count > self._remembered_limit_count:
+            self._store.shed(remembered_count - self._remembered_limit_count)
+
     def _drop_saved(self, generation: Generation) -> None:
         self._saved_left_bytes += len(generation.saved)
         generation.saved, generation.saved_tokens = b"", 0
+
+
+def _cells_of(generations: Sequence[Generation]) -> set[int]:
+    return {cell for generation in generations if generation.slot for cell in generation.slot.cells}

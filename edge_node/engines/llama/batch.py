@@ -62,7 +62,7 @@ class Decoder:
             self._sequence[filled:end] = share.slot
             self._wants_scores[filled:end] = 0
             if share.wants_scores:
-                self._wants_scores[end - 1] = 1
+                self._wants_scores[end - share.scores_count : end] = 1
             filled = end
         self._batch.n_tokens = filled
         code = native.llama_decode(self.context, self._batch)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import secrets
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from edge_node.engines import Generate, Ready, Refused
@@ -20,6 +21,7 @@ from edge_node.engines.llama.prefix_opening import open_store
 from edge_node.engines.llama.prompts import PromptReader
 from edge_node.engines.llama.sampler import Sampler
 from edge_node.engines.llama.sequences import Sequences
+from edge_node.engines.llama.speculation import Speculation
 from edge_node.engines.llama.vocabulary import Vocabulary
 from edge_node.errors import EngineFailedError, OverloadedError, RequestInvalidError
 
@@ -54,11 +56,14 @@ class LlamaEngine:
             cells_count=opened.cells_count,
             copies_parts=opened.copies_parts,
         )
-        self._opened_store = open_store(spec, self._sequences, copies_parts=opened.copies_parts)
+        self._opened_store = open_store(
+            spec, self._sequences, slots_count=opened.slots_count, copies_parts=opened.copies_parts
+        )
         self._admission = Admission(
             self._sequences,
             self._opened_store.store,
             slots_count=self._slots_count,
+            remembered_limit_count=opened.remembered_cells_count,
             saved_limit_bytes=_SAVED_LIMIT_BYTES,
         )
         self._pace = Pace(CHUNK_TOKENS)
@@ -69,6 +74,8 @@ class LlamaEngine:
             spec, opened.model, tokens_count=self._vocabulary.tokens_count
         )
         self._lane: ExactLane | None = None
+        self._batch_tokens = opened.batch_tokens
+        self._speculation = Speculation(limit_tokens=spec.guess_tokens if opened.copies_parts else 0)
         self._fingerprint = f"{engine_fingerprint(spec)}-d{self._deterministic_rows}"
 
     @classmethod
@@ -147,7 +154,7 @@ class LlamaEngine:
         self._admission.admit(chunk_tokens=self._pace.chunk_tokens, now_s=now_s)
         shares = self._admission.plan(chunk_tokens=self._pace.chunk_tokens)
         if shares:
-            said.extend(self._compute(shares))
+            said.extend(self._compute(*self._with_guesses(shares)))
         if self._lane is not None and self._lane.busy:
             said.extend(self._lane.step(now_s))
         said.extend(self._progress())
@@ -160,14 +167,30 @@ class LlamaEngine:
             return ArrayChooser(sampling, tokens_count=self._vocabulary.tokens_count, seed=seed)
         return Sampler(sampling, self._vocabulary, seed=seed, context_tokens=self._context_tokens)
 
-    def _compute(self, shares: Sequence[Share]) -> list[Event]:
+    def _generations(self, shares: Sequence[Share]) -> list[Generation]:
         at_work = {
             generation.slot.index: generation for generation in self._admission.at_work if generation.slot
         }
-        generations = [at_work[share.slot] for share in shares]
+        return [at_work[share.slot] for share in shares]
+
+    def _with_guesses(self, shares: Sequence[Share]) -> tuple[list[Share], list[list[int]]]:
+        """A step of answers alone, with the rows of what may follow them."""
+        guesses: list[list[int]] = [[] for _ in shares]
+        if all(share.count == 1 and share.wants_scores for share in shares):
+            room_count = min(self._batch_tokens, self._sequences.cells.free_count) - len(shares)
+            guesses = self._speculation.guesses(self._generations(shares), room_count=room_count)
+        extended = [
+            replace(share, count=1 + len(guess), scores_count=1 + len(guess)) if guess else share
+            for share, guess in zip(shares, guesses, strict=True)
+        ]
+        return extended, guesses
+
+    def _compute(self, shares: Sequence[Share], guesses: Sequence[list[int]] = ()) -> list[Event]:
+        generations = self._generations(shares)
+        guesses = guesses or [[] for _ in shares]
         parts = [
-            generation.tokens[share.position : share.position + share.count]
-            for generation, share in zip(generations, shares, strict=True)
+            [*generation.tokens[share.position : share.position + share.count - len(guess)], *guess]
+            for generation, share, guess in zip(generations, shares, guesses, strict=True)
         ]
         began_s = time.monotonic()
         outcome = self._decoder.decode(shares, parts)
@@ -180,17 +203,35 @@ class LlamaEngine:
         for share, part in zip(shares, parts, strict=True):
             self._sequences.extend(self._sequences.slots[share.slot], part)
         self._admission.computed(shares)
-        if not all(share.count == 1 for share in shares):
-            self._pace.note(sum(share.count for share in shares), time.monotonic() - began_s)
+        rows_count, took_s = sum(share.count for share in shares), time.monotonic() - began_s
+        if all(share.count == share.scores_count for share in shares):
+            self._speculation.times.note(rows_count, took_s)
+        else:
+            self._pace.note(rows_count, took_s)
         said: list[Event] = []
-        row = -1
-        for generation, share in zip(generations, shares, strict=True):
+        row = 0
+        for generation, share, guess in zip(generations, shares, guesses, strict=True):
             row += share.count
             if share.wants_scores:
-                events, last = self._advance(generation, self._decoder.context, row)
-                said.extend(events)
-                if last:
-                    self._admission.leave(generation)
+                said.extend(self._take(generation, guess, row - share.scores_count))
+        return said
+
+    def _take(self, generation: Generation, guess: list[int], row: int) -> list[Event]:
+        """The token that the scores of `row` give, and further ones for as long as they are those that were guessed."""
+        said: list[Event] = []
+        last, accepted_count = False, 0
+        for place in range(len(guess) + 1):
+            events, last = self._advance(generation, self._decoder.context, row + place)
+            said.extend(events)
+            if last or place == len(guess) or generation.tokens[-1] != guess[place]:
+                break
+            accepted_count += 1
+        if guess:
+            self._speculation.note(generation, len(guess), accepted_count)
+            assert generation.slot is not None, "it was computed in one"
+            self._sequences.cut(generation.slot, len(generation.tokens) - 1)
+        if last:
+            self._admission.leave(generation)
         return said
 
     def _advance(self, generation: Generation, context: Any, row: int) -> tuple[list[Event], bool]:

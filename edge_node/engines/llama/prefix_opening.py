@@ -24,9 +24,10 @@ class OpenStore(NamedTuple):
     unusable_count: int = 0
 
 
-def open_store(spec: EngineSpec, sequences: Sequences, *, copies_parts: bool) -> OpenStore:
+def open_store(spec: EngineSpec, sequences: Sequences, *, slots_count: int, copies_parts: bool) -> OpenStore:
     """The store for these sequences; a memory that cannot be cut in parts keeps whole sequences, in cells only."""
-    if not copies_parts:
+    # For each generation its own sequence and one that it began with; one more to bring prefixes back through.
+    if not copies_parts or len(sequences.slots) < 2 * slots_count + 2:
         return OpenStore(RememberedSequences(sequences))
     identity = prefix_identity(spec, gguf_path(spec))
     usable, unusable_count = published(Path(spec.model_dir), spec.files, identity=identity)

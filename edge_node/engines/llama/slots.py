@@ -43,12 +43,13 @@ class Need(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """A sequence's part of a step: `count` rows from `position`; the last one's scores, if they are wanted."""
+    """A sequence's part of a step: `count` rows from `position`; the last `scores_count` ones' scores, if wanted."""
 
     slot: int
     position: int
     count: int
     wants_scores: bool
+    scores_count: int = 1
 
 
 def common_prefix_count(left: Sequence[int], right: Sequence[int]) -> int:

@@ -44,12 +44,15 @@ def memory():
 class Bench:
     """Admission with slots enough for `slots_count`, computing without a model."""
 
-    def __init__(self, memory, *, slots_count=4, cells_count=1000, saved_limit_bytes=1 << 20):
+    def __init__(
+        self, memory, *, slots_count=4, cells_count=1000, saved_limit_bytes=1 << 20, remembered=1000
+    ):
         self.sequences = Sequences(memory, count=2 * slots_count, cells_count=cells_count, copies_parts=True)
         self.admission = Admission(
             self.sequences,
             RememberedSequences(self.sequences),
             slots_count=slots_count,
+            remembered_limit_count=remembered,
             saved_limit_bytes=saved_limit_bytes,
         )
         self.count = 0
@@ -183,3 +186,15 @@ def test_who_waits_too_long_is_late_but_not_who_has_begun(memory):
     assert bench.admission.late(4.0) == []
     assert bench.admission.late(6.0) == [waiting]
     assert patient in list(bench.admission.waiting)
+
+
+def test_what_is_remembered_is_bounded_apart_from_those_at_work(memory):
+    bench = Bench(memory, remembered=25)
+    first, second, third = (bench.arrive(prompt_tokens=20) for _ in range(3))
+    for _ in range(4):
+        bench.step()
+    held_count = len(third.slot.cached)
+    bench.admission.leave(first)
+    bench.admission.leave(second)
+    cells = bench.sequences.cells
+    assert held_count < cells.count - cells.free_count <= held_count + 25

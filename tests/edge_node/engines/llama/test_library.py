@@ -3,7 +3,7 @@
 import pytest
 
 from edge_node.engines import EngineSpec
-from edge_node.engines.llama.library import cells_count, gguf_path
+from edge_node.engines.llama.library import cells_count, gguf_path, remembered_cells_count
 from edge_node.errors import EngineFailedError
 
 
@@ -31,11 +31,16 @@ def test_no_guessing(files, message):
 
 
 def test_cells_are_enough_for_two_contexts_and_for_all_slots_where_that_is_cheap():
-    def cells(token_bytes, memory_bytes=64 << 30):
-        return cells_count(4096, slots_count=16, token_bytes=token_bytes, memory_bytes=memory_bytes)
+    def cells(token_bytes, limit_bytes=256 << 20):
+        return cells_count(4096, slots_count=16, token_bytes=token_bytes, limit_bytes=limit_bytes)
 
     assert cells(1000) == 16 * 4096
     assert cells(20_000) == (256 << 20) // 20_000
     assert cells(200_000) == 2 * 4096
-    assert cells(20_000, memory_bytes=1 << 30) == 2 * 4096
-    assert cells_count(4096, slots_count=1, token_bytes=1, memory_bytes=1 << 40) == 4096
+    assert cells(20_000, limit_bytes=1) == 2 * 4096
+    assert cells_count(4096, slots_count=1, token_bytes=1, limit_bytes=1 << 40) == 4096
+
+
+def test_large_models_may_remember_more():
+    assert remembered_cells_count(parameters_count=135_000_000, heads_count=270) == 2048
+    assert 15_000 < remembered_cells_count(parameters_count=8_000_000_000, heads_count=1024) < 25_000
