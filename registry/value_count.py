@@ -1,7 +1,7 @@
 """How many values a JSON or msgpack message holds, counted before any of them is made.
 
-A value takes up to about 130 bytes once it is made (an empty map, a message without fields) and as little as one byte in
-a message: 32 MiB of empty maps would take 2.3 GiB. Texts take at most four times their bytes, and are not counted.
+A value takes up to about 130 bytes once it is made (an empty map, a message without fields) and as little as one byte
+in a message: 32 MiB of empty maps would take 2.3 GiB. Texts take at most four times their bytes, and are not counted.
 """
 
 from __future__ import annotations

@@ -97,7 +97,7 @@ def write_infer(request: InferRequest, inferred: Inferred, *, name: str, version
 
 
 def _after_json(body: bytes, at: int, tensor: InferInput, what: str) -> bytes:
-    end = at + int(tensor.parameters["binary_data_size"])
+    end = at + int(tensor.parameters["binary_data_size"] or 0)
     if end > len(body):
         raise RequestInvalidError(f"{what} says more bytes than the body has after the JSON")
     return body[at:end]
