@@ -20,6 +20,7 @@ from registry.bodies import (
     MSGPACK_TYPE,
     Inflater,
     Refusals,
+    check_values,
     coding_of,
     compress,
 )
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
     from registry.arriving import ByteStream
 
+# An answer of 4,096 tokens, each with 20 log probabilities, has about a million.
+_VALUES_LIMIT_COUNT = 1 << 21
 _REFUSALS = Refusals("the answer", invalid=AnswerInvalidError, too_large=UnpackLimitError)
 
 
@@ -76,13 +79,17 @@ def decode_body(data: bytes, content_type: str) -> Any:
     """Plain dicts, lists and scalars from a JSON or msgpack body.
 
     Raises:
-        AnswerInvalidError: another content type, or not valid.
+        AnswerInvalidError: another content type, not valid, or of more than two million values.
     """
     try:
         if content_type == MSGPACK_TYPE:
+            check_values(data, MSGPACK_TYPE, _VALUES_LIMIT_COUNT)
             return msgpack.unpackb(data, strict_map_key=True)  # its limits follow from len(data)
         if content_type == JSON_TYPE:
+            check_values(data, JSON_TYPE, _VALUES_LIMIT_COUNT)
             return json.loads(data)
+    except InputInvalidError as error:
+        raise AnswerInvalidError(f"the answer cannot be read: {error.message}") from error
     except (msgpack.UnpackException, ValueError, RecursionError) as error:
         raise AnswerInvalidError(f"the answer is not valid {content_type}: {error}") from error
     raise AnswerInvalidError(f"the answer has the content type {content_type!r}, not msgpack or JSON")
