@@ -213,7 +213,10 @@ class TestRedirectOfTensors:
     )
     async def test_307_by_the_model_in_the_url_whatever_the_body(self, network, method, path):
         async with network.session.request(
-            method, f"{path}?place=34.7,135.5", data=b"\0\1" if method == "POST" else None, allow_redirects=False
+            method,
+            f"{path}?place=34.7,135.5",
+            data=b"\0\1" if method == "POST" else None,
+            allow_redirects=False,
         ) as reply:
             assert reply.status == 307
             assert reply.headers["Location"] == f"http://tokyo.example:8000{path}?place=34.7,135.5"
