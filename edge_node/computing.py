@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from edge_node.account import Account
     from edge_node.cache.answers import AnswerCache
+    from edge_node.cache.flights import Listener
     from edge_node.engines import Compute, Computed, Ready
     from edge_node.residents import Lease, Residents
     from edge_node.scheduler import Scheduler
@@ -120,21 +121,7 @@ class Computing:
                     )
             listener = join(self._flights, account, lease, key)
             if listener is None:
-                ticket = enter(self.scheduler, account, lease, self.clock())
-                answer_id, created_unix_s = account.answer_id, int(self.wall_clock())
-                computation = Once(
-                    lease.compute(replace(asked, request_id=answer_id)),
-                    ticket,
-                    stack.pop_all(),
-                    scheduler=self.scheduler,
-                    clock=self.clock,
-                )
-                listener = self._flights.begin(
-                    key,
-                    computation,
-                    lambda events: self._keep(key, answer_id, created_unix_s, events[-1]),
-                    name=(answer_id, created_unix_s),
-                )
+                listener = self._begin(account, lease, stack, key, asked)
             try:
                 computed = await listener.next_event()
             finally:
@@ -144,6 +131,26 @@ class Computing:
             self._note(account, computed)
             _rename(account, listener.name[0])
             return Told(computed, lease.name, lease.version, lease.ready, listener.name[1])
+
+    def _begin(
+        self, account: Account, lease: Lease, stack: AsyncExitStack, key: bytes | None, command: Compute
+    ) -> Listener[Computed]:
+        """Begin a computation, which takes over what the stack holds."""
+        ticket = enter(self.scheduler, account, lease, self.clock())
+        answer_id, created_unix_s = account.answer_id, int(self.wall_clock())
+        computation = Once(
+            lease.compute(replace(command, request_id=answer_id)),
+            ticket,
+            stack.pop_all(),
+            scheduler=self.scheduler,
+            clock=self.clock,
+        )
+        return self._flights.begin(
+            key,
+            computation,
+            lambda events: self._keep(key, answer_id, created_unix_s, events[-1]),
+            name=(answer_id, created_unix_s),
+        )
 
     def _note(self, account: Account, computed: Computed) -> None:
         held_ms = (self.clock() - account.arrived_s) * 1000

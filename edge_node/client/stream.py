@@ -8,7 +8,7 @@ import aiohttp
 from msgspec import Struct, structs, to_builtins
 
 from edge_node.api.stream_forms import FRAMES_TYPE, SSE_TYPE
-from edge_node.client.answers import Piece, Served, Usage
+from edge_node.client.answers import Piece, Served, Usage, Waiting
 from edge_node.client.payload import error_in, inflater_for, reason_of
 from edge_node.client.sse import SseParser
 from edge_node.errors import AnswerInvalidError, NodeUnreachableError, StreamBrokenError
@@ -50,6 +50,22 @@ class Chunk(Struct, frozen=True):
     usage: Usage | None = None
     model: str = ""
     error: str | _Failure | None = None
+    object: str = ""
+    state: str = ""
+    place: float | None = None
+    percent: float | None = None
+    eta_s: float | None = None
+
+    def waiting(self) -> Waiting | None:
+        """How far the answer is, if this chunk says only that."""
+        if self.object != "edgeward.alive" or self.state == "answering":
+            return None
+        return Waiting(
+            state=self.state,
+            place=None if self.place is None else int(self.place),
+            percent=None if self.percent is None else int(self.percent),
+            eta_s=self.eta_s,
+        )
 
 
 async def read_chunks(response: aiohttp.ClientResponse, limit_bytes: int) -> AsyncGenerator[Chunk]:
@@ -131,13 +147,19 @@ class TextStream:
         text: all text of the first choice so far.
         finish_reason: why the answer ended; None before it has.
         usage: tokens, once the stream has ended.
+        on_waiting: called with how far it is while it waits for its first text.
     """
 
-    def __init__(self, start: Callable[[], Awaitable[OpenStream]], now_s: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        start: Callable[[Callable[[Waiting], None]], Awaitable[OpenStream]],
+        now_s: Callable[[], float],
+    ) -> None:
         self.text = ""
         self.finish_reason: str | None = None
         self.usage: Usage | None = None
         self.model = ""
+        self.on_waiting: Callable[[Waiting], None] | None = None
         self._served: Served | None = None
         self._start = start
         self._now_s = now_s
@@ -164,9 +186,13 @@ class TextStream:
         """
         if self._pieces is None:
             self._started_s = self._now_s()
-            self._open = await self._start()
+            self._open = await self._start(self._tell)
             self._served = self._open.served
             self._pieces = self._read(self._open)
+
+    def _tell(self, waiting: Waiting) -> None:
+        if self.on_waiting is not None:
+            self.on_waiting(waiting)
 
     def __aiter__(self) -> Self:
         return self
