@@ -20,6 +20,7 @@ from edge_node.engines import Tensor
 from edge_node.engines.tensor_bytes import BYTES, array_of, bytes_of, dtype_of, elements_count
 from edge_node.errors import RequestInvalidError
 from registry import wire
+from registry.value_count import check_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 # Each number of a list takes tens of bytes while it is read: larger tensors have the binary form.
 JSON_LIMIT_COUNT = 1 << 20
+_KEYS_LIMIT_COUNT = 1 << 14
 _KINDS: dict[str, tuple[type, ...]] = {"b": (bool,), "i": (int,), "u": (int,), "f": (int, float)}
 
 
@@ -37,7 +39,9 @@ def read_infer(body: bytes, json_bytes: int) -> tuple[InferRequest, tuple[Tensor
     Raises:
         InputInvalidError: not a request of the protocol; `param` is the path of the field.
     """
-    request = wire.from_json(body[:json_bytes], InferRequest)
+    head = body[:json_bytes]
+    check_json(head, 2 * JSON_LIMIT_COUNT, keys_limit_count=_KEYS_LIMIT_COUNT)
+    request = wire.from_json(head, InferRequest)
     check_infer(request)
     tensors = []
     at = json_bytes
@@ -93,7 +97,7 @@ def write_infer(request: InferRequest, inferred: Inferred, *, name: str, version
 
 
 def _after_json(body: bytes, at: int, tensor: InferInput, what: str) -> bytes:
-    end = at + int(tensor.parameters["binary_data_size"])
+    end = at + int(tensor.parameters["binary_data_size"] or 0)
     if end > len(body):
         raise RequestInvalidError(f"{what} says more bytes than the body has after the JSON")
     return body[at:end]
