@@ -308,12 +308,17 @@ class Delta(Struct, frozen=True, tag="delta"):
 
 
 class Finished(Struct, frozen=True, kw_only=True, tag="finished"):
-    """The end of a generation."""
+    """The end of a generation.
+
+    Attributes:
+        guessed_tokens: how many tokens were guessed and computed ahead, those that did not come true included.
+    """
 
     request_id: str
     reason: FinishReason
     completion_tokens: int
     decode_s: float
+    guessed_tokens: int = 0
 
 
 class Embedded(Struct, frozen=True, kw_only=True, tag="embedded"):

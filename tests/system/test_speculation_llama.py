@@ -1,4 +1,7 @@
-"""Guessed tokens with a real model: the same answers, and some of them in fewer steps."""
+"""Guessed tokens with a real model: the same answers, some of them in fewer steps, and none where they do not pay."""
+
+import contextlib
+import random
 
 import pytest
 
@@ -8,36 +11,62 @@ from edge_node.engines.process import EngineProcess
 pytestmark = pytest.mark.system
 
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
-PROMPTS = (
-    "one two three four five six seven eight nine ten " * 6,
-    "The ships came in with the tide, and the harbour master",
+REPEATING = "one two three four five six seven eight nine ten " * 6
+PROMPTS = (REPEATING, "The ships came in with the tide, and the harbour master")
+SAMPLINGS = (
+    Sampling(temperature=0.0, max_tokens=60),
+    Sampling(temperature=0.9, seed=3, max_tokens=60),
+    Sampling(temperature=0.9, top_k=20, seed=3, max_tokens=60),
 )
+# Any four: the answer is drawn among them alone, each as likely as the next, whatever came before.
+DICE = (300, 400, 500, 600)
 
 
-async def answers(sample_models, guess_tokens):
-    """The texts of all prompts, greedy and drawn."""
-    spec = EngineSpec(
-        kind="llama", name="m", version="1", model_dir=str(sample_models / "smollm2"), files=(GGUF,),
-        kv_type="q8_0", guess_tokens=guess_tokens,
+@contextlib.asynccontextmanager
+async def running(sample_models, **more):
+    engine = EngineProcess(
+        EngineSpec(
+            kind="llama", name="m", version="1", model_dir=str(sample_models / "smollm2"), files=(GGUF,), **more
+        )
     )  # fmt: skip
-    engine = EngineProcess(spec)
     await engine.start()
-    texts = []
     try:
-        for prompt in PROMPTS:
-            for sampling in (
-                {"temperature": 0.0},
-                {"temperature": 0.9, "seed": 3},
-                {"temperature": 0.9, "top_k": 20, "seed": 3},
-            ):
-                command = Generate(request_id="a", text=prompt, sampling=Sampling(max_tokens=60, **sampling))
-                events = [event async for event in engine.generate(command)]
-                assert isinstance(events[-1], Finished)
-                texts.append("".join(event.text for event in events if isinstance(event, Delta)))
+        yield engine
     finally:
         await engine.close(5)
-    return texts
 
 
-async def test_guesses_change_no_answer(sample_models):
-    assert await answers(sample_models, 4) == await answers(sample_models, 0)
+async def answer(engine, sampling, **prompt):
+    """(text, tokens that were guessed for it)."""
+    events = [event async for event in engine.generate(Generate(request_id="a", sampling=sampling, **prompt))]
+    assert isinstance(events[-1], Finished)
+    text = "".join(event.text for event in events if isinstance(event, Delta))
+    return text, events[-1].guessed_tokens
+
+
+@pytest.mark.parametrize("kv_type", ["f16", "q8_0"])
+async def test_guesses_change_no_answer(sample_models, kv_type):
+    texts, guessed = {}, {}
+    for guess_tokens in (0, 4):
+        async with running(sample_models, kv_type=kv_type, guess_tokens=guess_tokens) as engine:
+            answers = [
+                await answer(engine, sampling, text=prompt) for prompt in PROMPTS for sampling in SAMPLINGS
+            ]
+        texts[guess_tokens], guessed[guess_tokens] = zip(*answers, strict=True)
+    assert texts[4] == texts[0]
+    assert sum(guessed[0]) == 0
+    assert guessed[4][0] > 0
+
+
+async def test_thrown_dice_are_soon_not_guessed_any_more(sample_models):
+    draw = random.Random(1)
+    throws = tuple(draw.choice(DICE) for _ in range(300))
+    guessed = []
+    async with running(sample_models, guess_tokens=4) as engine:
+        while guessed[-8:] != [0] * 8 and len(guessed) < 120:
+            sampling = Sampling(
+                temperature=50.0, seed=len(guessed), max_tokens=16, logit_bias=dict.fromkeys(DICE, 3000.0)
+            )
+            guessed.append((await answer(engine, sampling, tokens=throws))[1])
+    assert sum(guessed) > 0
+    assert guessed[-8:] == [0] * 8

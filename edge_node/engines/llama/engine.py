@@ -205,7 +205,7 @@ class LlamaEngine:
         self._admission.computed(shares)
         rows_count, took_s = sum(share.count for share in shares), time.monotonic() - began_s
         if all(share.count == share.scores_count for share in shares):
-            self._speculation.times.note(rows_count, took_s)
+            self._speculation.stepped(answers_count=len(shares), rows_count=rows_count, took_s=took_s)
         else:
             self._pace.note(rows_count, took_s)
         said: list[Event] = []
@@ -228,6 +228,7 @@ class LlamaEngine:
             accepted_count += 1
         if guess:
             self._speculation.note(generation, len(guess), accepted_count)
+            generation.guessed_tokens += len(guess)
             assert generation.slot is not None, "it was computed in one"
             self._sequences.cut(generation.slot, len(generation.tokens) - 1)
         if last:

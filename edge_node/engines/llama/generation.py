@@ -62,6 +62,7 @@ class Generation:
         tokens: the prompt, then the answer.
         slot: where it is at work; None while it waits.
         latest_s: when its first token would be of no use any more, on the clock of `now_s`.
+        guessed_tokens: how many were guessed for it, right or wrong.
         saved: the state of its first `saved_tokens` tokens, when its cells were taken away.
     """
 
@@ -76,6 +77,7 @@ class Generation:
         self.latest_s = math.inf if request.start_within_s is None else now_s + request.start_within_s
         self.saved = b""
         self.saved_tokens = 0
+        self.guessed_tokens = 0
         self._reports_progress = request.reports_progress
         self._reported: tuple[int, int] | None = None
         self._prompt_tokens = len(prompt)
@@ -154,6 +156,7 @@ class Generation:
             reason=reason,
             completion_tokens=len(self.tokens) - self._prompt_tokens,
             decode_s=0.0 if self._prefilled_s is None else now_s - self._prefilled_s,
+            guessed_tokens=self.guessed_tokens,
         )
 
     def _started(self, now_s: float) -> Started:

@@ -15,6 +15,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
+from edge_node.engines.llama.guess_worth import StepTimes, Worth
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -24,33 +26,13 @@ _GRAM_TOKENS = 3
 _WEIGHT = 0.2
 # Before anything is known, as optimistic as it takes to find out.
 _FIRST_ACCEPTANCE = 0.8
-# Until a size of batch has been timed, a further row is taken to cost this part of the first.
-_ROW_COST = 0.45
 _LEAST_GAIN = 1.05
 # A sequence whose guesses do not pay tries again after so many tokens, each time after twice as many.
 _REST_TOKENS = 32
-
-
-class StepTimes:
-    """How long steps of so many rows take, as measured."""
-
-    def __init__(self) -> None:
-        self._seconds: dict[int, float] = {}
-
-    def note(self, rows_count: int, took_s: float) -> None:
-        """A step has taken so long."""
-        known_s = self._seconds.get(rows_count)
-        self._seconds[rows_count] = took_s if known_s is None else known_s + _WEIGHT * (took_s - known_s)
-
-    def cost(self, rows_count: int) -> float:
-        """What a step of so many rows takes, in those of one row."""
-        guess = 1 + _ROW_COST * (rows_count - 1)
-        measured = self._seconds.get(rows_count)
-        if measured is None:
-            return guess
-        # Scaled from the nearest smaller size that was measured: one row alone may never have been.
-        nearest = min(self._seconds)
-        return measured / self._seconds[nearest] * (1 + _ROW_COST * (nearest - 1))
+# No single lucky guess brings the short rests back.
+_PROVEN_ACCEPTANCE = 0.9
+# So often a step goes without, so that its time, against which all guesses are judged, is never old.
+_PLAIN_STEPS = 64
 
 
 class Guesser:
@@ -83,7 +65,7 @@ class Guesser:
         """So many of the guessed tokens came true, in order."""
         for place in range(min(guessed_count, accepted_count + 1)):
             self._acceptance += _WEIGHT * ((place < accepted_count) - self._acceptance)
-        if accepted_count == guessed_count:
+        if self._acceptance >= _PROVEN_ACCEPTANCE:
             self._rest_tokens = _REST_TOKENS
 
     def _last_place(self, tokens: list[int]) -> int | None:
@@ -113,29 +95,38 @@ class Speculation:
 
     Args:
         limit_tokens: the most to guess for a sequence in one step; 0 never guesses.
-
-    Attributes:
-        times: of steps that computed answers only.
     """
 
     def __init__(self, *, limit_tokens: int) -> None:
-        self.times = StepTimes()
+        self._times = StepTimes()
+        self._worth = Worth()
         self._limit_tokens = limit_tokens
+        self._guessed_steps = 0
         self._guessers: WeakKeyDictionary[Generation, Guesser] = WeakKeyDictionary()
 
     def guesses(self, generations: Sequence[Generation], *, room_count: int) -> list[list[int]]:
         """What may follow each of these, all of which compute one row; at most `room_count` tokens together."""
-        rows_count, guesses = len(generations), []
+        rows_count = len(generations)
+        known = rows_count in self._times and self._guessed_steps < _PLAIN_STEPS
+        if self._limit_tokens == 0 or self._worth.resting or not known:
+            return [[] for _ in generations]
+        guesses = []
         for generation in generations:
-            guess: list[int] = []
-            if self._limit_tokens:
-                guesser = self._guessers.setdefault(generation, Guesser(limit_tokens=self._limit_tokens))
-                guess = guesser.guess(generation.tokens, rows_count=rows_count, times=self.times)[:room_count]
+            guesser = self._guessers.setdefault(generation, Guesser(limit_tokens=self._limit_tokens))
+            guess = guesser.guess(generation.tokens, rows_count=rows_count, times=self._times)
+            guess = guess[: max(0, room_count)]
             rows_count += len(guess)
             room_count -= len(guess)
             guesses.append(guess)
         return guesses
 
+    def stepped(self, *, answers_count: int, rows_count: int, took_s: float) -> None:
+        """A step of answers alone took so long; rows beyond one for each answer were guessed."""
+        self._times.note(rows_count, took_s)
+        self._worth.stepped(answers_count=answers_count, rows_count=rows_count, times=self._times)
+        self._guessed_steps = self._guessed_steps + 1 if rows_count > answers_count else 0
+
     def note(self, generation: Generation, guessed_count: int, accepted_count: int) -> None:
         """So many of a sequence's guessed tokens came true."""
         self._guessers[generation].note(guessed_count, accepted_count)
+        self._worth.guessed(guessed_count, accepted_count)

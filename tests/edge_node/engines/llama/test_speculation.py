@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_node.engines.llama.speculation import Guesser, StepTimes, expected_tokens
+from edge_node.engines.llama.guess_worth import StepTimes
+from edge_node.engines.llama.speculation import Guesser, Speculation, expected_tokens
 
 CHEAP, DEAR = 0.05, 1.0
 
@@ -68,10 +69,62 @@ def test_tokens_for_each_step(acceptance, count, expected):
     assert expected_tokens(acceptance, count) == expected
 
 
-def test_a_size_that_was_not_timed_is_estimated():
-    times = StepTimes()
-    assert times.cost(1) == 1
-    assert times.cost(5) > times.cost(2) > 1
-    times.note(1, 0.01)
-    times.note(5, 0.05)
-    assert times.cost(5) == pytest.approx(5)
+def test_a_lucky_guess_now_and_then_brings_no_short_rests_back():
+    guesser, times = Guesser(limit_tokens=4), times_of(0.3)
+    tokens, tries = [1, 2, 3] * 3, []
+    for step in range(20_000):
+        guess = guesser.guess(tokens, rows_count=1, times=times)
+        if guess:
+            guesser.note(len(guess), len(guess) if len(tries) % 4 == 3 else 0)
+            tries.append(step)
+    assert len(tries) < 200
+
+
+class Text:
+    """As much of a generation as is needed here."""
+
+    def __init__(self, tokens):
+        self.tokens = tokens
+
+
+def step(speculation, texts, *, room_count=100, accepted=len):
+    """One step in which rows cost a third each; the guesses made in it."""
+    guesses = speculation.guesses(texts, room_count=room_count)
+    rows_count = len(texts) + sum(map(len, guesses))
+    took_s = 0.002 + 0.001 * rows_count
+    speculation.stepped(answers_count=len(texts), rows_count=rows_count, took_s=took_s)
+    for text, guess in zip(texts, guesses, strict=True):
+        if guess:
+            speculation.note(text, len(guess), accepted(guess))
+    return guesses
+
+
+def test_a_batch_is_timed_without_guesses_first_and_now_and_then_again():
+    speculation, text = Speculation(limit_tokens=4), Text([1, 2, 3, 4] * 3)
+    guessed = [bool(step(speculation, [text])[0]) for _ in range(200)]
+    assert [at for at, guess in enumerate(guessed) if not guess] == [0, 65, 130, 195]
+
+
+def test_guesses_keep_to_the_room_that_is_left():
+    speculation, texts = Speculation(limit_tokens=4), [Text([1, 2, 3, 4] * 3), Text([5, 6, 7, 8] * 3)]
+    for rows_count in range(1, 12):
+        speculation.stepped(answers_count=rows_count, rows_count=rows_count, took_s=0.01 + 1e-4 * rows_count)
+    assert [len(guess) for guess in step(speculation, texts)] == [4, 4]
+    assert [len(guess) for guess in step(speculation, texts, room_count=2)] == [2, 0]
+    # As many cells as are free may be fewer than there are answers.
+    assert step(speculation, texts, room_count=-2) == [[], []]
+
+
+def test_without_a_limit_nothing_is_guessed():
+    speculation = Speculation(limit_tokens=0)
+    assert not any(step(speculation, [Text([1, 2, 3, 4] * 3)])[0] for _ in range(10))
+
+
+def test_many_short_answers_that_never_repeat_switch_guessing_off():
+    speculation, guessed_counts = Speculation(limit_tokens=4), []
+    for _ in range(200):
+        text = Text([1, 2, 3, 4] * 3)
+        guessed_counts.append(sum(len(step(speculation, [text], accepted=lambda _: 0)[0]) for _ in range(20)))
+    assert guessed_counts[0] > 0
+    assert sum(guessed_counts) < 1000
+    assert guessed_counts[-50:] == [0] * 50
