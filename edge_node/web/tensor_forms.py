@@ -17,7 +17,7 @@ from edge_node.api.inference import (
     wants_binary,
 )
 from edge_node.engines import Tensor
-from edge_node.engines.tensor_bytes import BYTES, array_of, bytes_of, dtype_of, elements_count
+from edge_node.engines.tensor_bytes import BYTES, array_of, dtype_of, elements_count
 from edge_node.errors import RequestInvalidError
 from registry import wire
 from registry.value_count import check_json
@@ -116,9 +116,12 @@ def _from_json(raw: bytes, datatype: str, shape: Sequence[int], what: str) -> by
     if datatype == BYTES:
         if kinds - {str}:
             raise RequestInvalidError(f"{what} is of BYTES: in JSON its elements are texts")
-        elements = np.empty(count, object)
-        elements[:] = [text.encode() for text in flat]
-        return bytes_of(elements, datatype)
+        joined = bytearray()  # one after the other: a million at once as objects would take 300 MB
+        for text in flat:
+            element = text.encode()
+            joined += len(element).to_bytes(4, "little")
+            joined += element
+        return bytes(joined)
     dtype = dtype_of(datatype, what)
     if kinds - set(_KINDS[dtype.kind]):
         raise RequestInvalidError(f"{what} is of {datatype} and holds something else")

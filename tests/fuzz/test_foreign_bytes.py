@@ -145,7 +145,7 @@ def with_list(form, fields, name, item, count):
 @pytest.mark.parametrize("form", [bodies.MSGPACK_TYPE, bodies.JSON_TYPE])
 @pytest.mark.parametrize("field", ANY_FIELDS, ids=lambda field: f"{field[0].__name__}-{field[2]}")
 def test_no_request_takes_more_than_a_few_times_its_size(field, form, item, peak_bytes):
-    """32 MiB of empty maps, 4 kB in zstd, took 2.3 GiB. What may be made at all takes at most 48 MiB."""
+    """32 MiB of empty maps, 1 kB in zstd, took 2.3 GiB. What may be made at all takes at most 48 MiB."""
     kind, fields, name = field
     per_item = item[0][form == bodies.JSON_TYPE]
     for count, too_many in ((300_000, True), (VALUES_LIMIT_COUNT // per_item - 20, False)):
