@@ -36,8 +36,30 @@ def test_a_size_that_was_not_timed_is_estimated():
     times.note(1, 0.01)
     times.note(5, 0.05)
     assert times.cost(5) == pytest.approx(5)
+    assert times.cost(3) == pytest.approx(3)
+    assert times.cost(8) == pytest.approx(8)
+    times.note(3, 0.01)
+    assert times.cost(2) == pytest.approx(1)
+    assert times.cost(4) == pytest.approx(3)
     assert 5 in times
     assert 4 not in times
+
+
+def test_rows_beyond_one_measured_size_are_assumed_and_never_gain_time():
+    times = StepTimes()
+    times.note(4, 0.01)
+    assert times.cost(4) < times.cost(5) < 1.3 * times.cost(4)
+    times.note(6, 0.005)
+    assert times.cost(8) == times.cost(6)
+
+
+def test_what_was_measured_long_ago_is_tried_again():
+    times = StepTimes()
+    times.note(5, 1.0)
+    for _ in range(3 * 4096):
+        times.note(1, 0.01)
+    assert 5 not in times
+    assert times.cost(5) < 5
 
 
 def test_one_step_that_waited_says_little():
