@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING
 
-from edge_node.engines import Delta, Embedded, Finished, Progress, Started
+from edge_node.engines import Delta, Finished, Inferred, Progress, Started
 from edge_node.scheduler import Service
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
     from contextlib import AsyncExitStack
 
+    from edge_node.engines import Computed
     from edge_node.scheduler import Scheduler, Ticket
     from edge_node.telemetry import Metrics
 
-Heard = Progress | Started | Delta | Finished | Embedded
-"""What a request may hear of an engine."""
+Heard = Progress | Started | Delta | Finished
+"""What a request may hear of a generation."""
 
 
 class Generating:
@@ -108,33 +109,34 @@ class Once:
 
     def __init__(
         self,
-        answer: Coroutine[object, object, Embedded],
+        answer: Coroutine[object, object, Computed],
         ticket: Ticket,
         holds: AsyncExitStack,
         *,
         scheduler: Scheduler,
         clock: Callable[[], float],
     ) -> None:
-        self._answer: Coroutine[object, object, Embedded] | None = answer
+        self._answer: Coroutine[object, object, Computed] | None = answer
         self._ticket = ticket
         self._holds = holds
         self._scheduler = scheduler
         self._clock = clock
         self._service: Service | None = None
 
-    async def next_event(self) -> Heard | None:
+    async def next_event(self) -> Computed | None:
         """The answer, and then None. Raises as `Generating.next_event` does."""
         if self._answer is None:
             return None
         answer, self._answer = self._answer, None
-        embedded = await answer
+        computed = await answer
+        read_tokens = tokens_read(computed)
         self._service = Service(
-            service_s=embedded.service_s,
-            prompt_tokens=embedded.prompt_tokens,
-            read_tokens=embedded.prompt_tokens,
-            prefill_s=embedded.compute_s or embedded.service_s,
+            service_s=computed.service_s,
+            prompt_tokens=read_tokens,
+            read_tokens=read_tokens,
+            prefill_s=computed.compute_s or computed.service_s,
         )
-        return embedded
+        return computed
 
     async def close(self) -> None:
         """Give the place back."""
@@ -142,6 +144,11 @@ class Once:
             self._answer.close()
         self._scheduler.leave(self._ticket, now_s=self._clock(), service=self._service)
         await self._holds.aclose()
+
+
+def tokens_read(computed: Computed) -> int:
+    """The tokens of the texts; tensors have none."""
+    return 0 if isinstance(computed, Inferred) else computed.prompt_tokens
 
 
 def _service(started: Started, service_s: float) -> Service:

@@ -1,21 +1,36 @@
-"""One request that a single message of the engine answers: vectors, scores, tensors. Held, let in, given back."""
+"""One request that a single message of the engine answers: vectors, scores, tensors.
+
+All of them are pure: the same input gives the same answer, so they are kept, and computed once for everyone who asks
+the same at the same time.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+import asyncio
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from edge_node.errors import RequestInvalidError
-from edge_node.scheduler import Asking, Service
+from msgspec.structs import replace
+
+from edge_node.cache.answers import Outcome
+from edge_node.cache.flights import Flights
+from edge_node.cache.keys import pure_key
+from edge_node.computation import Once, tokens_read
+from edge_node.engines import Embedded, Inferred
+from edge_node.entering import enter, join
+from edge_node.errors import EngineFailedError, RequestInvalidError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
 
     from edge_node.account import Account
+    from edge_node.cache.answers import AnswerCache
+    from edge_node.cache.flights import Listener
     from edge_node.engines import Compute, Computed, Ready
     from edge_node.residents import Lease, Residents
-    from edge_node.scheduler import Scheduler, Ticket
+    from edge_node.scheduler import Scheduler
     from edge_node.telemetry import Metrics
 
 Ability = Literal["embedding", "rerank", "classification", "tensors"]
@@ -28,64 +43,147 @@ _INSTEAD: dict[str, str] = {
 }
 
 
+# Hashing or packing more than this is felt by the others on the same loop.
+_INLINE_LIMIT_BYTES = 64 << 10
+_KEPT_LIMIT_BYTES = 4 << 20
+
+
+class Told(NamedTuple):
+    """A computed answer, what its model is, and since when the answer is there."""
+
+    computed: Computed
+    name: str
+    version: str
+    ready: Ready
+    created_unix_s: int
+
+
+def _pure_flights() -> Flights[Computed]:
+    return Flights(passes=lambda _: False, completes=lambda _: True)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Computing:
     """Computes on what this node holds ready.
 
     Args:
+        cache: the answers kept.
         clock: monotonic time in seconds.
+        wall_clock: Unix time in seconds.
     """
 
     residents: Residents
     scheduler: Scheduler
     metrics: Metrics
+    cache: AnswerCache
     clock: Callable[[], float]
+    wall_clock: Callable[[], float]
+    _flights: Flights[Computed] = field(default_factory=_pure_flights)
 
     def lease(self, model: str) -> AbstractAsyncContextManager[Lease]:
         """Hold the release that `model` means now; raises as `Residents.lease` does."""
         return self.residents.lease(model)
 
-    async def compute(self, account: Account, lease: Lease, ability: Ability, command: Compute) -> Computed:
-        """What the engine answers to one command.
+    async def compute(
+        self, account: Account, model: str, ability: Ability, command: Callable[[Lease], Compute]
+    ) -> Told:
+        """What the engine answers to one command, now or before; `account.answer_id` becomes the answer's.
+
+        Args:
+            account: of the request.
+            model: what it asks for.
+            ability: what the model must be able to do.
+            command: made for the model, with an empty id.
 
         Raises:
+            ModelNotHereError, ModelNotReadyError, DrainingError: no release to answer with.
             RequestInvalidError: the model cannot do this, or not with this input.
-            OverloadedError: the queue is full.
+            OverloadedError: the queue is full, or the client's deadline would pass.
             EngineFailedError: the engine broke.
         """
-        account.model, account.release = lease.name, f"{lease.name}@{lease.version}"
-        account.operation = ability
-        check_ability(lease.name, lease.ready, ability)
-        ticket = self._enter(account, lease)
-        began_s = self.clock()
-        service = None
-        try:
-            computed = await lease.compute(command)
-            read_tokens = getattr(computed, "prompt_tokens", 0)
-            account.prompt_tokens = read_tokens
-            account.prefill_ms = computed.compute_s * 1000
-            account.queue_ms = max(0.0, (self.clock() - began_s - computed.compute_s) * 1000)
-            self.metrics.prompt_started(model=lease.name, queue_s=account.queue_ms / 1000, cached_from="")
-            service = Service(
-                service_s=computed.service_s,
-                prompt_tokens=read_tokens,
-                read_tokens=read_tokens,
-                prefill_s=computed.compute_s,
-            )
-            return computed
-        finally:
-            self.scheduler.leave(ticket, now_s=self.clock(), service=service)
+        async with AsyncExitStack() as stack:
+            lease = await stack.enter_async_context(self.residents.lease(model))
+            account.model, account.release = lease.name, f"{lease.name}@{lease.version}"
+            account.asked, account.operation = model, ability
+            check_ability(lease.name, lease.ready, ability)
+            asked = command(lease)
+            key = None
+            if self.cache.on and account.terms.store:
+                key = await _key(lease, account, asked)
+                kept = self.cache.find(key, account.terms, Outcome)
+                if kept is not None:
+                    outcome, age_s = kept
+                    account.answered_from("hit", lease.stamp, age_s)
+                    account.prompt_tokens = tokens_read(outcome.computed)
+                    _rename(account, outcome.answer_id)
+                    return Told(
+                        outcome.computed, lease.name, lease.version, lease.ready, outcome.created_unix_s
+                    )
+            listener = join(self._flights, account, lease, key)
+            if listener is None:
+                listener = self._begin(account, lease, stack, key, asked)
+            try:
+                computed = await listener.next_event()
+            finally:
+                await listener.close()
+            if computed is None:
+                raise EngineFailedError(f"the engine of {lease.name} ended without an answer")
+            self._note(account, computed)
+            _rename(account, listener.name[0])
+            return Told(computed, lease.name, lease.version, lease.ready, listener.name[1])
 
-    def _enter(self, account: Account, lease: Lease) -> Ticket:
-        now_s = self.clock()
-        left_s = None if account.deadline_s is None else max(0.0, account.deadline_s - now_s)
-        return self.scheduler.admit(
-            lease.name,
-            lease.version,
-            slots=lease.ready.slots,
-            asking=Asking(client=account.share, prompt_bytes=account.prompt_bytes, start_within_s=left_s),
-            now_s=now_s,
+    def _begin(
+        self, account: Account, lease: Lease, stack: AsyncExitStack, key: bytes | None, command: Compute
+    ) -> Listener[Computed]:
+        """Begin a computation, which takes over what the stack holds."""
+        ticket = enter(self.scheduler, account, lease, self.clock())
+        answer_id, created_unix_s = account.answer_id, int(self.wall_clock())
+        computation = Once(
+            lease.compute(replace(command, request_id=answer_id)),
+            ticket,
+            stack.pop_all(),
+            scheduler=self.scheduler,
+            clock=self.clock,
         )
+        return self._flights.begin(
+            key,
+            computation,
+            lambda events: self._keep(key, answer_id, created_unix_s, events[-1]),
+            name=(answer_id, created_unix_s),
+        )
+
+    def _note(self, account: Account, computed: Computed) -> None:
+        held_ms = (self.clock() - account.arrived_s) * 1000
+        account.prefill_ms = (computed.compute_s or computed.service_s) * 1000
+        account.queue_ms = max(0.0, held_ms - account.prefill_ms)
+        account.prompt_tokens = tokens_read(computed)
+        if account.cache != "coalesced":
+            self.metrics.prompt_started(model=account.model, queue_s=account.queue_ms / 1000, cached_from="")
+
+    def _keep(self, key: bytes | None, answer_id: str, created_unix_s: int, computed: Computed) -> None:
+        if key is None or _size_bytes(computed) > _KEPT_LIMIT_BYTES:
+            return
+        computed = replace(computed, request_id="")
+        outcome = Outcome(answer_id=answer_id, created_unix_s=created_unix_s, computed=computed)
+        self.cache.keep(key, outcome)
+
+
+async def _key(lease: Lease, account: Account, command: Compute) -> bytes:
+    if account.prompt_bytes <= _INLINE_LIMIT_BYTES:
+        return pure_key(lease.stamp, account.client, command)
+    return await asyncio.to_thread(pure_key, lease.stamp, account.client, command)
+
+
+def _rename(account: Account, answer_id: str) -> None:
+    # The answer that others have too keeps its name; the word before it is this request's.
+    word, dash, _ = account.answer_id.rpartition("-")
+    account.answer_id = f"{word}{dash}{answer_id.rpartition('-')[2]}"
+
+
+def _size_bytes(computed: Computed) -> int:
+    if isinstance(computed, Inferred):
+        return sum(len(tensor.data) for tensor in computed.outputs)
+    return len(computed.vectors if isinstance(computed, Embedded) else computed.values)
 
 
 def check_ability(name: str, ready: Ready, ability: Ability) -> None:

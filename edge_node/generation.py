@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from edge_node.engines import Delta, Embedded, Finished, Progress, Started
+from edge_node.engines import Delta, Finished, Progress, Started
 from edge_node.errors import EngineFailedError, OverloadedError
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class Generation:
             if heard is None:
                 return None
             event = heard
-        assert not isinstance(event, Embedded | Progress)
+        assert not isinstance(event, Progress)
         self._note(event)
         return event
 
@@ -146,7 +146,6 @@ class Generation:
         if isinstance(event, Progress):
             self.progress = event
             return None
-        assert not isinstance(event, Embedded)
         return event
 
     def _take_name(self, answer_id: str, created_unix_s: int) -> None:

@@ -78,7 +78,12 @@ def build_app(parts: NodeParts) -> web.Application:
         wall_clock=parts.wall_clock,
     )
     app[COMPUTING] = Computing(
-        residents=parts.residents, scheduler=parts.scheduler, metrics=parts.metrics, clock=parts.clock
+        residents=parts.residents,
+        scheduler=parts.scheduler,
+        metrics=parts.metrics,
+        cache=parts.cache,
+        clock=parts.clock,
+        wall_clock=parts.wall_clock,
     )
     app[REPLAYS] = Replays(parts)
     chunks.prepare(app)

@@ -39,6 +39,9 @@ def make_app(context: Context) -> web.Application:
             web.post("/v1/completions", routes.redirect),
             web.post("/v1/responses", routes.redirect),
             web.post("/v1/embeddings", routes.redirect),
+            web.post("/v1/rerank", routes.redirect),
+            web.post("/v1/classify", routes.redirect),
+            *routes.inference_routes(),
             web.get("/v1/models", catalog.models),
             web.get("/v1/models/{name:.+}", catalog.model),
             # Operators look.

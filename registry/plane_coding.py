@@ -78,10 +78,13 @@ def decode_planes(payload: memoryview, raw_bytes: int, what: str) -> bytes:
     """
     reader = VarintReader(payload, what)
     segments = _read_segments(reader, raw_bytes, what)
-    raw = np.empty(raw_bytes, np.uint8)
+    raw = np.empty(raw_bytes if len(segments) > 1 else 0, np.uint8)
     for form, row_blocks, parts in _by_form(segments):
         length = sum(end - start for start, end in parts)
         data = _decode_form(reader, layout_of(form), BLOCK_BYTES[form], length, row_blocks)
+        if len(segments) == 1:
+            raw = data
+            break
         for start, end in parts:
             raw[start:end] = data[: end - start]
             data = data[end - start :]

@@ -123,7 +123,7 @@ def _turn_back(columns: Bytes, matrix: Bytes) -> None:
 def by_rank(plane: Bytes, ranks: Bytes, row_bytes: int) -> Bytes:
     """The rows of a plane by rising rank; equal ones stay in their order."""
     rows = plane.view(_ROW_TYPES[row_bytes])
-    ordered: Bytes = rows[np.argsort(ranks, kind="stable")]
+    ordered: Bytes = rows[_order(ranks)]
     return ordered.view(np.uint8)
 
 
@@ -131,8 +131,26 @@ def from_rank(ordered: Bytes, ranks: Bytes, row_bytes: int) -> Bytes:
     """The inverse of `by_rank`."""
     row_type = _ROW_TYPES[row_bytes]
     rows = np.empty(len(ranks), row_type)
-    rows[np.argsort(ranks, kind="stable")] = ordered.view(row_type)
+    rows[_order(ranks)] = ordered.view(row_type)
     return rows.view(np.uint8)
+
+
+def _order(ranks: Bytes) -> Bytes:
+    """Where the ranks lie, by rising rank; equal ones as they come.
+
+    A rank with its place below it makes a number like no other, of 32 bits nearly always; such numbers are sorted in a
+    quarter of the time that ranks take.
+    """
+    place_bits, low = len(ranks).bit_length(), ranks.min(initial=np.iinfo(ranks.dtype).max)
+    if int(ranks.max(initial=0)) - int(low) >= 1 << 32 - place_bits:
+        order: Bytes = np.argsort(ranks, kind="stable")
+        return order
+    keys: Bytes = (ranks - low).astype(np.uint32) << np.uint32(place_bits)
+    keys |= np.arange(len(ranks), dtype=np.uint32)
+    keys.sort()
+    keys &= np.uint32((1 << place_bits) - 1)
+    places: Bytes = keys.astype(np.intp)
+    return places
 
 
 def _columns(blocks: Bytes, *bounds: int) -> list[Bytes]:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from deploy.cli.connect import add_client_arguments
-from deploy.cli.terminal import add_json_argument, dim, show_json
+from deploy.cli.terminal import add_json_argument, dim, passing, show_json
 
 if TYPE_CHECKING:
     import argparse
 
-    from edge_node.client import TextStream
+    from edge_node.client import TextStream, Waiting
 
 DESCRIPTION = """\
 Ask a chat model. The origin ranks the nodes for the place you ask from; the best one answers, directly. The
@@ -22,6 +22,7 @@ EXAMPLES = """\
   edgeward ask "Name three rivers of France."
   edgeward ask "Name three rivers of France." --from tokyo
   edgeward ask "Write a haiku." --model chat:canary --max-tokens 60 --temperature 0 --from 48.86,2.35
+  edgeward ask "Where is the Louvre? As JSON." --json-schema place.json --seed 7
   echo "Summarise: …" | edgeward ask -"""
 
 
@@ -33,6 +34,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--max-tokens", type=int, metavar="N", help="stop after so many tokens")
     parser.add_argument("--temperature", type=float, metavar="T", help="0 always takes the likeliest token")
+    parser.add_argument("--seed", type=int, metavar="N", help="the same seed chooses the same tokens")
+    parser.add_argument(
+        "--deterministic", action="store_true", help="the same tokens whoever else is served meanwhile"
+    )
+    parser.add_argument(
+        "--json-schema", metavar="FILE", help="answer in JSON that satisfies the schema in this file"
+    )
     parser.add_argument("--system", metavar="TEXT", help="instructions to put before the prompt")
     add_client_arguments(parser)
     add_json_argument(parser)
@@ -55,19 +63,29 @@ async def _ask(args: argparse.Namespace, prompt: str) -> int:
 
     system = [{"role": "system", "content": args.system}] if args.system else []
     messages = [*system, {"role": "user", "content": prompt}]
-    wanted = {"max_tokens": args.max_tokens, "temperature": args.temperature}
+    wanted = {
+        "max_tokens": args.max_tokens,
+        "temperature": args.temperature,
+        "seed": args.seed,
+        "deterministic": args.deterministic or None,
+        "response_format": _format(args.json_schema) if args.json_schema else None,
+    }
     sampling = {name: value for name, value in wanted.items() if value is not None}
     async with (
         open_client(args) as client,
         client.stream_chat(messages, model=args.model, **sampling) as stream,
     ):
         begun = False
+        if not args.json:
+            stream.on_waiting = lambda waiting: passing(_waiting_in_words(waiting))
         try:
             async for piece in stream:
+                passing("")
                 if not args.json:
                     print(piece.text, end="", flush=True)
                     begun = begun or bool(piece.text)
         finally:
+            passing("")
             if begun:
                 print(flush=True)
     if args.json:
@@ -83,6 +101,30 @@ async def _ask(args: argparse.Namespace, prompt: str) -> int:
     else:
         dim(_in_words(stream))
     return 0
+
+
+def _format(path: str) -> dict[str, Any]:
+    import json
+    from pathlib import Path
+
+    from registry.errors import InputInvalidError
+
+    try:
+        schema = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputInvalidError(f"cannot read the schema {path}: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise InputInvalidError(f"the schema {path} is not JSON: {error}") from error
+    return {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema, "strict": True}}
+
+
+def _waiting_in_words(waiting: Waiting) -> str:
+    if waiting.state == "reading":
+        return f"reading the question: {waiting.percent or 0} %"
+    words = waiting.state
+    if waiting.place:
+        words += f", {waiting.place} before this one"
+    return words + (f", about {waiting.eta_s:.0f} s" if waiting.eta_s else "")
 
 
 def _in_words(stream: TextStream) -> str:

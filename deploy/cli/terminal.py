@@ -61,6 +61,13 @@ def dim(text: str) -> None:
     print(f"\x1b[2m{text}\x1b[0m" if sys.stderr.isatty() else text, file=sys.stderr)
 
 
+def passing(text: str) -> None:
+    """A line on standard error that the next one takes the place of; nothing where that is no terminal."""
+    if sys.stderr.isatty():
+        words = f"\x1b[2m{printable(text)}\x1b[0m" if text else ""
+        print(f"\r\x1b[K{words}", end="", file=sys.stderr, flush=True)
+
+
 @contextmanager
 def progress_bar(what: str) -> Iterator[ProgressHook]:
     """A bar with bytes, rate and time left on standard error; where that is no terminal, a line every 10 s."""

@@ -24,7 +24,8 @@ TENSORS_LIMIT_COUNT = 1024
 # What Triton's clients may send besides, and no answer depends on.
 _IGNORED = {"priority", "timeout"}
 _Size = Annotated[int, Meta(ge=0, le=2**63 - 1)]
-Parameters = dict[str, Any]
+# No lists or maps: nothing here has them, and each would take far more memory than its two bytes.
+Parameters = dict[str, bool | int | float | str | None]
 
 
 class InferInput(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -14,7 +14,7 @@ import zstandard
 from msgspec import Struct
 
 from edge_node.cache.eviction import BoundedStore
-from edge_node.engines import Delta, Embedded, Finished, Started
+from edge_node.engines import Computed, Delta, Finished, Started
 from registry.bodies import ZSTD_LEVEL
 from registry.wire import from_msgpack, to_msgpack
 
@@ -40,10 +40,12 @@ class Tape(Struct, frozen=True, kw_only=True):
     finished: Finished
 
 
-class Vectors(Struct, frozen=True, kw_only=True):
-    """A finished embedding."""
+class Outcome(Struct, frozen=True, kw_only=True):
+    """What an engine computed in one piece, and the identity that its answer was given."""
 
-    embedded: Embedded
+    answer_id: str
+    created_unix_s: int
+    computed: Computed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,14 +12,34 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edge_node.client.answers import ChatAnswer, Completion, Embeddings, Piece, Served, Usage
+    from edge_node.client.answers import (
+        ChatAnswer,
+        Classes,
+        Classified,
+        Completion,
+        Embeddings,
+        Piece,
+        Ranked,
+        Ranking,
+        Served,
+        Usage,
+        Waiting,
+    )
     from edge_node.client.asynchronous import AsyncClient
     from edge_node.client.config import ClientConfig
     from edge_node.client.stream import TextStream
     from edge_node.client.synchronous import Client, SyncTextStream
+    from edge_node.client.tensors import Tensor, Tensors
     from origin.api import Place
 
 _HOMES = {
+    "Tensors": "edge_node.client.tensors",
+    "Tensor": "edge_node.client.tensors",
+    "Waiting": "edge_node.client.answers",
+    "Ranking": "edge_node.client.answers",
+    "Ranked": "edge_node.client.answers",
+    "Classified": "edge_node.client.answers",
+    "Classes": "edge_node.client.answers",
     "AsyncClient": "edge_node.client.asynchronous",
     "ChatAnswer": "edge_node.client.answers",
     "Client": "edge_node.client.synchronous",
@@ -37,16 +57,23 @@ _HOMES = {
 __all__ = [
     "AsyncClient",
     "ChatAnswer",
+    "Classes",
+    "Classified",
     "Client",
     "ClientConfig",
     "Completion",
     "Embeddings",
     "Piece",
     "Place",
+    "Ranked",
+    "Ranking",
     "Served",
     "SyncTextStream",
+    "Tensor",
+    "Tensors",
     "TextStream",
     "Usage",
+    "Waiting",
 ]
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, field
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class Usage(Struct, frozen=True, kw_only=True):
@@ -49,6 +52,21 @@ class Piece(Struct, frozen=True, kw_only=True):
     finish_reason: str | None = None
 
 
+class Waiting(Struct, frozen=True, kw_only=True):
+    """How far an answer is that has not begun: `queued` or `reading`.
+
+    Attributes:
+        place: how many requests are served before it.
+        percent: how much of the prompt has been read.
+        eta_s: how long it will still wait in the queue, by the node's guess.
+    """
+
+    state: str
+    place: int | None = None
+    percent: int | None = None
+    eta_s: float | None = None
+
+
 class ChatAnswer(Struct, frozen=True, kw_only=True):
     """A whole answer to a chat; `raw` is the node's reply with every field."""
 
@@ -69,6 +87,40 @@ class Embeddings(list[list[float]]):
 
     def __init__(self, vectors: list[list[float]], *, usage: Usage, model: str, served: Served) -> None:
         super().__init__(vectors)
+        self.usage = usage
+        self.model = model
+        self.served = served
+
+
+class Ranked(Struct, frozen=True):
+    """A document's place in the question, and its relevance between 0 and 1."""
+
+    index: int
+    relevance_score: float
+
+
+class Ranking(list[Ranked]):
+    """Documents, the most relevant first; with the usage and the node that ranked them."""
+
+    def __init__(self, ranked: Iterable[Ranked], *, usage: Usage, model: str, served: Served) -> None:
+        super().__init__(ranked)
+        self.usage = usage
+        self.model = model
+        self.served = served
+
+
+class Classified(Struct, frozen=True):
+    """A text's likeliest label, and the probability of each."""
+
+    label: str
+    probabilities: dict[str, float]
+
+
+class Classes(list[Classified]):
+    """One class for each text, in order; with the usage and the node that found them."""
+
+    def __init__(self, classified: Iterable[Classified], *, usage: Usage, model: str, served: Served) -> None:
+        super().__init__(classified)
         self.usage = usage
         self.model = model
         self.served = served

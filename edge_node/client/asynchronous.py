@@ -6,14 +6,23 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
 import aiohttp
-from msgspec import Struct
 
 from edge_node.api.stream_forms import FRAMES_TYPE, SSE_TYPE
-from edge_node.client.answers import ChatAnswer, Completion, Embeddings, Served, Usage
+from edge_node.client.answers import (
+    ChatAnswer,
+    Classes,
+    Classified,
+    Completion,
+    Embeddings,
+    Ranking,
+    Served,
+)
 from edge_node.client.config import load_client_config, stated_place
 from edge_node.client.payload import vector_of
+from edge_node.client.replies import ClassesReply, RankingReply, ReplyChoice, TextReply, VectorsReply
 from edge_node.client.session import Session
 from edge_node.client.stream import OpenStream, TextStream, read_chunks
+from edge_node.client.tensors import BINARY_TYPE, JSON_BYTES_HEADER, decode_infer, encode_infer, infer_path
 from edge_node.errors import AnswerInvalidError
 from origin.api import Place, place_at
 from origin.client import OriginClient
@@ -23,11 +32,13 @@ from registry.errors import InputInvalidError
 from registry.wire import convert
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
+    from edge_node.client.answers import Waiting
     from edge_node.client.config import ClientConfig
     from edge_node.client.session import Call
+    from edge_node.client.tensors import Tensor, Tensors
     from origin.api import CatalogAnswer, NodeView, RankedNode, RouteAnswer
 
 Messages = str | list[dict[str, Any]]
@@ -36,35 +47,10 @@ Ability = Literal["chat", "embedding"]
 _CHAT = "/v1/chat/completions"
 _COMPLETIONS = "/v1/completions"
 _EMBEDDINGS = "/v1/embeddings"
+_RERANK = "/v1/rerank"
+_CLASSIFY = "/v1/classify"
 _KINDS: dict[Ability, tuple[str, ...]] = {"chat": ("gguf",), "embedding": ("onnx",)}
 T = TypeVar("T")
-
-
-class _Message(Struct, frozen=True):
-    content: str | None = None
-
-
-class _Choice(Struct, frozen=True):
-    message: _Message = _Message()
-    text: str | None = None
-    finish_reason: str | None = None
-
-
-class _Reply(Struct, frozen=True):
-    choices: tuple[_Choice, ...]
-    usage: Usage = Usage()
-    model: str = ""
-
-
-class _Vector(Struct, frozen=True):
-    embedding: Any
-    index: int = 0
-
-
-class _Vectors(Struct, frozen=True):
-    data: tuple[_Vector, ...]
-    usage: Usage = Usage()
-    model: str = ""
 
 
 class AsyncClient:
@@ -149,7 +135,7 @@ class AsyncClient:
             await streamed.open()
             return streamed
         fields = {**sampling, "messages": _turns(messages)}
-        reply, raw, served = await self._ask(_CHAT, "chat", model, fields, _Reply)
+        reply, raw, served = await self._ask(_CHAT, "chat", model, fields, TextReply)
         choice = _first_choice(reply)
         return ChatAnswer(
             text=choice.message.content or "",
@@ -174,7 +160,7 @@ class AsyncClient:
             EdgewardError: the origin or the last node refused, or cannot be reached.
         """
         reply, raw, served = await self._ask(
-            _COMPLETIONS, "chat", model, {**sampling, "prompt": prompt}, _Reply
+            _COMPLETIONS, "chat", model, {**sampling, "prompt": prompt}, TextReply
         )
         choice = _first_choice(reply)
         return Completion(
@@ -198,12 +184,58 @@ class AsyncClient:
         """
         texts = [inputs] if isinstance(inputs, str) else list(inputs)
         fields = {"input": texts, "encoding_format": "base64"}
-        reply, _, served = await self._ask(_EMBEDDINGS, "embedding", model, fields, _Vectors)
+        reply, _, served = await self._ask(_EMBEDDINGS, "embedding", model, fields, VectorsReply)
         in_order = sorted(reply.data, key=lambda vector: vector.index)
         if len(in_order) != len(texts):
             raise AnswerInvalidError(f"asked for {len(texts)} embeddings, the node gave {len(in_order)}")
         vectors = [vector_of(vector.embedding) for vector in in_order]
         return Embeddings(vectors, usage=reply.usage, model=reply.model, served=served)
+
+    async def rerank(
+        self, query: str, documents: Sequence[str], *, model: str, top_n: int | None = None
+    ) -> Ranking:
+        """The documents by their relevance to a query, the most relevant first, or the best `top_n` alone.
+
+        Raises:
+            EdgewardError: the origin or the last node refused, or cannot be reached.
+        """
+        fields = {"query": query, "documents": list(documents)} | ({"top_n": top_n} if top_n else {})
+        reply, _, served = await self._ask(_RERANK, None, model, fields, RankingReply)
+        if any(not 0 <= ranked.index < len(documents) for ranked in reply.results):
+            raise AnswerInvalidError("the node ranked documents that it was not sent")
+        return Ranking(reply.results, usage=reply.usage, model=reply.model, served=served)
+
+    async def classify(self, inputs: str | Sequence[str], *, model: str) -> Classes:
+        """Each text's class.
+
+        Raises:
+            EdgewardError: the origin or the last node refused, or cannot be reached.
+        """
+        texts = [inputs] if isinstance(inputs, str) else list(inputs)
+        reply, _, served = await self._ask(_CLASSIFY, None, model, {"input": texts}, ClassesReply)
+        if len(reply.data) != len(texts) or any(len(one.probs) != len(reply.labels) for one in reply.data):
+            raise AnswerInvalidError(f"asked for {len(texts)} classes, the node gave something else")
+        found = [Classified(one.label, dict(zip(reply.labels, one.probs, strict=True))) for one in reply.data]
+        return Classes(found, usage=reply.usage, model=reply.model, served=served)
+
+    async def infer(
+        self, inputs: Mapping[str, Tensor], *, model: str, outputs: Sequence[str] = ()
+    ) -> Tensors:
+        """What an ONNX model makes of tensors: these outputs, or all.
+
+        Raises:
+            EdgewardError: the origin or the last node refused, or cannot be reached.
+        """
+        session, message = self._connected()[1], encode_infer(inputs, outputs)
+
+        async def attempt(call: Call, node: RankedNode) -> Tensors:
+            async with session.post(node, infer_path(model), message, BINARY_TYPE) as response:
+                first_s = session.now_s()
+                body = await session.bytes_of(response)
+                served = _served(call, node, response, first_s, total_s=session.now_s() - call.started_s)
+                return decode_infer(body, response.headers.get(JSON_BYTES_HEADER), served)
+
+        return await session.call(model, attempt)
 
     async def route(self, model: str | None = None) -> RouteAnswer:
         """The nodes that can answer for a model, best first, with the terms of each score."""
@@ -249,10 +281,10 @@ class AsyncClient:
         return self._origin, self._session
 
     async def _ask(
-        self, path: str, ability: Ability, model: str | None, fields: dict[str, Any], kind: type[T]
+        self, path: str, ability: Ability | None, model: str | None, fields: dict[str, Any], kind: type[T]
     ) -> tuple[T, dict[str, Any], Served]:
         session = self._connected()[1]
-        named = model or await self.only_model(ability)
+        named = model or await self.only_model(ability or "chat")
         message = {**fields, "model": named}
 
         async def attempt(call: Call, node: RankedNode) -> tuple[T, dict[str, Any], Served]:
@@ -271,21 +303,29 @@ class AsyncClient:
         session = self._connected()[1]
         message = {"stream_options": {"include_usage": True}, **fields, "stream": True}
 
-        async def start() -> OpenStream:
+        async def start(tell: Callable[[Waiting], None]) -> OpenStream:
             named = model or await self.only_model("chat")
-            return await session.call(named, partial(_open, session, path, {**message, "model": named}))
+            return await session.call(named, partial(_open, session, path, {**message, "model": named}, tell))
 
         return TextStream(start, session.now_s)
 
 
 async def _open(
-    session: Session, path: str, message: dict[str, Any], call: Call, node: RankedNode
+    session: Session,
+    path: str,
+    message: dict[str, Any],
+    tell: Callable[[Waiting], None],
+    call: Call,
+    node: RankedNode,
 ) -> OpenStream:
     """One node's stream up to its first text: until then another node can still take over unseen."""
     accept = f"{FRAMES_TYPE}, {SSE_TYPE};q=0.5"
     async with session.post(node, path, message, accept) as response:
         chunks = read_chunks(response, session.answer_limit_bytes)
         async for chunk in chunks:
+            waiting = chunk.waiting()
+            if waiting is not None:
+                tell(waiting)
             if any(choice.text or choice.delta.content or choice.finish_reason for choice in chunk.choices):
                 return OpenStream(response, chunks, chunk, _served(call, node, response, session.now_s()))
         raise AnswerInvalidError("the stream ended before its first text")
@@ -315,7 +355,7 @@ def _turns(messages: Messages) -> list[dict[str, Any]]:
     return [{"role": "user", "content": messages}] if isinstance(messages, str) else messages
 
 
-def _first_choice(reply: _Reply) -> _Choice:
+def _first_choice(reply: TextReply) -> ReplyChoice:
     if not reply.choices:
         raise AnswerInvalidError("the node's answer has no choices")
     return reply.choices[0]

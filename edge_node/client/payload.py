@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import msgpack
+from msgspec import Struct
 
 import origin.errors  # noqa: F401  # `kind_of_code` finds only classes that are imported
-from edge_node.errors import AnswerInvalidError, OverloadedError, RequestInvalidError
+from edge_node.errors import AnswerInvalidError, ModelNotReadyError, OverloadedError, RequestInvalidError
 from registry.bodies import (
     COMPRESSED_ABOVE_BYTES,
     JSON_TYPE,
     MSGPACK_TYPE,
     Inflater,
     Refusals,
+    check_values,
     coding_of,
     compress,
 )
@@ -32,7 +34,16 @@ if TYPE_CHECKING:
 
     from registry.arriving import ByteStream
 
+# An answer of 4,096 tokens, each with 20 log probabilities, has about a million.
+_VALUES_LIMIT_COUNT = 1 << 21
 _REFUSALS = Refusals("the answer", invalid=AnswerInvalidError, too_large=UnpackLimitError)
+
+
+class _Loading(Struct, frozen=True):
+    state: str
+    eta_s: float | None = None
+    done_bytes: int = 0
+    total_bytes: int = 0
 
 
 def encode_body(message: dict[str, Any]) -> tuple[bytes, dict[str, str]]:
@@ -76,13 +87,17 @@ def decode_body(data: bytes, content_type: str) -> Any:
     """Plain dicts, lists and scalars from a JSON or msgpack body.
 
     Raises:
-        AnswerInvalidError: another content type, or not valid.
+        AnswerInvalidError: another content type, not valid, or of more than two million values.
     """
     try:
         if content_type == MSGPACK_TYPE:
+            check_values(data, MSGPACK_TYPE, _VALUES_LIMIT_COUNT)
             return msgpack.unpackb(data, strict_map_key=True)  # its limits follow from len(data)
         if content_type == JSON_TYPE:
+            check_values(data, JSON_TYPE, _VALUES_LIMIT_COUNT)
             return json.loads(data)
+    except InputInvalidError as error:
+        raise AnswerInvalidError(f"the answer cannot be read: {error.message}") from error
     except (msgpack.UnpackException, ValueError, RecursionError) as error:
         raise AnswerInvalidError(f"the answer is not valid {content_type}: {error}") from error
     raise AnswerInvalidError(f"the answer has the content type {content_type!r}, not msgpack or JSON")
@@ -91,8 +106,8 @@ def decode_body(data: bytes, content_type: str) -> Any:
 def error_in(plain: Any, status: int, headers: Mapping[str, str]) -> EdgewardError | None:
     """The error that an OpenAI error object names; None when `plain` is not one."""
     described = plain.get("error") if isinstance(plain, dict) else None
-    if isinstance(described, str):
-        described = {"message": described}
+    if isinstance(described, str):  # the form of the Open Inference Protocol, with our extensions
+        described = {"message": described, "code": plain.get("code"), "param": plain.get("param")}
     if not isinstance(described, dict):
         return None
     message = str(described.get("message") or f"the node refused with status {status}")
@@ -100,6 +115,8 @@ def error_in(plain: Any, status: int, headers: Mapping[str, str]) -> EdgewardErr
     retry_after_s = described.get("retry_after_s")
     waits_s = retry_after_s if isinstance(retry_after_s, int | float) else retry_after_in(headers)
     kind = kind_of_code(str(described.get("code"))) or _class_of_status(status)
+    if kind is ModelNotReadyError:
+        return _not_ready(message, plain.get("loading"), waits_s)
     return kind(message, param=param if isinstance(param, str) else None, retry_after_s=waits_s)
 
 
@@ -141,6 +158,26 @@ def vector_of(embedding: Any) -> list[float]:
     if sys.byteorder == "big":
         numbers.byteswap()
     return numbers.tolist()
+
+
+def _not_ready(message: str, loading: Any, waits_s: float | None) -> ModelNotReadyError:
+    try:
+        found = convert(loading, _Loading)
+    except InputInvalidError:
+        return ModelNotReadyError(message, param="model", retry_after_s=waits_s)
+    parts = [found.state]
+    if found.total_bytes > 0:
+        parts.append(f"{100 * found.done_bytes // found.total_bytes} % of {found.total_bytes} bytes")
+    if found.eta_s is not None:
+        parts.append(f"about {found.eta_s:.0f} s left")
+    return ModelNotReadyError(
+        f"{message} ({', '.join(parts)})",
+        param="model",
+        retry_after_s=waits_s,
+        state=found.state,
+        done_bytes=found.done_bytes,
+        total_bytes=found.total_bytes,
+    )
 
 
 def _class_of_status(status: int) -> type[EdgewardError]:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from origin.api import Place, RankedNode
     from origin.client import OriginClient
 
+TIMEOUT_HEADER = "x-edgeward-timeout-ms"
 RETRIES_COUNT = 2
 PATIENCE_S = 5.0
 """The longest `Retry-After` that a client waits out, once, before it gives the error to its caller."""
@@ -114,9 +115,11 @@ class Session:
 
     @asynccontextmanager
     async def post(
-        self, node: RankedNode, path: str, message: dict[str, Any], accept: str
+        self, node: RankedNode, path: str, message: dict[str, Any] | tuple[bytes, dict[str, str]], accept: str
     ) -> AsyncGenerator[aiohttp.ClientResponse]:
         """Send one request to one node; the response's head is read, and its status is 200.
+
+        A message may be encoded already: its bytes, and the headers that describe them.
 
         The response is closed only when the block fails: who reads a stream closes it later.
 
@@ -124,7 +127,9 @@ class Session:
             NodeUnreachableError: no connection, or silence.
             EdgewardError: what the node refused with.
         """
-        data, headers = encode_body(message)
+        data, headers = message if isinstance(message, tuple) else encode_body(message)
+        # A node that cannot begin within that refuses at once, and another one is asked.
+        headers = {**headers, TIMEOUT_HEADER: str(max(1, round(self._config.timeout_s * 1000)))}
         response = None
         try:
             response = await self._http.post(
@@ -150,9 +155,12 @@ class Session:
 
     async def body_of(self, response: aiohttp.ClientResponse) -> Any:
         """The whole body of a response as plain dicts and lists."""
+        return decode_body(await self.bytes_of(response), response.content_type)
+
+    async def bytes_of(self, response: aiohttp.ClientResponse) -> bytes:
+        """The whole body of a response, unpacked."""
         encoding = response.headers.get("content-encoding", "")
-        data = await read_body(response.content, encoding, self.answer_limit_bytes)
-        return decode_body(data, response.content_type)
+        return await read_body(response.content, encoding, self.answer_limit_bytes)
 
     async def _refuse_unless_ok(self, response: aiohttp.ClientResponse) -> None:
         if response.status == 200:

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import aiohttp
-import msgpack
-from msgspec import Struct, structs
+from msgspec import Struct, structs, to_builtins
 
 from edge_node.api.stream_forms import FRAMES_TYPE, SSE_TYPE
-from edge_node.client.answers import Piece, Served, Usage
+from edge_node.client.answers import Piece, Served, Usage, Waiting
 from edge_node.client.payload import error_in, inflater_for, reason_of
 from edge_node.client.sse import SseParser
 from edge_node.errors import AnswerInvalidError, NodeUnreachableError, StreamBrokenError
+from registry.bodies import JSON_TYPE, MSGPACK_TYPE, decode
 from registry.errors import EdgewardError, InputInvalidError
-from registry.wire import convert
+from registry.message_stream import MessageSplitter
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
     from types import TracebackType
 
-    from registry.bodies import Inflater
+    from registry.bodies import Form, Inflater
 
 FRAME_LIMIT_BYTES = 8 * 2**20
 
@@ -37,12 +36,36 @@ class _Choice(Struct, frozen=True):
     finish_reason: str | None = None
 
 
+class _Failure(Struct, frozen=True):
+    message: str | None = None
+    code: str | int | None = None
+    param: str | None = None
+    retry_after_s: float | None = None
+
+
 class Chunk(Struct, frozen=True):
-    """What is read of an OpenAI chunk, of a chat or of a completion."""
+    """What is read of an OpenAI chunk, of a chat or of a completion; `error` instead of the rest ends the stream."""
 
     choices: tuple[_Choice, ...] = ()
     usage: Usage | None = None
     model: str = ""
+    error: str | _Failure | None = None
+    object: str = ""
+    state: str = ""
+    place: float | None = None
+    percent: float | None = None
+    eta_s: float | None = None
+
+    def waiting(self) -> Waiting | None:
+        """How far the answer is, if this chunk says only that."""
+        if self.object != "edgeward.alive" or self.state == "answering":
+            return None
+        return Waiting(
+            state=self.state,
+            place=None if self.place is None else int(self.place),
+            percent=None if self.percent is None else int(self.percent),
+            eta_s=self.eta_s,
+        )
 
 
 async def read_chunks(response: aiohttp.ClientResponse, limit_bytes: int) -> AsyncGenerator[Chunk]:
@@ -60,41 +83,45 @@ async def read_chunks(response: aiohttp.ClientResponse, limit_bytes: int) -> Asy
         )
     inflater = inflater_for(response.headers.get("content-encoding", ""), limit_bytes)
     try:
-        async for plain in messages(response.content, inflater):
-            error = error_in(plain, 500, {})
+        async for chunk in messages(response.content, inflater):
+            error = error_in({"error": to_builtins(chunk.error)}, 500, {})
             if error is not None:
                 raise error
-            try:
-                yield convert(plain, Chunk)
-            except InputInvalidError as bad:
-                raise AnswerInvalidError(f"a chunk of the stream cannot be read: {bad.message}") from bad
+            yield chunk
     except (aiohttp.ClientError, OSError) as error:
         raise NodeUnreachableError(f"the connection broke off: {reason_of(error)}") from error
 
 
-async def _frames(content: aiohttp.StreamReader, inflater: Inflater) -> AsyncGenerator[Any]:
-    unpacker = msgpack.Unpacker(max_buffer_size=FRAME_LIMIT_BYTES, strict_map_key=True)
+def read_chunk(message: bytes, form: Form) -> Chunk:
+    """One chunk of a stream; what nobody asks for is passed over without being made.
+
+    Raises:
+        AnswerInvalidError: not a chunk.
+    """
+    try:
+        return decode(message, form, Chunk)
+    except InputInvalidError as error:
+        raise AnswerInvalidError(f"a chunk of the stream cannot be read: {error.message}") from error
+
+
+async def _frames(content: aiohttp.StreamReader, inflater: Inflater) -> AsyncGenerator[Chunk]:
+    splitter = MessageSplitter(FRAME_LIMIT_BYTES)
     while data := await content.readany():
         try:
-            unpacker.feed(inflater.feed(data))
-            for plain in unpacker:
-                yield plain
-        except (msgpack.UnpackException, msgpack.BufferFull, ValueError) as error:
-            raise AnswerInvalidError(
-                f"the stream is not valid msgpack: {error or type(error).__name__}"
-            ) from error
+            messages = splitter.feed(inflater.feed(data))
+        except InputInvalidError as error:
+            raise AnswerInvalidError(f"the stream is not valid msgpack: {error.message}") from error
+        for message in messages:
+            yield read_chunk(message, MSGPACK_TYPE)
 
 
-async def _events(content: aiohttp.StreamReader, inflater: Inflater) -> AsyncGenerator[Any]:
+async def _events(content: aiohttp.StreamReader, inflater: Inflater) -> AsyncGenerator[Chunk]:
     parser = SseParser()
     while data := await content.readany():
         for event in parser.feed(inflater.feed(data)):
             if event.data == "[DONE]":
                 return
-            try:
-                yield json.loads(event.data)
-            except (ValueError, RecursionError) as error:
-                raise AnswerInvalidError(f"an event of the stream is not valid JSON: {error}") from error
+            yield read_chunk(event.data.encode(), JSON_TYPE)
 
 
 class OpenStream:
@@ -120,13 +147,19 @@ class TextStream:
         text: all text of the first choice so far.
         finish_reason: why the answer ended; None before it has.
         usage: tokens, once the stream has ended.
+        on_waiting: called with how far it is while it waits for its first text.
     """
 
-    def __init__(self, start: Callable[[], Awaitable[OpenStream]], now_s: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        start: Callable[[Callable[[Waiting], None]], Awaitable[OpenStream]],
+        now_s: Callable[[], float],
+    ) -> None:
         self.text = ""
         self.finish_reason: str | None = None
         self.usage: Usage | None = None
         self.model = ""
+        self.on_waiting: Callable[[Waiting], None] | None = None
         self._served: Served | None = None
         self._start = start
         self._now_s = now_s
@@ -153,9 +186,13 @@ class TextStream:
         """
         if self._pieces is None:
             self._started_s = self._now_s()
-            self._open = await self._start()
+            self._open = await self._start(self._tell)
             self._served = self._open.served
             self._pieces = self._read(self._open)
+
+    def _tell(self, waiting: Waiting) -> None:
+        if self.on_waiting is not None:
+            self.on_waiting(waiting)
 
     def __aiter__(self) -> Self:
         return self

@@ -14,13 +14,23 @@ from edge_node.client.asynchronous import AsyncClient
 from registry.errors import InputInvalidError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
     from types import TracebackType
 
-    from edge_node.client.answers import ChatAnswer, Completion, Embeddings, Piece, Served, Usage
+    from edge_node.client.answers import (
+        ChatAnswer,
+        Classes,
+        Completion,
+        Embeddings,
+        Piece,
+        Ranking,
+        Served,
+        Usage,
+    )
     from edge_node.client.asynchronous import Messages
     from edge_node.client.config import ClientConfig
     from edge_node.client.stream import TextStream
+    from edge_node.client.tensors import Tensor, Tensors
     from origin.api import CatalogAnswer, NodeView, Place, RouteAnswer
 
 CLOSE_LIMIT_S = 5.0
@@ -219,6 +229,20 @@ class Client:
     def embed(self, inputs: str | Sequence[str], *, model: str | None = None) -> Embeddings:
         """One vector for each input."""
         return self._run(partial(self._client.embed, inputs, model=model))
+
+    def rerank(
+        self, query: str, documents: Sequence[str], *, model: str, top_n: int | None = None
+    ) -> Ranking:
+        """The documents by their relevance to a query; see `AsyncClient.rerank`."""
+        return self._run(partial(self._client.rerank, query, documents, model=model, top_n=top_n))
+
+    def classify(self, inputs: str | Sequence[str], *, model: str) -> Classes:
+        """Each text's class."""
+        return self._run(partial(self._client.classify, inputs, model=model))
+
+    def infer(self, inputs: Mapping[str, Tensor], *, model: str, outputs: Sequence[str] = ()) -> Tensors:
+        """What an ONNX model makes of tensors: these outputs, or all."""
+        return self._run(partial(self._client.infer, inputs, model=model, outputs=outputs))
 
     def route(self, model: str | None = None) -> RouteAnswer:
         """The nodes that can answer for a model, best first, with the terms of each score."""

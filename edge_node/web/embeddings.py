@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING
 from edge_node.api.refusals import check_embeddings
 from edge_node.api.replies import embedding_list
 from edge_node.api.requests import EmbeddingsRequest
-from edge_node.web.parts import ANSWERING, exchange_of
+from edge_node.computing import checked_dims
+from edge_node.engines import Embed, Embedded
+from edge_node.web.parts import COMPUTING, exchange_of
 from edge_node.web.payload import read_message, respond
 
 if TYPE_CHECKING:
     from aiohttp import web
+
+    from edge_node.residents import Lease
 
 
 async def embeddings(request: web.Request) -> web.Response:
@@ -21,13 +25,14 @@ async def embeddings(request: web.Request) -> web.Response:
     account = exchange_of(request).account
     account.answer_id = f"embd-{account.answer_id}"
     inputs = (asked.input,) if isinstance(asked.input, str) else tuple(map(str, asked.input))
-    embedded = await request.app[ANSWERING].embed(
-        account,
-        asked.model,
-        inputs,
-        dimensions=asked.dimensions,
-        cut_tokens=asked.truncate_prompt_tokens or 0,
-    )
+
+    def command(lease: Lease) -> Embed:
+        dims = checked_dims(lease.name, lease.ready, asked.dimensions)
+        return Embed(request_id="", inputs=inputs, dims=dims, cut_tokens=asked.truncate_prompt_tokens or 0)
+
+    told = await request.app[COMPUTING].compute(account, asked.model, "embedding", command)
+    embedded = told.computed
+    assert isinstance(embedded, Embedded), "only this answers texts to embed"
     answer = embedding_list(
         embedded.vectors,
         dims=embedded.dims,

@@ -102,21 +102,16 @@ async def infer(request: web.Request) -> web.Response:
         )
     except InputInvalidError as error:
         raise RequestInvalidError(error.message, param=error.param) from error
-    async with computing.lease(_reference(request)) as lease:
-        command = Infer(
-            request_id=account.answer_id,
-            inputs=tensors,
-            outputs=tuple(wanted.name for wanted in asked.outputs),
-        )
-        inferred = await computing.compute(account, lease, "tensors", command)
-        name, version = lease.name, lease.version
+    command = Infer(request_id="", inputs=tensors, outputs=tuple(wanted.name for wanted in asked.outputs))
+    told = await computing.compute(account, _reference(request), "tensors", lambda _: command)
+    inferred, name, version = told.computed, told.name, told.version
     assert isinstance(inferred, Inferred), "only this answers an inference"
     answer_bytes = sum(len(tensor.data) for tensor in inferred.outputs)
     if answer_bytes > _INLINE_LIMIT_BYTES:
         head, after = await asyncio.to_thread(write_infer, asked, inferred, name=name, version=version)
     else:
         head, after = write_infer(asked, inferred, name=name, version=version)
-    headers = {"x-edgeward-release": account.release, "Server-Timing": account.server_timing()}
+    headers = {"x-edgeward-release": account.release}
     if after:
         headers |= {_JSON_BYTES: str(len(head)), "Content-Type": _BINARY_TYPE}
     else:

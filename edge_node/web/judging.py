@@ -13,7 +13,7 @@ from edge_node.api.judging import (
     rerank_list,
 )
 from edge_node.engines import Score, Scored
-from edge_node.web.parts import COMPUTING, PARTS, exchange_of
+from edge_node.web.parts import COMPUTING, exchange_of
 from edge_node.web.payload import read_message, respond
 
 if TYPE_CHECKING:
@@ -26,19 +26,9 @@ async def rerank(request: web.Request) -> web.Response:
     texts = check_rerank(asked)
     account = exchange_of(request).account
     account.answer_id = f"rerank-{account.answer_id}"
-    computing = request.app[COMPUTING]
-    async with computing.lease(asked.model) as lease:
-        scored = await computing.compute(
-            account,
-            lease,
-            "rerank",
-            Score(
-                request_id=account.answer_id,
-                texts=texts,
-                query=asked.query,
-                cut_tokens=asked.max_tokens_per_doc or 0,
-            ),
-        )
+    command = Score(request_id="", texts=texts, query=asked.query, cut_tokens=asked.max_tokens_per_doc or 0)
+    told = await request.app[COMPUTING].compute(account, asked.model, "rerank", lambda _: command)
+    scored = told.computed
     assert isinstance(scored, Scored), "only this answers a score"
     answer = rerank_list(
         scored.values,
@@ -48,8 +38,7 @@ async def rerank(request: web.Request) -> web.Response:
         model=account.release,
         prompt_tokens=scored.prompt_tokens,
     )
-    headers = {"x-edgeward-release": account.release, "Server-Timing": account.server_timing()}
-    return respond(request, answer, headers=headers)
+    return respond(request, answer, headers={"x-edgeward-release": account.release})
 
 
 async def classify(request: web.Request) -> web.Response:
@@ -58,20 +47,16 @@ async def classify(request: web.Request) -> web.Response:
     texts = check_classify(asked)
     account = exchange_of(request).account
     account.answer_id = f"classify-{account.answer_id}"
-    computing = request.app[COMPUTING]
-    async with computing.lease(asked.model) as lease:
-        scored = await computing.compute(
-            account, lease, "classification", Score(request_id=account.answer_id, texts=texts)
-        )
-        labels = lease.ready.labels
+    command = Score(request_id="", texts=texts)
+    told = await request.app[COMPUTING].compute(account, asked.model, "classification", lambda _: command)
+    scored = told.computed
     assert isinstance(scored, Scored), "only this answers a score"
     answer = classify_list(
         scored.values,
-        labels,
+        told.ready.labels,
         answer_id=account.answer_id,
-        created_unix_s=int(request.app[PARTS].wall_clock()),
+        created_unix_s=told.created_unix_s,
         model=account.release,
         prompt_tokens=scored.prompt_tokens,
     )
-    headers = {"x-edgeward-release": account.release, "Server-Timing": account.server_timing()}
-    return respond(request, answer, headers=headers)
+    return respond(request, answer, headers={"x-edgeward-release": account.release})

@@ -17,9 +17,10 @@ from edge_node.api.inference import (
     wants_binary,
 )
 from edge_node.engines import Tensor
-from edge_node.engines.tensor_bytes import BYTES, array_of, bytes_of, dtype_of, elements_count
+from edge_node.engines.tensor_bytes import BYTES, array_of, dtype_of, elements_count
 from edge_node.errors import RequestInvalidError
 from registry import wire
+from registry.value_count import check_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 # Each number of a list takes tens of bytes while it is read: larger tensors have the binary form.
 JSON_LIMIT_COUNT = 1 << 20
+_KEYS_LIMIT_COUNT = 1 << 14
 _KINDS: dict[str, tuple[type, ...]] = {"b": (bool,), "i": (int,), "u": (int,), "f": (int, float)}
 
 
@@ -37,7 +39,9 @@ def read_infer(body: bytes, json_bytes: int) -> tuple[InferRequest, tuple[Tensor
     Raises:
         InputInvalidError: not a request of the protocol; `param` is the path of the field.
     """
-    request = wire.from_json(body[:json_bytes], InferRequest)
+    head = body[:json_bytes]
+    check_json(head, 2 * JSON_LIMIT_COUNT, keys_limit_count=_KEYS_LIMIT_COUNT)
+    request = wire.from_json(head, InferRequest)
     check_infer(request)
     tensors = []
     at = json_bytes
@@ -93,7 +97,7 @@ def write_infer(request: InferRequest, inferred: Inferred, *, name: str, version
 
 
 def _after_json(body: bytes, at: int, tensor: InferInput, what: str) -> bytes:
-    end = at + int(tensor.parameters["binary_data_size"])
+    end = at + int(tensor.parameters["binary_data_size"] or 0)
     if end > len(body):
         raise RequestInvalidError(f"{what} says more bytes than the body has after the JSON")
     return body[at:end]
@@ -112,9 +116,12 @@ def _from_json(raw: bytes, datatype: str, shape: Sequence[int], what: str) -> by
     if datatype == BYTES:
         if kinds - {str}:
             raise RequestInvalidError(f"{what} is of BYTES: in JSON its elements are texts")
-        elements = np.empty(count, object)
-        elements[:] = [text.encode() for text in flat]
-        return bytes_of(elements, datatype)
+        joined = bytearray()  # one after the other: a million at once as objects would take 300 MB
+        for text in flat:
+            element = text.encode()
+            joined += len(element).to_bytes(4, "little")
+            joined += element
+        return bytes(joined)
     dtype = dtype_of(datatype, what)
     if kinds - set(_KINDS[dtype.kind]):
         raise RequestInvalidError(f"{what} is of {datatype} and holds something else")

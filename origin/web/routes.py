@@ -15,6 +15,7 @@ from origin.geo.choose import Ask, Decision, choose, parse_model
 from origin.geo.places import PLACE_HEADER, PLACE_PARAMETER, client_place
 from origin.web.context import context_of
 from origin.web.payload import read_message, reply
+from registry.errors import InputInvalidError
 
 if TYPE_CHECKING:
     from origin.api import Place
@@ -64,10 +65,34 @@ async def redirect(request: web.Request) -> web.Response:
     asked, body_bytes = await read_message(
         request, OpenAIRequest, context_of(request).config.body_limit_bytes
     )
+    return _sent_on(request, asked.model, prompt_tokens=body_bytes // _BYTES_PER_TOKEN)
+
+
+async def redirect_model(request: web.Request) -> web.Response:
+    """/v2/models/…: the same by the model that the URL names; the body may be bytes, and is not looked at."""
+    name, version = request.match_info["name"], request.match_info.get("version")
+    if version is not None and ("@" in name or ":" in name):
+        raise InputInvalidError(
+            f"{name[:200]!r} states a version or channel already, and the URL another", param="model"
+        )
+    return _sent_on(request, name if version is None else f"{name}@{version}")
+
+
+def inference_routes() -> list[web.RouteDef]:
+    """The URLs of the Open Inference Protocol that name a model; a name may have slashes, so longer ones come first."""
+    table = []
+    for model in ("/v2/models/{name:.+}/versions/{version:[^/]+}", "/v2/models/{name:.+}"):
+        table += [
+            web.get(f"{model}/ready", redirect_model),
+            web.post(f"{model}/infer", redirect_model),
+            web.get(model, redirect_model),
+        ]
+    return table
+
+
+def _sent_on(request: web.Request, model: str, *, prompt_tokens: int = 0) -> web.Response:
     place, _ = client_place(None, request.query.get(PLACE_PARAMETER), request.headers.get(PLACE_HEADER))
-    ask = dataclasses.replace(
-        _ask(request, asked.model, place), prompt_tokens=body_bytes // _BYTES_PER_TOKEN, limit=1
-    )
+    ask = dataclasses.replace(_ask(request, model, place), prompt_tokens=prompt_tokens, limit=1)
     best = _decide(request, ask).nodes[0]
     headers = {
         "Location": best.url.rstrip("/") + request.rel_url.raw_path_qs,

@@ -107,7 +107,7 @@ def publish(
         license_name: such as `Apache-2.0`.
         parent: a release, such as `chat@1.2.0`, that this one was made from: it gets a delta, too.
         created_unix_s: now.
-        progress: hears how many bytes were read.
+        progress: hears how many bytes of the files the store has for certain.
 
     Raises:
         InputInvalidError: a wrong name, version, channel or path.
@@ -222,7 +222,7 @@ class _Publish:
         known = find_known_chunks(self._catalog.frozen(), self._store, self._name)
         pieces: list[Piece] = []
         files: list[ReleaseFile] = []
-        with PackWriter(self._store, known) as packs:
+        with PackWriter(self._store, known, self._advance) as packs:
             for number, file in enumerate(self._files):
                 intake = FileIntake(file, known)
                 for piece in intake.pieces():
@@ -230,7 +230,6 @@ class _Publish:
                     if chunk == len(self._known):
                         self._known.append(NewChunk(file.path, piece.cut))
                     pieces.append(Piece(chunk, number, piece.cut.extents))
-                    self._advance(piece.raw_bytes)
                 files.append(ReleaseFile(file.path, file.stamp.size_bytes, intake.digest))
             chunks, stored_packs = packs.finish()
         self.uploaded_bytes += packs.uploaded_bytes
@@ -314,5 +313,6 @@ class _Publish:
         return report
 
     def _advance(self, length_bytes: int) -> None:
-        self._done_bytes += length_bytes
+        # What a garbage collection took away is read twice.
+        self._done_bytes = min(self._done_bytes + length_bytes, self._total_bytes)
         self._progress(Progress("publish", self._done_bytes, self._total_bytes))

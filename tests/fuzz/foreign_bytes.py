@@ -14,10 +14,12 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
 
 from edge_node.api.requests import ChatRequest, CompletionRequest, EmbeddingsRequest
+from edge_node.client.payload import decode_body, error_in
 from edge_node.client.sse import SseParser
-from edge_node.client.stream import Chunk
+from edge_node.client.stream import FRAME_LIMIT_BYTES, read_chunk
 from edge_node.engines import Cancel, ChatMessage, Command, Delta, Embedded, Event, Generate, Sampling
 from edge_node.engines.framing import FrameReader, encode_frame
+from edge_node.web.tensor_forms import read_infer
 from origin.api import Directive, NodeReport, RouteQuery
 from registry import bodies, wire
 from registry.chunking import PIECE_LIMIT_BYTES, Extent, Segment, cut
@@ -50,6 +52,7 @@ from registry.manifest import (
     pack_manifest,
     unpack_manifest,
 )
+from registry.message_stream import MessageSplitter
 from registry.packing import decode_chunk, encode_chunk
 from registry.plane_coding import decode_planes, encode_planes
 from registry.plane_differences import decode_difference, encode_difference
@@ -171,7 +174,7 @@ def plane_seeds() -> list[bytes]:
     return [*found, len(raw).to_bytes(2, "little") + encode_planes(raw, mixed)]
 
 
-def read_chunk(stored: bytes) -> None:
+def read_stored_chunk(stored: bytes) -> None:
     """A stored chunk of a length and a digest that are known."""
     decode_chunk(stored, digest_of(bytes(1000)), 1000)
 
@@ -398,7 +401,7 @@ def read_events(data: bytes) -> None:
     for start in range(0, len(data), 11):
         for event in parser.feed(data[start : start + 11]):
             try:
-                wire.from_json(event.data.encode(), Chunk)
+                read_chunk(event.data.encode(), bodies.JSON_TYPE)
             except EdgewardError:
                 continue
 
@@ -407,6 +410,55 @@ def event_seeds() -> list[bytes]:
     """A stream of two chunks."""
     chunk = b'data: {"choices":[{"index":0,"delta":{"content":"a"}}]}'
     return [b": comment\r\n" + chunk + b"\n\n" + chunk + b"\r\rdata: [DONE]\n\n"]
+
+
+def read_chunk_frames(data: bytes) -> None:
+    """A framed stream as a client reads it, in pieces."""
+    splitter = MessageSplitter(FRAME_LIMIT_BYTES)
+    for start in range(0, len(data), 29):
+        for message in splitter.feed(data[start : start + 29]):
+            try:
+                read_chunk(message, bodies.MSGPACK_TYPE)
+            except EdgewardError:
+                continue
+
+
+def chunk_frame_seeds() -> list[bytes]:
+    """Chunks of a chat and of a completion, and an error."""
+    frames = (
+        {"choices": [{"index": 0, "delta": {"content": "a"}, "logprobs": {"content": [1]}}], "model": "m@1"},
+        {"choices": [{"index": 1, "text": "b", "finish_reason": "stop"}], "usage": {"prompt_tokens": 3}},
+        {"error": {"message": "no", "code": "node.overloaded", "param": None, "retry_after_s": 0.5}},
+    )
+    return [b"".join(map(wire.to_msgpack, frames)), wire.to_msgpack(frames[2])]
+
+
+def read_answer(data: bytes) -> None:
+    """A byte that chooses the form, then a node's answer or error as a client reads it."""
+    form = bodies.MSGPACK_TYPE if data[:1] == b"m" else bodies.JSON_TYPE
+    plain = decode_body(data[1:], form)
+    error_in(plain, 500, {})
+
+
+def answer_seeds() -> list[bytes]:
+    """An error in both forms."""
+    refusal = {"error": {"message": "no", "code": "model.not_ready", "param": "model", "retry_after_s": 2}}
+    return [b"m" + wire.to_msgpack(refusal), b"j" + wire.to_json(refusal)]
+
+
+def read_tensors(data: bytes) -> None:
+    """Two bytes for the length of the JSON, then a request about tensors."""
+    json_bytes, body = _split_number(data)
+    read_infer(body, min(json_bytes, len(body)))
+
+
+def tensor_seeds() -> list[bytes]:
+    """Tensors in both forms."""
+    flat = {"name": "x", "shape": [2, 2], "datatype": "FP32", "data": [[1, 2], [3.5, 4]]}
+    words = {"name": "w", "shape": [1], "datatype": "BYTES", "data": ["ä"]}
+    raw = {"name": "r", "shape": [4], "datatype": "INT8", "parameters": {"binary_data_size": 4}}
+    head = wire.to_json({"inputs": [flat, words, raw], "outputs": [{"name": "y"}]})
+    return [len(head).to_bytes(2, "little") + head + bytes(4)]
 
 
 _TRUST = load_beside("tests/fuzz/foreign_trust.py")
@@ -418,7 +470,7 @@ TARGETS = {
     "manifest": Target(read_manifest, manifest_seeds),
     "manifest_map": Target(read_manifest_map, lambda: [unpack_manifest(seed) for seed in manifest_seeds()]),
     "planes": Target(read_planes, plane_seeds),
-    "chunk": Target(read_chunk, chunk_seeds),
+    "chunk": Target(read_stored_chunk, chunk_seeds),
     "difference": Target(read_difference, difference_seeds),
     "delta": Target(read_delta, delta_seeds),
     "delta_index": Target(read_delta_index, delta_index_seeds),
@@ -429,6 +481,9 @@ TARGETS = {
     "body": Target(read_body, body_seeds),
     "headers": Target(read_headers, header_seeds),
     "events": Target(read_events, event_seeds),
+    "chunk_frames": Target(read_chunk_frames, chunk_frame_seeds),
+    "answer": Target(read_answer, answer_seeds),
+    "tensors": Target(read_tensors, tensor_seeds),
 }
 
 

@@ -9,15 +9,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edge_node.api.requests import ChatRequest, CompletionRequest
+from edge_node.api.responses_requests import ResponsesRequest
+from edge_node.client.payload import decode_body
+from edge_node.client.stream import read_chunk
 from edge_node.engines import Event
 from edge_node.engines.framing import FrameInvalidError, FrameReader
-from registry import wire
-from registry.errors import ManifestInvalidError
+from edge_node.errors import AnswerInvalidError
+from edge_node.web.tensor_forms import read_infer
+from registry import bodies, wire
+from registry.errors import EdgewardError, InputInvalidError, ManifestInvalidError
 from registry.manifest import decode_manifest, pack_manifest
+from registry.value_count import VALUES_LIMIT_COUNT
 
 NAMES = (
     "trust", "root", "statements", "manifest", "manifest_map", "planes", "chunk", "difference", "delta", "delta_index",
     "gguf", "safetensors", "onnx", "frames", "body", "headers", "events",
+    "chunk_frames", "answer", "tensors",
 )  # fmt: skip
 CRASHES = sorted(path for path in (Path(__file__).parent / "crashes").glob("*/*"))
 LITTLE_BYTES = 48 * 2**20
@@ -110,3 +118,73 @@ def test_lengths_that_lie_take_nothing(peak_bytes):
         with pytest.raises(FrameInvalidError):
             list(reader.feed((lead + b"\x00\x0f\xff\xff") * 1000 + bytes(1 << 20)))
     assert peak_bytes() < LITTLE_BYTES
+
+
+# What one of them counts in msgpack and in JSON, where an empty map counts as if it held something; and its bytes.
+BOMBS = {
+    "maps": ((1, 2), b"\x80", b"{}"),
+    "maps_of_one": ((3, 3), b"\x81\xa1a\x00", b'{"a":0}'),
+}
+ANY_FIELDS = [
+    (ChatRequest, {"model": "m", "messages": [{"role": "user", "content": "x"}]}, "metadata"),
+    (ResponsesRequest, {"model": "m"}, "input"),
+    (CompletionRequest, {"model": "m"}, "prompt"),
+]
+
+
+def with_list(form, fields, name, item, count):
+    """A message with so many items in one field, made without making them."""
+    if form == bodies.JSON_TYPE:
+        head = wire.to_json({**fields, name: 7})
+        return head[: -len(b"7}")] + b"[" + b",".join([item[2]] * count) + b"]}"
+    head = wire.to_msgpack({**fields, name: 7})
+    return head[:-1] + b"\xdd" + count.to_bytes(4, "big") + item[1] * count
+
+
+@pytest.mark.parametrize("item", BOMBS.values(), ids=BOMBS)
+@pytest.mark.parametrize("form", [bodies.MSGPACK_TYPE, bodies.JSON_TYPE])
+@pytest.mark.parametrize("field", ANY_FIELDS, ids=lambda field: f"{field[0].__name__}-{field[2]}")
+def test_no_request_takes_more_than_a_few_times_its_size(field, form, item, peak_bytes):
+    """32 MiB of empty maps, 1 kB in zstd, took 2.3 GiB. What may be made at all takes at most 48 MiB."""
+    kind, fields, name = field
+    per_item = item[0][form == bodies.JSON_TYPE]
+    for count, too_many in ((300_000, True), (VALUES_LIMIT_COUNT // per_item - 20, False)):
+        body = with_list(form, fields, name, item, count)
+        tracemalloc.reset_peak()
+        before_bytes = tracemalloc.get_traced_memory()[0]
+        refusal = None
+        try:
+            bodies.decode(body, form, kind)
+        except InputInvalidError as error:
+            refusal = error
+        assert (refusal is not None and "values" in refusal.message) is too_many
+        assert peak_bytes() - before_bytes < LITTLE_BYTES
+        del refusal
+
+
+@pytest.mark.parametrize("form", [bodies.MSGPACK_TYPE, bodies.JSON_TYPE])
+def test_no_answer_of_a_node_takes_more_than_a_few_times_its_size(form, peak_bytes):
+    for read, name, count in (
+        (read_chunk, "choices", 300_000),
+        (read_chunk, "logprobs", 300_000),
+        (decode_body, "choices", 2_200_000),
+    ):
+        body = with_list(form, {"model": "m"}, name, BOMBS["maps"], count)
+        tracemalloc.reset_peak()
+        before_bytes = tracemalloc.get_traced_memory()[0]
+        with pytest.raises(AnswerInvalidError, match="values"):
+            read(body, form)
+        assert peak_bytes() - before_bytes < LITTLE_BYTES
+
+
+@pytest.mark.parametrize("part", ['{"":{"":{}}}', "[[],{}]"])
+def test_no_tensor_in_json_takes_more_than_its_elements(part, peak_bytes):
+    body = b'{"inputs":[{"name":"x","shape":[9],"datatype":"FP32","data":[' + b",".join(
+        [part.encode()] * 1_100_000
+    )
+    body += b"]}]}"
+    tracemalloc.reset_peak()
+    before_bytes = tracemalloc.get_traced_memory()[0]
+    with pytest.raises(EdgewardError):
+        read_infer(body, len(body))
+    assert peak_bytes() - before_bytes < len(body) + LITTLE_BYTES

@@ -1,5 +1,6 @@
 import os
 import random
+import threading
 import tracemalloc
 from pathlib import Path
 
@@ -217,7 +218,9 @@ def test_wrong_names_are_refused(model, store, wrong):
     assert _stored(store) == {}
 
 
-def test_a_file_that_changes_while_it_is_read_is_refused(model, store):
+def test_a_file_that_changes_while_it_is_read_is_refused(model, store, monkeypatch):
+    monkeypatch.setattr("registry.packing.PACK_LIMIT_BYTES", 1)  # the first is stored before the last is read
+
     def meddle(progress):
         os.utime(model, ns=(1, 1))
 
@@ -354,6 +357,30 @@ def test_progress_reaches_the_total(model, store):
     _publish(model, store, progress=seen.append)
     assert (seen[-1].done_bytes, seen[-1].total_bytes) == (model.stat().st_size, model.stat().st_size)
     assert [step.done_bytes for step in seen] == sorted(step.done_bytes for step in seen)
+
+
+def test_progress_counts_what_the_store_has_acknowledged(tmp_path, monkeypatch):
+    class Listening(MemoryStore):
+        held_bytes = 0
+
+        def put_if_absent(self, key, data):
+            written = super().put_if_absent(key, data)
+            with guard:
+                self.held_bytes += len(data) * key.startswith(PACKS)
+            return written
+
+    def hear(step):
+        with guard:
+            seen.append((step.done_bytes, inner.held_bytes))
+
+    monkeypatch.setattr("registry.packing.PACK_LIMIT_BYTES", 9 << 20)  # packs of two chunks
+    guard, seen, inner = threading.Lock(), [], Listening()
+    path = tmp_path / "large.bin"
+    path.write_bytes(random.Random(1).randbytes(40 << 20))
+    _publish(path, _signing(inner), progress=hear)
+    assert all(done <= held for done, held in seen)  # nothing in it gets smaller
+    assert [done for done, _ in seen] == sorted({done for done, _ in seen})
+    assert (len(seen), seen[-1][0]) == (5, 40 << 20)
 
 
 def test_without_the_keys_nothing_is_read_and_nothing_written(model, store):

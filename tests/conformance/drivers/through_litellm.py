@@ -1,7 +1,10 @@
 """Drives a node with litellm."""
 
 import json
+import os
 import sys
+
+os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # it would ask the network for prices
 
 import litellm
 

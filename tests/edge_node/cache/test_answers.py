@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from edge_node.cache.answers import AnswerCache, Tape, Vectors
+from edge_node.cache.answers import AnswerCache, Outcome, Tape
 from edge_node.cache.terms import ANY_TERMS, Terms
 from edge_node.engines import Choice, Delta, Embedded, Finished, Started, TokenScore
 
@@ -40,14 +40,13 @@ def cache(time):
 
 
 def test_what_an_engine_said_comes_back_as_it_was(cache, time):
-    vectors = Vectors(
-        embedded=Embedded(request_id="", vectors=b"\x00\xff" * 8, dims=4, prompt_tokens=2, service_s=0.5)
-    )
+    embedded = Embedded(request_id="", vectors=b"\x00\xff" * 8, dims=4, prompt_tokens=2, service_s=0.5)
+    vectors = Outcome(answer_id="1", created_unix_s=2, computed=embedded)
     cache.keep(b"a", TAPE)
     cache.keep(b"b", vectors)
     time.now_s += 5
     assert cache.find(b"a", ANY_TERMS, Tape) == (TAPE, 5.0)
-    assert cache.find(b"b", ANY_TERMS, Vectors) == (vectors, 5.0)
+    assert cache.find(b"b", ANY_TERMS, Outcome) == (vectors, 5.0)
     assert cache.find(b"c", ANY_TERMS, Tape) is None
     assert 0 < cache.used_bytes < 2500
 

@@ -70,6 +70,7 @@ class Network:
         app.router.add_get("/v1/nodes", self.nodes)
         app.router.add_get("/v1/catalog", self.catalog)
         app.router.add_post("/{node}/v1/{path:.*}", self.answer)
+        app.router.add_post("/{node}/v2/{path:.*}", self.answer)
         self.server = TestServer(app)
 
     def url(self, node):
@@ -125,7 +126,8 @@ class Network:
         raw = await request.read()
         if request.headers.get("content-encoding") == "zstd":
             raw = zstandard.ZstdDecompressor().decompress(raw, max_output_size=2**24)
-        self.bodies.append(msgpack.unpackb(raw))
+        stated = request.headers["content-type"]
+        self.bodies.append(msgpack.unpackb(raw) if stated == "application/msgpack" else {"tensors": raw})
         steps = self.script[node]
         step = steps[0] if len(steps) == 1 else steps.pop(0)
         result = step(request)

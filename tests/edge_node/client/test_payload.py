@@ -19,7 +19,13 @@ from edge_node.client.payload import (
     read_body,
     vector_of,
 )
-from edge_node.errors import AnswerInvalidError, OverloadedError, PromptTooLongError, RequestInvalidError
+from edge_node.errors import (
+    AnswerInvalidError,
+    ModelNotReadyError,
+    OverloadedError,
+    PromptTooLongError,
+    RequestInvalidError,
+)
 from origin.errors import NoNodeAvailableError
 from registry.errors import UnpackLimitError
 
@@ -124,3 +130,29 @@ def test_vectors_in_three_forms():
     for bad in (b"abc", "&&&", None, ["x"], {"a": 1}):
         with pytest.raises(AnswerInvalidError, match="embedding"):
             vector_of(bad)
+
+
+def test_a_model_that_is_being_loaded_says_how_far_it_is():
+    detail = {"message": "chat is not ready here", "code": "model.not_ready", "param": "model"}
+    loading = {"state": "fetching", "eta_s": 12.4, "done_bytes": 250, "total_bytes": 1000}
+    error = error_in({"error": detail, "loading": loading}, 503, {"retry-after": "12"})
+    assert isinstance(error, ModelNotReadyError)
+    assert error.message == "chat is not ready here (fetching, 25 % of 1000 bytes, about 12 s left)"
+    assert (error.state, error.done_bytes, error.total_bytes, error.retry_after_s) == (
+        "fetching",
+        250,
+        1000,
+        12,
+    )
+    for bare in ({"error": detail}, {"error": detail, "loading": {"state": 3}}):
+        assert error_in(bare, 503, {}).message == "chat is not ready here"
+
+
+def test_errors_of_the_inference_protocol_keep_their_code():
+    error = error_in({"error": "no", "code": "node.overloaded", "param": "model"}, 429, {"retry-after": "2"})
+    assert (type(error), error.message, error.param, error.retry_after_s) == (
+        OverloadedError,
+        "no",
+        "model",
+        2,
+    )

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import struct
 from pathlib import Path
+
+from aiohttp import web
 
 import edge_node.client
 
@@ -22,13 +25,19 @@ async def test_the_examples_run(network, make, capsys):
         body = network.bodies[-1]
         if body.get("stream"):
             return make.streaming(pieces)(request)
+        if "tensors" in body:
+            sizes = {"binary_data_size": 8}
+            output = {"name": "vectors", "datatype": "FP32", "shape": [1, 2], "parameters": sizes}
+            head = json.dumps({"model_name": "embed", "model_version": "1", "outputs": [output]}).encode()
+            headers = {"Inference-Header-Content-Length": str(len(head))}
+            return web.Response(body=head + raw, headers=headers)
         if "input" in body:
             return make.packed({"data": [{"index": i, "embedding": raw} for i in range(len(body["input"]))]})
         return make.packed(make.whole)
 
     network.script["paris"] = [answer]
     here = str(network.server.make_url("")).rstrip("/")
-    assert len(EXAMPLES) == 3
+    assert len(EXAMPLES) == 4
     for example in EXAMPLES:
         assert "http://127.0.0.1:7700" in example
         code = compile(example.replace("http://127.0.0.1:7700", here), str(README), "exec")
@@ -36,4 +45,4 @@ async def test_the_examples_run(network, make, capsys):
     shown = capsys.readouterr().out
     assert "The Loire.\nParis 12 km\n" in shown
     assert "Rayleigh scattering.\n2 tokens from named\n" in shown
-    assert shown.endswith("1.0\nRayleigh scattering.")
+    assert shown.endswith("1.0\nRayleigh scattering.vectors FP32 (1, 2)\n")

@@ -5,6 +5,7 @@ from collections import Counter
 
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
 
 URL, COUNT = sys.argv[1], int(sys.argv[2])
@@ -43,7 +44,8 @@ for operation in operations:
         )
         try:
             limits(run)()
-        except schemathesis.errors.InvalidSchema as error:
-            raise AssertionError(str(error)) from error
+        except Unsatisfiable:
+            # Every text that a URL can hold is allowed in it: there is nothing to break.
+            assert operation.method == "get" and mode is GenerationMode.NEGATIVE, operation.label
 print(dict(seen))
 print("outlived")

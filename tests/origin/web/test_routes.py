@@ -5,6 +5,7 @@ import json
 import msgpack
 import pytest
 import zstandard
+from yarl import URL
 
 from origin.api import ModelReport, NodeReport, Place, RouteQuery
 from origin.errors import ModelUnknownError, NoNodeAvailableError
@@ -12,7 +13,14 @@ from registry.errors import InputInvalidError
 
 PARIS, TOKYO = Place(48.86, 2.35), Place(35.68, 139.65)
 CHAT = {"model": "chat", "messages": [{"role": "user", "content": "hello"}]}
-SENT_ON = ["/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings"]
+SENT_ON = [
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/v1/responses",
+    "/v1/embeddings",
+    "/v1/rerank",
+    "/v1/classify",
+]
 
 
 @pytest.fixture
@@ -190,6 +198,46 @@ class TestRedirect:
             SENT_ON[0], data=endless(), headers={"Content-Type": "application/json"}, allow_redirects=False
         ) as reply:
             assert reply.status == 413
+
+
+class TestRedirectOfTensors:
+    @pytest.mark.parametrize(
+        ("method", "path"),
+        [
+            ("POST", "/v2/models/chat/infer"),
+            ("POST", "/v2/models/chat/versions/1.0/infer"),
+            ("POST", "/v2/models/chat@1.0/infer"),
+            ("GET", "/v2/models/chat"),
+            ("GET", "/v2/models/chat/versions/1.0/ready"),
+        ],
+    )
+    async def test_307_by_the_model_in_the_url_whatever_the_body(self, network, method, path):
+        async with network.session.request(
+            method,
+            f"{path}?place=34.7,135.5",
+            data=b"\0\1" if method == "POST" else None,
+            allow_redirects=False,
+        ) as reply:
+            assert reply.status == 307
+            assert reply.headers["Location"] == f"http://tokyo.example:8000{path}?place=34.7,135.5"
+            assert (reply.headers["Cache-Control"], reply.headers["x-edgeward-node"]) == ("no-store", "tokyo")
+            assert float(reply.headers["x-edgeward-rtt-ms"]) > 0
+
+    @pytest.mark.parametrize(
+        ("path", "status", "words"),
+        [
+            ("/v2/models/nope/infer", 404, "no model nope"),
+            ("/v2/models/chat/versions/9.9/infer", 404, "9.9"),
+            ("/v2/models/chat@1.0/versions/1.0/infer", 400, "already"),
+            ("/v2/models/..%2Fx/infer", 400, "not a model name"),
+            ("/v2/models/chat/infer?place=Paris", 400, "LAT,LON"),
+        ],
+    )
+    async def test_what_cannot_be_sent_on_is_refused(self, network, path, status, words):
+        async with network.session.post(URL(path, encoded=True), allow_redirects=False) as reply:
+            error = await error_of(reply)
+        assert reply.status == status
+        assert words in error["message"]
 
 
 async def test_with_the_store_gone_requests_are_still_routed(network, store):

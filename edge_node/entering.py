@@ -1,0 +1,50 @@
+"""How a request comes to its computation: it joins one under way that gives the same answer, or takes a place."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from edge_node.errors import AnswerNotKeptError
+from edge_node.scheduler import Asking
+
+if TYPE_CHECKING:
+    from edge_node.account import Account
+    from edge_node.cache.flights import Flights, Listener
+    from edge_node.residents import Lease
+    from edge_node.scheduler import Scheduler, Ticket
+
+E = TypeVar("E")
+
+
+def join(flights: Flights[E], account: Account, lease: Lease, key: bytes | None) -> Listener[E] | None:
+    """A place at a computation under way that gives the same answer; None when there is none to join.
+
+    Raises:
+        AnswerNotKeptError: the request asks for a kept answer or none.
+    """
+    if account.terms.only_kept:
+        raise AnswerNotKeptError("no answer to this is kept here, and the request asks for no other")
+    if key is None:
+        account.answered_from("bypass", lease.stamp)
+        return None
+    listener = None
+    if account.terms.max_age_s is None:  # else a newer answer is wanted than one that has begun
+        listener = flights.join(key)
+    account.answered_from("miss" if listener is None else "coalesced", lease.stamp)
+    return listener
+
+
+def enter(scheduler: Scheduler, account: Account, lease: Lease, now_s: float) -> Ticket:
+    """A place for a computation of its own.
+
+    Raises:
+        OverloadedError: the queue is full, or the client's deadline would pass.
+    """
+    left_s = None if account.deadline_s is None else max(0.0, account.deadline_s - now_s)
+    return scheduler.admit(
+        lease.name,
+        lease.version,
+        slots=lease.ready.slots,
+        asking=Asking(client=account.share, prompt_bytes=account.prompt_bytes, start_within_s=left_s),
+        now_s=now_s,
+    )
