@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import signal
@@ -14,8 +13,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deploy.local.network import LocalNetwork
-from deploy.local.ports import free_ports
 from registry.layout import PACKS
 from registry.store.s3 import open_s3
 
@@ -26,25 +23,14 @@ INTERRUPTED = 130
 
 
 @pytest.fixture
-def store_config(tmp_path):
-    """A server of this test alone: whoever signs first in a bucket makes its root of trust."""
-    network = LocalNetwork(tmp_path / "network", free_ports(0, start_port=23_000))
-    try:
-        asyncio.run(network.start_store())
-        yield network.store_config
-    finally:
-        network.stop()
-
-
-@pytest.fixture
-def edgeward(store_config, tmp_path):
+def edgeward(own_store_config, tmp_path):
     """Starts the command; what it says is read by `ended`."""
     environment = os.environ | {
-        "EDGEWARD_STORE_ENDPOINT": store_config.endpoint,
-        "EDGEWARD_STORE_BUCKET": store_config.bucket,
-        "EDGEWARD_STORE_REGION": store_config.region,
-        "EDGEWARD_STORE_ACCESS_KEY": store_config.access_key,
-        "EDGEWARD_STORE_SECRET_KEY": store_config.secret_key,
+        "EDGEWARD_STORE_ENDPOINT": own_store_config.endpoint,
+        "EDGEWARD_STORE_BUCKET": own_store_config.bucket,
+        "EDGEWARD_STORE_REGION": own_store_config.region,
+        "EDGEWARD_STORE_ACCESS_KEY": own_store_config.access_key,
+        "EDGEWARD_STORE_SECRET_KEY": own_store_config.secret_key,
         "EDGEWARD_STORE_KEYS_DIR": str(tmp_path / "keys"),
     }
 
@@ -81,10 +67,10 @@ def _interrupt(process, condition):
     assert "Traceback" not in complained
 
 
-def test_what_is_interrupted_goes_on(edgeward, store_config, tmp_path):
+def test_what_is_interrupted_goes_on(edgeward, own_store_config, tmp_path):
     path = tmp_path / "large.bin"
     path.write_bytes(np.random.default_rng(9).bytes(SIZE_BYTES))
-    store = open_s3(store_config)
+    store = open_s3(own_store_config)
     publish = ("publish", "large.bin", "--name", "large", "--version", "1")
     pull = ("pull", "large", "--store", "--to", "here/1")
 

@@ -108,11 +108,11 @@ class TreeBesideDictionary(RuleBasedStateMachine):
             owner, prefix = gone[0]
             for other in Tier:
                 for held in list(self.kept[other]):
-                    if held[1][: len(prefix)] == prefix and (owner is None or held[0] == owner):
-                        # The owner's same tokens may also hang below what everyone shares, and stay there.
-                        if not self.tree_keeps(other, held):
-                            assert other is not Tier.CELLS or owner is None
-                            del self.kept[other][held]
+                    below = held[1][: len(prefix)] == prefix and owner in {None, held[0]}
+                    # The owner's same tokens may also hang below what everyone shares, and stay there.
+                    if below and not self.tree_keeps(other, held):
+                        assert other is not Tier.CELLS or owner is None
+                        del self.kept[other][held]
         for other in (Tier.MEMORY, Tier.DISK):
             expected = before[other] - sum(copy.size_bytes for where, copy in freed if where is other)
             assert self.tree.used[other] == expected
