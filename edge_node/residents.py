@@ -16,8 +16,6 @@ if TYPE_CHECKING:
         Compute,
         Computed,
         Delta,
-        Embed,
-        Embedded,
         Finished,
         Generate,
         Progress,
@@ -76,17 +74,14 @@ class Lease(Protocol):
             EngineFailedError: the engine's process died.
         """
 
-    async def embed(self, command: Embed) -> Embedded:
-        """Embed each input; cancelling the call cancels the engine's work.
+    async def compute(self, command: Compute) -> Computed:
+        """Vectors, scores or tensors; cancelling the call cancels the engine's work.
 
         Raises:
             RequestInvalidError: the engine refuses this request.
             PromptTooLongError: an input does not fit the context.
             EngineFailedError: the engine's process died.
         """
-
-    async def compute(self, command: Compute) -> Computed:
-        """Vectors, scores or tensors. Raises as `embed` does."""
 
 
 class Residents(Protocol):

@@ -11,8 +11,6 @@ if TYPE_CHECKING:
         Compute,
         Computed,
         Delta,
-        Embed,
-        Embedded,
         Finished,
         Generate,
         Progress,
@@ -36,10 +34,6 @@ class RunnerLease:
     def generate(self, command: Generate) -> AsyncGenerator[Progress | Started | Delta | Finished, None]:
         """Generate; closing the generator early cancels the engine's work."""
         return self._supervisor.generate(command)
-
-    async def embed(self, command: Embed) -> Embedded:
-        """Embed each input."""
-        return await self._supervisor.embed(command)
 
     async def compute(self, command: Compute) -> Computed:
         """Vectors, scores or tensors."""

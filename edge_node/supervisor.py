@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 
     from edge_node.blame import Blame
-    from edge_node.engines import Compute, Computed, Delta, Embedded, EngineSpec, Progress, Ready
+    from edge_node.engines import Compute, Computed, Delta, EngineSpec, Progress, Ready
 
 log = structlog.get_logger()
 
@@ -53,9 +53,6 @@ class Engine(Protocol):
 
     def generate(self, command: Generate) -> AsyncGenerator[Progress | Started | Delta | Finished, None]:
         """Generate; closing the generator cancels. Raises EngineFailedError, RequestInvalidError."""
-
-    async def embed(self, command: Embed) -> Embedded:
-        """Embed. Raises as `generate` does."""
 
     async def compute(self, command: Compute) -> Computed:
         """Vectors, scores, tensors. Raises as `generate` does."""
@@ -145,11 +142,6 @@ class Supervisor:
             async with contextlib.aclosing(engine.generate(command)) as events:
                 async for event in events:
                     yield event
-
-    async def embed(self, command: Embed) -> Embedded:
-        """Embed with the engine as it is now. Raises as `generate` does."""
-        with self._work(command) as engine:
-            return await engine.embed(command)
 
     async def compute(self, command: Compute) -> Computed:
         """Compute with the engine as it is now. Raises as `generate` does."""
@@ -245,7 +237,7 @@ class Supervisor:
                     if isinstance(event, Finished) and event.completion_tokens > 1 and event.decode_s > 0:
                         self.decode_tokens_per_s = event.completion_tokens / event.decode_s
         elif "embedding" in ready.abilities:
-            await engine.embed(Embed(request_id="warm-up", inputs=(_WARM_TEXT,)))
+            await engine.compute(Embed(request_id="warm-up", inputs=(_WARM_TEXT,)))
 
     def _move(self, state: EngineState, detail: str) -> None:
         self.state = state

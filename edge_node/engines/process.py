@@ -14,7 +14,6 @@ import structlog
 from edge_node.engines import (
     Cancel,
     Delta,
-    Embed,
     Embedded,
     Finished,
     Generate,
@@ -146,20 +145,14 @@ class EngineProcess:
         finally:
             self._forget(command.request_id, cancel=working)
 
-    async def embed(self, command: Embed) -> Embedded:
-        """The vectors of the inputs; cancelling the caller cancels the request in the child.
+    async def compute(self, command: Compute) -> Computed:
+        """What one message answers: vectors, scores, tensors; cancelling the caller cancels the request in the child.
 
         Raises:
             PromptTooLongError: an input is longer than the model reads; `param` names it.
-            RequestInvalidError: this model does not embed.
+            RequestInvalidError: this model cannot do it.
             EngineFailedError: the process died on the way.
         """
-        embedded = await self.compute(command)
-        assert isinstance(embedded, Embedded), "only this answers an embedding"
-        return embedded
-
-    async def compute(self, command: Compute) -> Computed:
-        """What one message answers: vectors, scores, tensors. Raises as `embed` does."""
         arrivals = self._submit(command)
         event: Event | None = None
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import asyncio
 import json
 import os
@@ -60,7 +61,7 @@ class PeerAbsentError(Exception):
     """A peer cannot be installed or started here."""
 
 
-class Server:
+class Server(abc.ABC):
     """A process that answers `/v1/completions`; `payload` makes the body of one request."""
 
     name = ""
@@ -76,8 +77,9 @@ class Server:
             "stream_options": {"include_usage": True}, "logit_bias": {str(token): -100 for token in ENDS},
         }  # fmt: skip
 
+    @abc.abstractmethod
     def start(self):
-        raise NotImplementedError
+        """Start it, and wait until it answers; PeerAbsentError when that cannot be."""
 
     def _spawn(self, command, **more):
         self.process = subprocess.Popen(

@@ -58,7 +58,7 @@ async def test_an_embedding_model_is_warmed_by_embedding(make, scripted_engines)
     supervisor = make()
     await supervisor.decided.wait()
     assert isinstance(scripted_engines.made[0].commands[0], Embed)
-    embedded = await supervisor.embed(Embed(request_id="1", inputs=("a", "b")))
+    embedded = await supervisor.compute(Embed(request_id="1", inputs=("a", "b")))
     assert len(embedded.vectors) == 8
 
 

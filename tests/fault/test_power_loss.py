@@ -9,6 +9,7 @@ at a time, so that no fsync of another covers for a missing one. A few cuts of e
 
 from __future__ import annotations
 
+import abc
 import asyncio
 import contextlib
 import fcntl
@@ -83,23 +84,23 @@ class World:
         return signed_in_memory(DirectoryStore(self.mount / "store"), keys=self.keys)
 
 
-class Kind:
+class Kind(abc.ABC):
     """One kind of acknowledged write."""
 
     def __init__(self, world):
         self.world = world
         self.mount = world.mount
 
-    def begin(self):
+    def begin(self):  # noqa: B027 - most kinds have nothing to prepare
         """Before the writer; durable."""
 
+    @abc.abstractmethod
     def write(self, number):
         """One write; it is acknowledged when this returns."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def check(self, acknowledged):
         """How many of these are lost; AssertionError when something is torn."""
-        raise NotImplementedError
 
 
 class Install(Kind):

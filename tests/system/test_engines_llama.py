@@ -303,7 +303,7 @@ async def test_wrong_requests_are_refused_and_harm_nothing(engine):
     with pytest.raises(RequestInvalidError, match="Unicode"):
         await answer(engine, Generate(request_id="b", text="\ud800"))
     with pytest.raises(RequestInvalidError, match="does not embed"):
-        await engine.embed(Embed(request_id="c", inputs=("x",)))
+        await engine.compute(Embed(request_id="c", inputs=("x",)))
     _, text, _ = await answer(engine, chat("d", "Say hello.", max_tokens=5))
     assert text
 

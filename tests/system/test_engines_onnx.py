@@ -36,7 +36,7 @@ async def engine(sample_models, monkeypatch, tmp_path):
 
 
 async def vectors(engine, request_id, texts):
-    embedded = await engine.embed(Embed(request_id=request_id, inputs=tuple(texts)))
+    embedded = await engine.compute(Embed(request_id=request_id, inputs=tuple(texts)))
     return np.frombuffer(embedded.vectors, "<f4").reshape(len(texts), embedded.dims)
 
 
@@ -75,7 +75,7 @@ async def test_what_it_cannot_do_is_refused(engine):
     with pytest.raises(RequestInvalidError, match="does not make any text"):
         await anext(engine.generate(Generate(request_id="g", text="x")))
     with pytest.raises(RequestInvalidError, match="no text"):
-        await engine.embed(Embed(request_id="e", inputs=()))
+        await engine.compute(Embed(request_id="e", inputs=()))
 
 
 async def test_cancelled_callers_do_not_stop_the_engine(engine):
