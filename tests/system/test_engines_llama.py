@@ -1,19 +1,10 @@
 """The llama engine in its process, with a real model."""
 
 import asyncio
-import contextlib
-import os
-import signal
-import sys
-from pathlib import Path
 
 import pytest
 
 from edge_node.engines import (
-    ChatMessage,
-    Delta,
-    Embed,
-    EngineSpec,
     Finished,
     Generate,
     Progress,
@@ -21,63 +12,16 @@ from edge_node.engines import (
     Started,
 )
 from edge_node.engines.llama.engine import LlamaEngine
-from edge_node.engines.process import EngineProcess
-from edge_node.errors import EngineFailedError, OverloadedError, PromptTooLongError, RequestInvalidError
+from edge_node.errors import OverloadedError, PromptTooLongError, RequestInvalidError
+from tests.system.llama_engines import LONG, answer, chat, running, spec_of
 
 pytestmark = pytest.mark.system
-
-ROOT = str(Path(__file__).resolve().parents[2])
-GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
-LONG = "Write a long story about a lighthouse keeper and the sea."
-
-
-def spec_of(sample_models, **more):
-    return EngineSpec(
-        kind="llama",
-        name="smollm2",
-        version="1.0.0",
-        model_dir=str(sample_models / "smollm2"),
-        files=(GGUF,),
-        **more,
-    )
-
-
-@contextlib.asynccontextmanager
-async def running(spec):
-    engine = EngineProcess(spec)
-    await engine.start()
-    try:
-        yield engine
-    finally:
-        await engine.close(5)
 
 
 @pytest.fixture
 async def engine(sample_models):
     async with running(spec_of(sample_models)) as engine:
         yield engine
-
-
-def chat(request_id, text, **sampling):
-    return Generate(
-        request_id=request_id,
-        messages=(ChatMessage(role="user", content=text),),
-        sampling=Sampling(**{"temperature": 0.0} | sampling),
-    )
-
-
-async def answer(engine, command):
-    """(started, text, finished) of a whole generation."""
-    events = [event async for event in engine.generate(command)]
-    assert isinstance(events[0], Started)
-    assert isinstance(events[-1], Finished)
-    assert all(isinstance(event, Delta) for event in events[1:-1])
-    return events[0], "".join(event.text for event in events[1:-1]), events[-1]
-
-
-def is_gone(pid):
-    """No process of this id, not even a zombie."""
-    return not Path(f"/proc/{pid}").exists()
 
 
 async def test_a_chat_is_answered_and_greedy_answers_repeat(engine):
@@ -295,113 +239,3 @@ def test_a_state_that_was_put_off_is_put_back(sample_models):
     while engine.busy:
         ended += [event for event in engine.step() if isinstance(event, Finished)]
     assert [event.completion_tokens for event in ended] == [200, 200]
-
-
-async def test_wrong_requests_are_refused_and_harm_nothing(engine):
-    with pytest.raises(RequestInvalidError, match="empty"):
-        await answer(engine, Generate(request_id="a", text=""))
-    with pytest.raises(RequestInvalidError, match="Unicode"):
-        await answer(engine, Generate(request_id="b", text="\ud800"))
-    with pytest.raises(RequestInvalidError, match="does not embed"):
-        await engine.compute(Embed(request_id="c", inputs=("x",)))
-    _, text, _ = await answer(engine, chat("d", "Say hello.", max_tokens=5))
-    assert text
-
-
-async def test_a_killed_engine_fails_its_requests_and_leaves_no_zombie(sample_models):
-    engine = EngineProcess(spec_of(sample_models))
-    await engine.start()
-    pid = engine.pid
-    events = engine.generate(chat("a", LONG))
-    await anext(events)
-    os.kill(pid, signal.SIGKILL)
-    with pytest.raises(EngineFailedError, match="SIGKILL"):
-        async for _ in events:
-            pass
-    await engine.exited.wait()
-    assert not engine.alive
-    assert is_gone(pid)
-    with pytest.raises(EngineFailedError, match="not running"):
-        await answer(engine, chat("b", "hi"))
-    await engine.close(0)
-
-
-async def test_closing_ends_what_is_at_work(sample_models):
-    engine = EngineProcess(spec_of(sample_models))
-    await engine.start()
-    pid = engine.pid
-    events = engine.generate(chat("a", LONG))
-    await anext(events)
-    await engine.close(5)
-    with pytest.raises(EngineFailedError, match="was closed"):
-        async for _ in events:
-            pass
-    assert engine.exited.is_set()
-    assert is_gone(pid)
-
-
-@pytest.mark.parametrize("damage", ["truncated", "text", "empty", "missing"])
-async def test_a_model_that_cannot_be_loaded_says_so(sample_models, tmp_path, damage):
-    data = (sample_models / "smollm2" / GGUF).read_bytes()
-    content = {"truncated": data[:3_000_000], "text": b"not a model at all\n" * 100, "empty": b""}.get(damage)
-    if content is not None:
-        (tmp_path / "model.gguf").write_bytes(content)
-    files = () if damage == "missing" else ("model.gguf",)
-    engine = EngineProcess(
-        EngineSpec(kind="llama", name="bad", version="1", model_dir=str(tmp_path), files=files)
-    )
-    with pytest.raises(EngineFailedError, match=r"cannot load model\.gguf|no \.gguf file"):
-        await engine.start()
-    assert engine.exited.is_set()
-    assert not engine.alive
-
-
-async def test_a_start_that_takes_too_long_leaves_nothing(sample_models):
-    engine = EngineProcess(spec_of(sample_models), start_timeout_s=0.01)
-    with pytest.raises(EngineFailedError, match="within"):
-        await engine.start()
-    assert engine.exited.is_set()
-    assert is_gone(engine.pid)
-
-
-FRONT = """
-import asyncio, sys
-from edge_node.engines import EngineSpec, Generate
-from edge_node.engines.process import EngineProcess
-
-async def main():
-    spec = EngineSpec(kind="llama", name="m", version="1", model_dir=sys.argv[1], files=(sys.argv[2],))
-    engine = EngineProcess(spec)
-    await engine.start()
-    await anext(engine.generate(Generate(request_id="r", text="Once")))
-    print("PID", engine.pid, flush=True)
-    await asyncio.sleep(600)
-
-asyncio.run(main())
-"""
-
-
-async def test_the_child_ends_when_the_front_dies(sample_models):
-    front = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-c",
-        FRONT,
-        str(sample_models / "smollm2"),
-        GGUF,
-        stdout=asyncio.subprocess.PIPE,
-        env=os.environ | {"PYTHONPATH": ROOT},
-    )
-    line = b""
-    while not line.startswith(b"PID"):
-        line = await front.stdout.readline()
-        assert line, "the front ended by itself"
-    watch = os.pidfd_open(int(line.split()[1]))
-    ended = asyncio.Event()
-    asyncio.get_running_loop().add_reader(watch, ended.set)
-    try:
-        front.kill()
-        await front.wait()
-        await asyncio.wait_for(ended.wait(), 20)
-    finally:
-        asyncio.get_running_loop().remove_reader(watch)
-        os.close(watch)
