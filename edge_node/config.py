@@ -30,10 +30,14 @@ class NodeConfig:
 
     Attributes:
         node_id: the node's name in the fleet; empty makes one at the first start and keeps it in `data_dir`.
-        host: address to listen on; anything but loopback needs `insecure`, since requests carry no keys yet.
+        host: address to listen on; anything but loopback needs a certificate or `insecure`.
         port: 0 takes any free one.
-        public_url: where clients reach the node; empty says `http://host:port`.
-        origin: URL of the origin.
+        tls_cert_file: the certificate that clients see, PEM, with those between it and its authority; None speaks HTTP.
+        tls_key_file: its key, PEM, without a passphrase; both are read again when they change.
+        public_url: where clients reach the node; empty says `http(s)://host:port`.
+        origin: URL of the origin. A node that has joined a fleet speaks to where it joined, unless this is another
+            https:// one.
+        join_token: lets the node join the fleet at its first start, at `origin`; not looked at once it is in.
         place: where the node stands, `LAT,LON` in degrees; empty when unknown.
         label: a name for people, such as `Frankfurt`.
         data_dir: the node's own directory: releases, its id, and what it served last.
@@ -87,8 +91,11 @@ class NodeConfig:
     host: str = "127.0.0.1"
     port: int = 7710
     insecure: bool = False
+    tls_cert_file: Path | None = None
+    tls_key_file: Path | None = None
     public_url: str = ""
     origin: str = "http://127.0.0.1:7700"
+    join_token: str = field(default="", repr=False)
     place: str = ""
     label: str = ""
     data_dir: Path = field(default_factory=_default_data_dir)

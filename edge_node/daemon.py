@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import importlib.metadata
 import os
 import random
-import re
 import secrets
 import signal
 import socket
@@ -23,10 +21,12 @@ from aiohttp import web
 from edge_node.api.health import NodeStatus
 from edge_node.cache.answers import AnswerCache
 from edge_node.config import stated_place
-from edge_node.engine_plan import RunnerLimits
+from edge_node.engine_plan import runner_limits
 from edge_node.engines.process import EngineProcess
+from edge_node.enrolment.joining import enrolled, origin_url
+from edge_node.enrolment.renewal import Renewal
 from edge_node.heartbeat import Heartbeat
-from edge_node.identity import take_identity
+from edge_node.identity import fresh_id, take_identity
 from edge_node.machine import probe_machine, usable_bytes
 from edge_node.model_store import ModelStore
 from edge_node.peers import Exchange
@@ -38,19 +38,20 @@ from edge_node.speeds import SpeedTable
 from edge_node.supervisor import Clock
 from edge_node.sync import Sync, SyncLimits
 from edge_node.telemetry import Metrics
+from edge_node.tracing import open_tracing
 from edge_node.trust import NodeTrust
 from edge_node.variant_choice import Machine, speed_features
 from origin.api import NodeReport
 from origin.client import OriginClient
-from registry.errors import ConfigError
 from registry.listening import listen
+from registry.tls import tls_files
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from edge_node.account import Tracing
     from edge_node.config import NodeConfig
     from edge_node.engines import EngineSpec
+    from edge_node.enrolment.membership import Membership
     from edge_node.identity import Identity
     from edge_node.supervisor import Engine
     from origin.api import MachineReport, ModelReport
@@ -86,6 +87,7 @@ class Node:
         store: ModelStore,
         build: Callable[[EngineSpec], Engine],
         machine: MachineReport,
+        membership: Membership | None = None,
     ) -> None:
         clock = Clock(now_s=time.monotonic, sleep=asyncio.sleep)
         self.node_id = identity.node_id
@@ -96,7 +98,12 @@ class Node:
         self._software = f"edgeward {_version()}"
         # Reported every second: of some hundred features those that matter.
         self._machine = msgspec.structs.replace(machine, features=speed_features(machine.features))
-        self._origin = OriginClient(config.origin, timeout_s=config.origin_timeout_s)
+        self._renewal = self._make_renewal(membership, clock)
+        self._origin = OriginClient(
+            origin_url(config, membership),
+            timeout_s=config.origin_timeout_s,
+            tls=self._renewal.tls if self._renewal else None,
+        )
         self._metrics = Metrics(node_id=self.node_id, software=self._software)
         self._scheduler = Scheduler(
             queue_limit_count=config.queue_limit_count, queue_limit_tokens=config.queue_limit_tokens
@@ -105,7 +112,7 @@ class Node:
             build=build,
             clock=clock,
             channel=config.channel,
-            limits=_runner_limits(config, machine, store),
+            limits=runner_limits(config, machine, store.prefixes),
         )
         self._exchange = Exchange(self.node_id)
         self._trust = NodeTrust(
@@ -152,6 +159,13 @@ class Node:
             pause_s=self._config.scrub_pause_s,
         )
 
+    def _make_renewal(self, membership: Membership | None, clock: Clock) -> Renewal | None:
+        if membership is None:
+            return None
+        jitter = random.SystemRandom().random
+        data_dir = self._config.data_dir
+        return Renewal(data_dir, membership, clock=clock, now_unix_s=time.time, jitter=jitter)
+
     def measures(self, speeds: SpeedTable) -> None:
         """Note how fast models write when they are loaded."""
         loop = asyncio.get_running_loop()
@@ -179,6 +193,9 @@ class Node:
         )
         for name, work in works:
             self._tasks.append(asyncio.create_task(_for_ever(name, work), name=name))
+        if self._renewal is not None:
+            renewing = partial(self._renewal.keep_renewed, self._origin)
+            self._tasks.append(asyncio.create_task(_for_ever("renewal", renewing), name="renewal"))
 
     async def drain(self, hurry: asyncio.Event) -> None:
         """Refuse new requests and wait for running ones: until done, at most `drain_s`, or until `hurry`."""
@@ -221,6 +238,7 @@ class Node:
             origin_age_s=self._heartbeat.age_s(),
             channel=self._config.channel,
             trust=self._trust.status(),
+            enrolment=self._renewal.status() if self._renewal else None,
         )
 
     def _model_reports(self) -> tuple[ModelReport, ...]:
@@ -234,6 +252,8 @@ class Node:
         trust = self._trust.status()
         self._metrics.trusted(age_s=trust.age_s, expires_in_s=trust.expires_in_s)
         self._metrics.draining(on=self._runner.draining)
+        if self._renewal:
+            self._metrics.certified(not_after_unix_s=self._renewal.status().not_after_unix_s)
         return reports
 
     def _with_load(self, report: ModelReport) -> ModelReport:
@@ -248,6 +268,7 @@ class Node:
         )
 
     async def _open_front(self, ends: AsyncExitStack) -> str:
+        config = self._config
         parts = NodeParts(
             node_id=self.node_id,
             residents=self._runner,
@@ -257,41 +278,24 @@ class Node:
             software=_version(),
             shelf=self._exchange.shelf,
             limits=Limits(
-                body_limit_bytes=self._config.body_limit_bytes,
-                unpacked_limit_bytes=self._config.unpacked_limit_bytes,
-                connection_idle_s=self._config.connection_idle_s,
+                body_limit_bytes=config.body_limit_bytes,
+                unpacked_limit_bytes=config.unpacked_limit_bytes,
+                connection_idle_s=config.connection_idle_s,
             ),
             cache=AnswerCache(
-                limit_bytes=self._config.response_cache_bytes,
-                age_limit_s=self._config.response_cache_age_s,
+                limit_bytes=config.response_cache_bytes,
+                age_limit_s=config.response_cache_age_s,
                 clock=time.monotonic,
             ),
-            tracing=self._open_tracing(ends),
+            tracing=open_tracing(config.otlp_endpoint, self.node_id, self._software, ends),
         )
         front = web.AppRunner(build_app(parts), shutdown_timeout=_FLUSH_S)
         await front.setup()
         ends.push_async_callback(front.cleanup)
-        return await listen(front, self._config)
-
-    def _open_tracing(self, ends: AsyncExitStack) -> Tracing | None:
-        if not self._config.otlp_endpoint:
-            return None
-        try:
-            spans = importlib.import_module("edge_node.spans")
-        except ImportError as error:
-            raise ConfigError(
-                f"node.otlp_endpoint needs {error.name}: install edgeward[otel], or leave it out"
-            ) from error
-        opened = spans.open_spans(
-            self._config.otlp_endpoint,
-            node_id=self.node_id,
-            software=self._software,
-            now_s=time.monotonic,
-            now_unix_ns=time.time_ns,
-        )
-        ends.push_async_callback(asyncio.to_thread, opened.close)
-        tracing: Tracing = opened
-        return tracing
+        tls = tls_files("node", config.tls_cert_file, config.tls_key_file)
+        if tls is not None:
+            self._tasks.append(asyncio.create_task(_for_ever("tls", tls.watch), name="tls"))
+        return await listen(front, config.host, config.port, tls.context if tls else None)
 
     async def _close_engines(self) -> None:
         await self._runner.close(self._engine_grace_s)
@@ -300,30 +304,6 @@ class Node:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-
-
-def _runner_limits(config: NodeConfig, machine: MachineReport, store: ModelStore) -> RunnerLimits:
-    return RunnerLimits(
-        threads_count=config.threads_count,
-        context_tokens=config.context_tokens,
-        slots_count=config.slots_count,
-        kv_type=config.kv_type,
-        gpu_layers=config.gpu_layers_count,
-        gpu_split=config.gpu_split,
-        split_mode=config.split_mode,
-        swap_grace_s=config.swap_grace_s,
-        memory_limit_bytes=usable_bytes(machine, config.memory_limit_bytes) or 0,
-        load_wait_s=config.load_wait_s,
-        load_wait_limit_count=config.queue_limit_count,
-        prefix_root=store.prefixes if config.prefix_cache_bytes else None,
-        prefix_limit_bytes=config.prefix_cache_bytes,
-        prefix_memory_bytes=config.prefix_memory_bytes,
-        determinism_probe_s=config.determinism_probe_s,
-        guess_tokens=config.guess_tokens,
-        onnx_providers=config.onnx_providers,
-        onnx_batching=config.onnx_batching,
-        onnx_keeps_arena=config.onnx_keeps_arena,
-    )
 
 
 @asynccontextmanager
@@ -348,10 +328,15 @@ async def running_node(
             context_tokens=config.context_tokens,
             variant=config.variant,
         )
+        fresh = fresh_id(socket.gethostname(), secrets.token_hex(3))
+        membership = await enrolled(config, fresh_id=fresh, now_unix_s=time.time)
         identity = take_identity(
-            config.data_dir, node_id=config.node_id, fresh_id=_fresh_id(), now_unix_s=int(time.time())
+            config.data_dir,
+            node_id=membership.node_id if membership else config.node_id,
+            fresh_id=fresh,
+            now_unix_s=int(time.time()),
         )
-        node = Node(config, identity, store, build, machine)
+        node = Node(config, identity, store, build, machine, membership)
         node.measures(speeds)
         await node.start(ends)
         yield node
@@ -385,11 +370,6 @@ async def _for_ever(name: str, work: Callable[[], Awaitable[None]]) -> None:
 
 async def _once(work: Callable[[], Awaitable[object]]) -> None:
     await work()
-
-
-def _fresh_id() -> str:
-    host = re.sub(r"[^A-Za-z0-9-]+", "-", socket.gethostname().split(".")[0]).strip("-")[:40]
-    return f"{host or 'node'}-{secrets.token_hex(3)}"
 
 
 def _version() -> str:

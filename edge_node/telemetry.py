@@ -85,6 +85,12 @@ class Metrics:
         self._trust_expires = self._gauge(
             "edge_trust_expires_seconds", "Until they expire and installs stop; negative after that.", []
         )
+        self._certificate_ends = self._gauge(
+            "edge_cert_not_after_timestamp_seconds",
+            "When the node's certificate ends; NaN without one.",
+            [],
+        )
+        self._certificate_ends.set(math.nan)
         self._drain = self._gauge("edge_drain_state", "1 while the node takes no new requests.", [])
 
     def _count_reuse(self) -> None:
@@ -245,6 +251,10 @@ class Metrics:
         """Note how old the signed metadata are, and how long they are good."""
         self._trust_age.set(math.nan if age_s is None else age_s)
         self._trust_expires.set(math.nan if expires_in_s is None else expires_in_s)
+
+    def certified(self, *, not_after_unix_s: float) -> None:
+        """Note when the node's certificate ends."""
+        self._certificate_ends.set(not_after_unix_s)
 
     def draining(self, *, on: bool) -> None:
         """Note whether the node takes new requests."""

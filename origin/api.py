@@ -134,11 +134,15 @@ class Directive(Struct, frozen=True, kw_only=True):
 
 
 class NodeView(Struct, frozen=True, kw_only=True):
-    """A node as the origin sees it; `age_s` is the time since its last report."""
+    """A node as the origin sees it; `age_s` is the time since its last report.
+
+    `enrolled` says that its reports came with a certificate of the fleet.
+    """
 
     report: NodeReport
     state: NodeState
     age_s: Seconds
+    enrolled: bool = False
 
 
 class NodeList(Struct, frozen=True):

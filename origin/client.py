@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
 
@@ -10,7 +11,8 @@ import aiohttp
 import msgspec
 
 from origin.api import CatalogAnswer, Directive, NodeList, NodeReport, RouteAnswer, RouteQuery
-from origin.errors import OriginRefusedError, OriginUnreachableError
+from origin.api_enrolment import AuthorityAnswer, CertificateAnswer
+from origin.errors import OriginRefusedError, OriginUnreachableError, OriginUntrustedError
 from registry.bodies import MSGPACK_TYPE
 from registry.errors import (
     ConfigError,
@@ -23,9 +25,11 @@ from registry.refusals import kind_of_code, retry_after_in
 from registry.wire import from_json, from_msgpack, to_msgpack
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    import ssl
+    from collections.abc import AsyncIterator, Callable, Mapping
     from typing import Self
 
+    from origin.api_enrolment import JoinQuery, RenewQuery
     from registry.digest import Digest
 
 T = TypeVar("T")
@@ -34,6 +38,8 @@ _CONNECT_S = 3.0
 _SILENCE_S = 30.0
 _PARTIAL_CONTENT = 206
 _ABSENT = {403, 404}
+_OF_TIME = {9, 10}
+"""X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED of OpenSSL."""
 MANIFEST_LIMIT_BYTES = 64 * 2**20  # as registry.manifest has it, which is too heavy for a client to import
 
 
@@ -56,6 +62,8 @@ class OriginClient:
         url: where the origin listens, such as `http://127.0.0.1:7700`.
         session: a session to share; it is left open. None makes one and closes it.
         timeout_s: how long a call may take; downloads of ranges are bounded by silence instead.
+        tls: gives what to speak HTTPS with, asked at each call, so that a renewed certificate counts from the next call
+            on; None checks the origin's certificate by its host's name, with the authorities of this machine.
 
     Raises:
         ConfigError: the url is not http:// or https://.
@@ -64,13 +72,19 @@ class OriginClient:
     name = "origin"
 
     def __init__(
-        self, url: str, *, session: aiohttp.ClientSession | None = None, timeout_s: float = 10.0
+        self,
+        url: str,
+        *,
+        session: aiohttp.ClientSession | None = None,
+        timeout_s: float = 10.0,
+        tls: Callable[[], ssl.SSLContext] | None = None,
     ) -> None:
         if not url.startswith(("http://", "https://")):
             raise ConfigError(f"{url!r} is not the URL of an origin: it starts with http:// or https://")
         self.url = url.rstrip("/")
         self._session = session
         self._owned = session is None
+        self._tls = tls
         self._call_timeout = aiohttp.ClientTimeout(
             total=timeout_s, sock_connect=min(_CONNECT_S, timeout_s), sock_read=timeout_s
         )
@@ -111,6 +125,32 @@ class OriginClient:
     async def catalog(self) -> CatalogAnswer:
         """Every release and every channel."""
         return self._read(await self._call("GET", "/v1/catalog"), CatalogAnswer)
+
+    async def authority(self) -> AuthorityAnswer:
+        """The fleet's authority, worth nothing until its key was compared with a pin."""
+        return self._read(await self._call("GET", "/v1/enrolment/authority"), AuthorityAnswer)
+
+    async def join(self, query: JoinQuery) -> CertificateAnswer:
+        """Ask to be let in.
+
+        Raises:
+            TokenInvalidError, TokenExpiredError, TokenUsedError, TokenRevokedError: the token lets nobody in.
+            NodeIdTakenError: a node of this id is in with another key.
+        """
+        return self._read(
+            await self._call("POST", "/v1/enrolment/join", to_msgpack(query)), CertificateAnswer
+        )
+
+    async def renew(self, query: RenewQuery) -> CertificateAnswer:
+        """Ask for the next certificate.
+
+        Raises:
+            NodeRevokedError: this node was turned out.
+            CertificateExpiredError: the last one ended too long ago.
+        """
+        return self._read(
+            await self._call("POST", "/v1/enrolment/renew", to_msgpack(query)), CertificateAnswer
+        )
 
     async def manifest(self, name: str, version: str) -> bytes:
         """The bytes of a release's manifest, to be checked against the digest that the origin names.
@@ -225,7 +265,13 @@ class OriginClient:
         url = self.url + path
         try:
             async with self._session.request(
-                method, url, data=body, headers=headers, timeout=timeout, allow_redirects=False
+                method,
+                url,
+                data=body,
+                headers=headers,
+                timeout=timeout,
+                allow_redirects=False,
+                ssl=True if self._tls is None else self._tls(),
             ) as reply:
                 if not reply.ok or reply.status in range(300, 400):
                     raise refusal(reply.status, await reply.read(), reply.headers, self.url)
@@ -234,10 +280,28 @@ class OriginClient:
             raise OriginUnreachableError(
                 f"the origin at {self.url} did not answer in time; is it up?"
             ) from error
+        except aiohttp.ClientConnectorCertificateError as error:
+            raise OriginUntrustedError(
+                f"what answers at {self.url} does not prove that it is the origin: {_why(error.certificate_error)}"
+            ) from error
+        except aiohttp.ClientConnectorSSLError as error:
+            raise OriginUnreachableError(
+                f"{self.url} does not speak TLS as it should ({error.strerror or error}); is it the port for nodes "
+                "(origin.nodes_port)?"
+            ) from error
         except (aiohttp.ClientError, OSError) as error:
             raise OriginUnreachableError(
                 f"the origin at {self.url} cannot be reached ({error or type(error).__name__}); is it up?"
             ) from error
+
+
+def _why(error: Exception) -> str:
+    """OpenSSL's reason; for one of time, this machine's clock too, since it may be the clock that is wrong."""
+    reason = getattr(error, "verify_message", "") or str(error)
+    if getattr(error, "verify_code", 0) in _OF_TIME:
+        now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        return f"{reason}, by this machine's clock, which says {now}"
+    return reason
 
 
 async def _read_at_most(reply: aiohttp.ClientResponse, limit_bytes: int, what: str) -> bytes:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path  # the settings loader reads the real types
 
 from registry.errors import ConfigError
-from registry.listening import check_listener
+from registry.listening import PORT_LIMIT, check_listener
 
 _MIB = 2**20
 
@@ -20,7 +20,11 @@ class OriginConfig:
     """How an origin listens, how often it looks, and what it accepts.
 
     Attributes:
-        insecure: allow a host that other machines can reach, with neither keys nor TLS.
+        insecure: allow a host that other machines can reach without TLS, and hear nodes that are not enrolled.
+        tls_cert_file: the certificate that clients see, PEM, with those between it and its authority; None speaks HTTP.
+        tls_key_file: its key, PEM, without a passphrase; both are read again when they change.
+        nodes_host: where nodes with certificates are heard, over TLS 1.3; empty is `host`.
+        nodes_port: its port; 0 takes any free one.
         heartbeat_s: how often nodes are told to report; 2 missed make a node suspect, 3 make it down.
         catalog_refresh_s: how often releases and channels are read from the object store.
         route_ttl_s: how long a client may use a ranked list before it asks again.
@@ -36,6 +40,10 @@ class OriginConfig:
     host: str = "127.0.0.1"
     port: int = 7700
     insecure: bool = False
+    tls_cert_file: Path | None = None
+    tls_key_file: Path | None = None
+    nodes_host: str = ""
+    nodes_port: int = 7743
     heartbeat_s: float = 1.0
     catalog_refresh_s: float = 2.0
     route_ttl_s: float = 60.0
@@ -49,6 +57,10 @@ class OriginConfig:
     def __post_init__(self) -> None:
         """Refuse what cannot work. Raises ConfigError."""
         check_listener("origin", self)
+        if not 0 <= self.nodes_port <= PORT_LIMIT:
+            raise ConfigError(
+                f"origin.nodes_port = {self.nodes_port}: a port is a number from 0 to {PORT_LIMIT}"
+            )
         for key in ("heartbeat_s", "catalog_refresh_s", "route_ttl_s", "forget_node_after_s"):
             if not getattr(self, key) > 0:
                 raise ConfigError(f"origin.{key} = {getattr(self, key)}: must be more than 0")

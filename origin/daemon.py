@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 import signal
 import time
 from typing import TYPE_CHECKING
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 from origin.fleet import Fleet, FleetRules
+from origin.identity.authority import AuthorityDirectory
+from origin.identity.enrolment import Enrolment
 from origin.releases import Blobs, Releases
 from origin.server import make_app, make_runner
 from origin.telemetry import Telemetry
@@ -19,6 +22,7 @@ from origin.web.context import Context
 from registry.listening import listen
 from registry.store.opening import open_store
 from registry.store.retrying import RetryingStore
+from registry.tls import tls_files
 from registry.trust.keys import ROOT_FILE, KeyDirectory
 from registry.trust.signed_store import open_signed
 
@@ -53,12 +57,16 @@ def run_origin(config: OriginConfig, store_config: StoreConfig) -> None:
         trusted_root=store_config.trusted_root or store_config.keys_dir / ROOT_FILE,
         kept_dir=config.data_dir / "trust",
     )
-    asyncio.run(_serve_until_told(config, store))
+    asyncio.run(_serve_until_told(config, store, _enrolment(config, store_config, store)))
 
 
 @contextlib.asynccontextmanager
-async def running_origin(config: OriginConfig, store: SignedStore) -> AsyncIterator[str]:
+async def running_origin(
+    config: OriginConfig, store: SignedStore, enrolment: Enrolment | None = None
+) -> AsyncIterator[str]:
     """An origin in this event loop; gives its URL, whose port is the real one where the config says 0.
+
+    `enrolment` opens the door for nodes; without it unenrolled ones alone are heard, where `may_report_unenrolled`.
 
     Raises:
         ConfigError: as `run_origin`.
@@ -66,14 +74,23 @@ async def running_origin(config: OriginConfig, store: SignedStore) -> AsyncItera
     rules = FleetRules(heartbeat_s=config.heartbeat_s, forget_after_s=config.forget_node_after_s)
     releases = Releases(store, refresh_s=config.catalog_refresh_s, now_s=time.monotonic)
     trust = TrustFiles(store, renews=config.keys_dir is not None, now_unix_s=time.time)
-    context = Context(config, Fleet(rules), releases, Blobs(store), trust, Telemetry(), time.monotonic)
+    context = Context(
+        config, Fleet(rules), releases, Blobs(store), trust, Telemetry(), time.monotonic, enrolment
+    )
+    tls = tls_files("origin", config.tls_cert_file, config.tls_key_file)
     runner = make_runner(make_app(context), stop_grace_s=config.stop_grace_s)
     await runner.setup()
     try:
-        url = await listen(runner, config)
+        url = await listen(runner, config.host, config.port, tls.context if tls else None)
+        if enrolment is not None:
+            host = config.nodes_host or config.host
+            enrolment.url = await listen(runner, host, config.nodes_port, enrolment.door.context)
+            log.info("door.opened", url=enrolment.url, fleet=enrolment.door.authority.fleet)
         tasks = [
             asyncio.create_task(releases.keep_fresh(), name="catalog"),
             asyncio.create_task(trust.keep_renewed(), name="renewal"),
+            *([asyncio.create_task(tls.watch(), name="tls")] if tls else []),
+            *([asyncio.create_task(enrolment.keep_fresh(), name="enrolment")] if enrolment else []),
         ]
         try:
             yield url
@@ -85,12 +102,22 @@ async def running_origin(config: OriginConfig, store: SignedStore) -> AsyncItera
         await runner.cleanup()
 
 
-async def _serve_until_told(config: OriginConfig, store: SignedStore) -> None:
+def _enrolment(config: OriginConfig, store_config: StoreConfig, store: SignedStore) -> Enrolment:
+    """The fleet's authority, made at the first start of an origin whose key directory has none."""
+    directory = AuthorityDirectory(config.keys_dir or store_config.keys_dir, store_config.keys_passphrase)
+    fresh = f"fleet-{secrets.token_hex(6)}"
+    directory.open_or_begin(fresh_fleet=fresh, now_unix_s=time.time())
+    return Enrolment(directory, store, config.data_dir, time.time)
+
+
+async def _serve_until_told(
+    config: OriginConfig, store: SignedStore, enrolment: Enrolment | None = None
+) -> None:
     told = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, told.set)
-    async with running_origin(config, store) as url:
+    async with running_origin(config, store, enrolment) as url:
         log.info("origin.started", url=url)
         await told.wait()
         log.info("origin.stopping", grace_s=config.stop_grace_s)

@@ -36,6 +36,17 @@ class Telemetry:
             ["role"],
             registry=self._registry,
         )
+        self.enrolments = Counter(
+            "origin_enrolments_total",
+            "Nodes that asked for a certificate: the verb (join, renew), and ok or the error's code",
+            ["verb", "result"],
+            registry=self._registry,
+        )
+        self.certificate_ends = Gauge(
+            "origin_cert_not_after_timestamp_seconds",
+            "When the certificate of the door for nodes ends; NaN where there is no such door",
+            registry=self._registry,
+        )
         self.blob_bytes = Counter("origin_blob_bytes_total", "Bytes of packs sent", registry=self._registry)
         self.requests = Histogram(
             "origin_request_duration_seconds",

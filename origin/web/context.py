@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     from origin.config import OriginConfig
     from origin.fleet import Fleet
+    from origin.identity.certificates import NodeCertificate
+    from origin.identity.enrolment import Enrolment
     from origin.releases import Blobs, Releases
     from origin.telemetry import Telemetry
     from origin.trust import TrustFiles
@@ -19,7 +21,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """One origin's parts; `now_s` is a clock that does not go back."""
+    """One origin's parts; `now_s` is a clock that does not go back.
+
+    Attributes:
+        enrolment: None where this origin does not hold the key of the fleet's authority.
+        enrolled: ids of nodes that have reported with a certificate since this origin started.
+    """
 
     config: OriginConfig
     fleet: Fleet
@@ -28,9 +35,12 @@ class Context:
     trust: TrustFiles
     telemetry: Telemetry
     now_s: Callable[[], float]
+    enrolment: Enrolment | None = None
+    enrolled: set[str] = field(default_factory=set)
 
 
 CONTEXT = web.AppKey("context", Context)
+NODE_SHOWN: web.RequestKey[NodeCertificate | None] = web.RequestKey("node_shown", object)  # type: ignore[arg-type]
 
 
 def context_of(request: web.Request) -> Context:

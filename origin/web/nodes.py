@@ -7,7 +7,8 @@ from urllib.parse import urlsplit
 
 from origin.api import Directive, NodeList, NodeReport, NodeView
 from origin.geo.peers import peers_by_release
-from origin.web.context import context_of
+from origin.web.context import NODE_SHOWN, context_of
+from origin.web.enrolment import check_reporter
 from origin.web.payload import read_message, reply
 from registry.errors import InputInvalidError
 
@@ -30,8 +31,12 @@ async def report(request: web.Request) -> web.Response:
         raise InputInvalidError(
             f"the URL speaks of node {named[:80]!r} and the body of {heard.node_id!r}", param="node_id"
         )
+    shown = request[NODE_SHOWN]
+    check_reporter(request, shown, heard.node_id)
     _check_url(heard.url)
     context.fleet.accept(heard, context.now_s())
+    if shown is not None:
+        context.enrolled.add(heard.node_id)
     context.telemetry.reports.inc()
     wanted = context.releases.wanted(heard)
     return reply(
@@ -50,7 +55,17 @@ async def nodes(request: web.Request) -> web.Response:
     view = context.fleet.view(context.now_s())
     return reply(
         request,
-        NodeList(tuple(NodeView(report=s.report, state=s.state, age_s=s.age_s) for s in view.standings)),
+        NodeList(
+            tuple(
+                NodeView(
+                    report=s.report,
+                    state=s.state,
+                    age_s=s.age_s,
+                    enrolled=s.report.node_id in context.enrolled,
+                )
+                for s in view.standings
+            )
+        ),
     )
 
 

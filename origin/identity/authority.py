@@ -1,0 +1,223 @@
+"""The fleet's authority: its keys in a directory of their owner alone, made once, replaced by way of a bundle of two.
+
+`fleet.pem` beside the keys has the certificates, the one that signs first. Replacing it: `stage` adds a second that
+nodes come to know with their next renewal; `switch` lets it sign; `retire` drops the old one.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+
+from origin.identity.certificates import (
+    fleet_of,
+    key_digest,
+    make_authority,
+    make_leaf,
+    pin_of,
+    read_certificates,
+)
+from registry.durable import make_folders, write_durably
+from registry.errors import ConfigError, EdgewardError, InputInvalidError, KeyUnusableError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from cryptography import x509
+
+BUNDLE_FILE = "fleet.pem"
+_LOCK_FILE = ".fleet.lock"
+_OWNER_ALONE = 0o700
+_SHOWN_LENGTH = 8
+
+
+class FleetAuthority:
+    """Certificates of the authority, and the key of the first.
+
+    Attributes:
+        certificates: of the authority; two while it is being replaced, the one that signs first.
+    """
+
+    def __init__(self, certificates: tuple[x509.Certificate, ...], key: ec.EllipticCurvePrivateKey) -> None:
+        self.certificates = certificates
+        self._key = key
+
+    @property
+    def fleet(self) -> str:
+        """The fleet's name, a SPIFFE trust domain."""
+        return fleet_of(self.certificates[0])
+
+    @property
+    def pin(self) -> str:
+        """What join tokens pin."""
+        return pin_of(self.certificates[0])
+
+    @property
+    def pems(self) -> tuple[str, ...]:
+        """The certificates in PEM."""
+        return tuple(pem_of(certificate) for certificate in self.certificates)
+
+    def certify_node(self, key: ec.EllipticCurvePublicKey, node_id: str, now_unix_s: float) -> str:
+        """A node's certificate, PEM."""
+        return pem_of(make_leaf(self.certificates[0], self._key, key, node_id=node_id, now_unix_s=now_unix_s))
+
+    def certify_origin(self, now_unix_s: float) -> bytes:
+        """A new key and certificate for this origin's listener, PEM, in one text."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        leaf = make_leaf(
+            self.certificates[0], self._key, key.public_key(), node_id=None, now_unix_s=now_unix_s
+        )
+        return _private_pem(key, b"") + pem_of(leaf).encode()
+
+
+class AuthorityDirectory:
+    """The authority's keys and certificates in a directory.
+
+    Args:
+        directory: made when something is written, for its owner alone.
+        passphrase: encrypts new keys and decrypts old ones; empty keeps them plain, guarded by their mode alone.
+    """
+
+    def __init__(self, directory: Path, passphrase: str = "") -> None:
+        self.directory = directory
+        self._passphrase = passphrase.encode()
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is an authority here."""
+        return (self.directory / BUNDLE_FILE).is_file()
+
+    def open(self) -> FleetAuthority:
+        """The authority with its key.
+
+        Raises:
+            KeyUnusableError: there is none, its key is not here, or cannot be used.
+        """
+        certificates = self.certificates()
+        return FleetAuthority(certificates, self._load(self._place(certificates[0])))
+
+    def open_or_begin(self, *, fresh_fleet: str, now_unix_s: float) -> FleetAuthority:
+        """The authority, made where there is none. Raises KeyUnusableError, ConfigError."""
+        if not self.begun:
+            with self._alone():
+                if not self.begun:  # another process was quicker
+                    self._write((self._make(fresh_fleet, now_unix_s),))
+        return self.open()
+
+    def certificates(self) -> tuple[x509.Certificate, ...]:
+        """The authority's certificates, which are public.
+
+        Raises:
+            KeyUnusableError: there are none.
+        """
+        place = self.directory / BUNDLE_FILE
+        try:
+            return read_certificates(place.read_text("ascii"))
+        except (OSError, UnicodeDecodeError, EdgewardError) as error:
+            why = error.message if isinstance(error, EdgewardError) else str(error)
+            raise KeyUnusableError(
+                f"{place} cannot be read ({why}); `edgeward keys init` or the first start of an origin makes it"
+            ) from error
+
+    def stage(self, now_unix_s: float) -> None:
+        """Add the authority's successor. Raises InputInvalidError where there is one."""
+        with self._alone():
+            old = self._bundle(1, "an authority waits to take over already; `switch` lets it sign")
+            self._write((*old, self._make(fleet_of(old[0]), now_unix_s)))
+
+    def switch(self) -> None:
+        """Let the successor sign; the other stays trusted. Raises InputInvalidError where there is none."""
+        with self._alone():
+            first, second = self._bundle(2, "no authority waits to take over; `stage` makes one")
+            self._load(self._place(second))
+            self._write((second, first))
+
+    def retire(self) -> None:
+        """Trust the first alone. Raises InputInvalidError where there is no other."""
+        with self._alone():
+            first, _ = self._bundle(2, "there is one authority, which cannot be retired")
+            self._write((first,))
+
+    def lend(self, directory: Path) -> None:
+        """Copy what an origin needs, the signing key among it, to another directory."""
+        other = AuthorityDirectory(directory)
+        with other._alone():
+            certificates = self.certificates()
+            for certificate in certificates:
+                place = self._place(certificate)
+                if place.is_file():
+                    _write_private(directory / place.name, place.read_bytes())
+            other._write(certificates)
+
+    def _bundle(self, count: int, otherwise: str) -> tuple[x509.Certificate, ...]:
+        certificates = self.certificates()
+        if len(certificates) != count:
+            raise InputInvalidError(otherwise, param="role")
+        return certificates
+
+    def _make(self, fleet: str, now_unix_s: float) -> x509.Certificate:
+        key = ec.generate_private_key(ec.SECP256R1())
+        certificate = make_authority(key, fleet, now_unix_s)
+        _write_private(self._place(certificate), _private_pem(key, self._passphrase))
+        return certificate
+
+    def _write(self, certificates: tuple[x509.Certificate, ...]) -> None:
+        write_durably(self.directory / BUNDLE_FILE, "".join(map(pem_of, certificates)).encode())
+
+    def _place(self, certificate: x509.Certificate) -> Path:
+        return self.directory / f"fleet-{key_digest(certificate.public_key())[:_SHOWN_LENGTH]}.key"
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        try:
+            make_folders(self.directory, _OWNER_ALONE)
+            lock = os.open(self.directory / _LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise ConfigError(f"cannot keep keys in {self.directory}: {error.strerror}") from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(lock)
+
+    def _load(self, place: Path) -> ec.EllipticCurvePrivateKey:
+        try:
+            if stat.S_IMODE(place.stat().st_mode) & 0o077:
+                raise KeyUnusableError(
+                    f"others may read {place}; run chmod 600 on it, or replace it if they did"
+                )
+            key = load_pem_private_key(place.read_bytes(), self._passphrase or None)
+        except (OSError, ValueError, TypeError) as error:
+            raise KeyUnusableError(
+                f"{place} cannot be used ({error}); is store.keys_passphrase (EDGEWARD_STORE_KEYS_PASSPHRASE) right?"
+            ) from error
+        if not isinstance(key, ec.EllipticCurvePrivateKey):
+            raise KeyUnusableError(f"{place} is not the key of an authority")
+        return key
+
+
+def pem_of(certificate: x509.Certificate) -> str:
+    """A certificate in PEM."""
+    return certificate.public_bytes(Encoding.PEM).decode()
+
+
+def _private_pem(key: ec.EllipticCurvePrivateKey, passphrase: bytes) -> bytes:
+    encryption = BestAvailableEncryption(passphrase) if passphrase else NoEncryption()
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
+
+
+def _write_private(place: Path, data: bytes) -> None:
+    write_durably(place, data, mode=0o600)
