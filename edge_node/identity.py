@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from registry.durable import write_durably
+from registry.durable import make_folders, write_durably
 from registry.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -63,7 +63,11 @@ def kept_id(data_dir: Path, fresh_id: str) -> str:
     try:
         kept = path.read_text("utf-8", "replace").strip()
     except FileNotFoundError:
-        write_durably(path, f"{fresh_id}\n".encode())
+        try:
+            make_folders(data_dir)
+            write_durably(path, f"{fresh_id}\n".encode())
+        except OSError as error:
+            raise ConfigError(f"the node's id cannot be kept in {data_dir}: {error.strerror}") from error
         return fresh_id
     if not _NODE_ID.fullmatch(kept):
         raise ConfigError(

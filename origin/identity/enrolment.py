@@ -44,6 +44,7 @@ class Enrolment:
         store: where tokens and nodes are kept.
         data_dir: the origin's own directory: the last list of those that were turned out is kept there.
         now_unix_s: the wall clock.
+        look_s: how often the list of those that were turned out is read.
 
     Raises:
         KeyUnusableError: the authority's key cannot be used.
@@ -55,6 +56,8 @@ class Enrolment:
         store: ObjectStore,
         data_dir: Path,
         now_unix_s: Callable[[], float],
+        *,
+        look_s: float = LOOK_S,
     ) -> None:
         self.problem = ""
         self.url = ""
@@ -63,6 +66,7 @@ class Enrolment:
         self._register = Register(store)
         self._kept = data_dir / _KEPT_FILE
         self._now_unix_s = now_unix_s
+        self._look_s = look_s
         self._calls = BlockingCalls(_CALLS_COUNT)
         self._revoked = self._last_known()
 
@@ -159,7 +163,7 @@ class Enrolment:
                 log.exception("enrolment.broke")
                 self._note(f"{type(error).__name__}: {error}")
             looks_count += 1
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(self._look_s)
 
     async def _look(self) -> None:
         revoked = await self._calls.run(self._register.revoked)
