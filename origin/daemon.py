@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
 import signal
 import time
 from typing import TYPE_CHECKING
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from origin.fleet import Fleet, FleetRules
-from origin.identity.authority import AuthorityDirectory
+from origin.identity.authority import find_authority, fresh_fleet
 from origin.identity.enrolment import Enrolment
 from origin.releases import Blobs, Releases
 from origin.server import make_app, make_runner
@@ -103,10 +102,9 @@ async def running_origin(
 
 
 def _enrolment(config: OriginConfig, store_config: StoreConfig, store: SignedStore) -> Enrolment:
-    """The fleet's authority, made at the first start of an origin whose key directory has none."""
-    directory = AuthorityDirectory(config.keys_dir or store_config.keys_dir, store_config.keys_passphrase)
-    fresh = f"fleet-{secrets.token_hex(6)}"
-    directory.open_or_begin(fresh_fleet=fresh, now_unix_s=time.time())
+    """With the fleet's authority, made at the first start of an origin that finds none."""
+    directory = find_authority((config.keys_dir, store_config.keys_dir), store_config.keys_passphrase)
+    directory.open_or_begin(fresh_fleet=fresh_fleet(), now_unix_s=time.time())
     return Enrolment(directory, store, config.data_dir, time.time)
 
 

@@ -16,18 +16,24 @@ if TYPE_CHECKING:
     from origin.api import ModelReport, NodeView
 
 DESCRIPTION = """\
-Show every edge node that the origin knows: whether it is up, how long ago it reported, and what it serves."""
+Show every edge node that the origin knows: whether it is up, how long ago it reported, and what it serves.
+
+  revoke ID  turn a node out: origins hear its key no more within 10 s, and its certificate is not renewed. Needs the
+             object store (settings [store])"""
 
 EXAMPLES = """\
   edgeward nodes
   edgeward nodes --watch
-  edgeward nodes --json"""
+  edgeward nodes --json
+  edgeward nodes revoke fra-1"""
 
 _WATCH_S = 1.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of the verb."""
+    parser.add_argument("action", choices=("revoke",), nargs="?")
+    parser.add_argument("node_id", metavar="ID", nargs="?", help="revoke: which")
     parser.add_argument("--watch", action="store_true", help="refresh every second until Ctrl-C")
     add_client_arguments(parser, place=False)
     add_json_argument(parser)
@@ -39,9 +45,27 @@ def run(args: argparse.Namespace) -> int:
 
     from registry.errors import InputInvalidError
 
+    if args.action == "revoke":
+        return _revoke(args)
     if args.watch and args.json:
         raise InputInvalidError("--watch shows a live table and --json prints one object: say one of the two")
     return asyncio.run(_watch(args) if args.watch else _once(args))
+
+
+def _revoke(args: argparse.Namespace) -> int:
+    import time
+
+    from deploy.cli.connect import open_register
+    from registry.errors import InputInvalidError
+
+    if args.node_id is None:
+        raise InputInvalidError("`edgeward nodes revoke` takes the id of a node")
+    record = open_register(args).revoke_node(args.node_id, time.time())
+    if args.json:
+        show_json({"node_id": record.node_id, "key_sha256": record.key_sha256, "revoked": True})
+    else:
+        print(f"{record.node_id} is turned out: every origin stops to hear it within 10 s")
+    return 0
 
 
 async def _once(args: argparse.Namespace) -> int:
@@ -92,6 +116,7 @@ def _table(nodes: tuple[NodeView, ...]) -> str:
             view.report.node_id,
             view.report.label,
             view.state,
+            "yes" if view.enrolled else "no",
             f"{view.age_s:.1f} s",
             f"{view.report.place.lat:.2f},{view.report.place.lon:.2f}" if view.report.place else "?",
             view.report.url,
@@ -99,7 +124,9 @@ def _table(nodes: tuple[NodeView, ...]) -> str:
         ]
         for view in nodes
     ]
-    return table_text(["NODE", "LABEL", "STATE", "SEEN", "PLACE", "URL", "MODELS"], rows, numbers=(3,))
+    return table_text(
+        ["NODE", "LABEL", "STATE", "ENROLLED", "SEEN", "PLACE", "URL", "MODELS"], rows, numbers=(4,)
+    )
 
 
 def _model(model: ModelReport) -> str:

@@ -27,6 +27,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--insecure", action="store_true", default=None, help="allow an address that other machines can reach"
     )
+    parser.add_argument("--tls-cert-file", metavar="FILE", help="the certificate for clients, PEM")
+    parser.add_argument("--tls-key-file", metavar="FILE", help="its key, PEM")
+    parser.add_argument(
+        "--nodes-host", metavar="HOST", help="where nodes with certificates are heard (--host)"
+    )
+    parser.add_argument(
+        "--nodes-port", type=int, metavar="PORT", help="its port (7743); 0 takes any free one"
+    )
     add_store_arguments(parser)
 
 
@@ -39,7 +47,8 @@ def run(args: argparse.Namespace) -> int:
     from registry.settings import load_settings
 
     configure_logging(service="origin", level=args.log_level or "info")
-    flags = {"host": args.host, "port": args.port, "insecure": args.insecure}
+    names = ("host", "port", "insecure", "tls_cert_file", "tls_key_file", "nodes_host", "nodes_port")
+    flags = {name: getattr(args, name) for name in names}
     config = load_settings(OriginConfig, "origin", file=config_file(args), flags=flags)
     run_origin(config, store_settings(args))
     return 0

@@ -1,16 +1,18 @@
 """The fleet's authority: its keys in a directory of their owner alone, made once, replaced by way of a bundle of two.
 
-`fleet.pem` beside the keys has the certificates, the one that signs first. Replacing it: `stage` adds a second that
-nodes come to know with their next renewal; `switch` lets it sign; `retire` drops the old one.
+`fleet.pem` beside the keys has the certificates, the one that signs first. It is replaced in three steps: `staged`, a
+second one is there, which nodes come to know with their next renewal; `switched`, it signs; `retired`, the old one is
+gone.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+import secrets
 import stat
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
@@ -24,16 +26,17 @@ from cryptography.hazmat.primitives.serialization import (
 from origin.identity.certificates import (
     fleet_of,
     key_digest,
+    lifetime_of,
     make_authority,
     make_leaf,
     pin_of,
     read_certificates,
 )
 from registry.durable import make_folders, write_durably
-from registry.errors import ConfigError, EdgewardError, InputInvalidError, KeyUnusableError
+from registry.errors import ConfigError, EdgewardError, KeyUnusableError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from cryptography import x509
@@ -42,6 +45,9 @@ BUNDLE_FILE = "fleet.pem"
 _LOCK_FILE = ".fleet.lock"
 _OWNER_ALONE = 0o700
 _SHOWN_LENGTH = 8
+
+
+Step = Literal["staged", "switched", "retired"]
 
 
 class FleetAuthority:
@@ -132,24 +138,26 @@ class AuthorityDirectory:
                 f"{place} cannot be read ({why}); `edgeward keys init` or the first start of an origin makes it"
             ) from error
 
-    def stage(self, now_unix_s: float) -> None:
-        """Add the authority's successor. Raises InputInvalidError where there is one."""
-        with self._alone():
-            old = self._bundle(1, "an authority waits to take over already; `switch` lets it sign")
-            self._write((*old, self._make(fleet_of(old[0]), now_unix_s)))
+    def advance(self, now_unix_s: float) -> Step:
+        """Take the next of three steps of replacing the authority, and say which.
 
-    def switch(self) -> None:
-        """Let the successor sign; the other stays trusted. Raises InputInvalidError where there is none."""
+        Raises:
+            KeyUnusableError: there is no authority, or the successor's key is not here.
+        """
         with self._alone():
-            first, second = self._bundle(2, "no authority waits to take over; `stage` makes one")
-            self._load(self._place(second))
-            self._write((second, first))
-
-    def retire(self) -> None:
-        """Trust the first alone. Raises InputInvalidError where there is no other."""
-        with self._alone():
-            first, _ = self._bundle(2, "there is one authority, which cannot be retired")
-            self._write((first,))
+            match self.certificates():
+                case (only,):
+                    self._write((only, self._make(fleet_of(only), now_unix_s)))
+                    return "staged"
+                case (old, new) if lifetime_of(old) <= lifetime_of(new):
+                    self._load(self._place(new))
+                    self._write((new, old))
+                    return "switched"
+                case (new, *_):
+                    self._write((new,))
+                    return "retired"
+                case _:
+                    raise KeyUnusableError(f"{self.directory / BUNDLE_FILE} holds no certificate")
 
     def lend(self, directory: Path) -> None:
         """Copy what an origin needs, the signing key among it, to another directory."""
@@ -161,12 +169,6 @@ class AuthorityDirectory:
                 if place.is_file():
                     _write_private(directory / place.name, place.read_bytes())
             other._write(certificates)
-
-    def _bundle(self, count: int, otherwise: str) -> tuple[x509.Certificate, ...]:
-        certificates = self.certificates()
-        if len(certificates) != count:
-            raise InputInvalidError(otherwise, param="role")
-        return certificates
 
     def _make(self, fleet: str, now_unix_s: float) -> x509.Certificate:
         key = ec.generate_private_key(ec.SECP256R1())
@@ -207,6 +209,17 @@ class AuthorityDirectory:
         if not isinstance(key, ec.EllipticCurvePrivateKey):
             raise KeyUnusableError(f"{place} is not the key of an authority")
         return key
+
+
+def fresh_fleet() -> str:
+    """A name for a new fleet, which no other has."""
+    return f"fleet-{secrets.token_hex(6)}"
+
+
+def find_authority(places: Sequence[Path | None], passphrase: str) -> AuthorityDirectory:
+    """The first of these directories that holds an authority; where none does, the first, to make it in."""
+    directories = [AuthorityDirectory(place, passphrase) for place in places if place is not None]
+    return next((directory for directory in directories if directory.begun), directories[0])
 
 
 def pem_of(certificate: x509.Certificate) -> str:

@@ -46,6 +46,13 @@ def test_this_machine_alone_is_fine(host):
     check_listener("node", Listener(host))
 
 
+def test_a_certificate_lets_others_reach_it(tmp_path):
+    check_listener("node", Listener("0.0.0.0", tls_cert_file=tmp_path, tls_key_file=tmp_path))
+    for half in ({"tls_cert_file": tmp_path}, {"tls_key_file": tmp_path}):
+        with pytest.raises(ConfigError, match="go together"):
+            check_listener("node", Listener("0.0.0.0", **half))
+
+
 @pytest.mark.parametrize("port", [-1, 65_536])
 def test_what_is_no_port_is_refused(port):
     with pytest.raises(ConfigError, match=r"node\.port"):

@@ -5,8 +5,8 @@ import threading
 
 import pytest
 
-from origin.identity.authority import AuthorityDirectory
-from registry.errors import EdgewardError, InputInvalidError, KeyUnusableError
+from origin.identity.authority import AuthorityDirectory, find_authority
+from registry.errors import EdgewardError, KeyUnusableError
 
 NOW = 1_700_000_000.0
 
@@ -76,21 +76,36 @@ def test_without_key_or_bundle_it_says_what_makes_them(tmp_path):
 def test_it_is_replaced_by_way_of_two(tmp_path):
     directory = begun(tmp_path)
     old = directory.open()
-    for too_early in (directory.switch, directory.retire):
-        with pytest.raises(InputInvalidError):
-            too_early()
-    directory.stage(NOW)
+    assert directory.advance(NOW + 1) == "staged"
     staged = directory.open()
     assert (staged.pin, staged.fleet, len(staged.pems)) == (old.pin, old.fleet, 2)
-    with pytest.raises(InputInvalidError):
-        directory.stage(NOW)
-    directory.switch()
+    assert directory.advance(NOW + 2) == "switched"
     switched = directory.open()
     assert switched.pin != old.pin
     assert set(switched.pems) == set(staged.pems)
-    directory.retire()
+    assert directory.advance(NOW + 3) == "retired"
     assert directory.open().pems == (switched.pems[0],)
     assert directory.open().fleet == "fleet-a"
+    assert directory.advance(NOW + 4) == "staged"
+
+
+def test_nothing_is_advanced_without_keys(tmp_path):
+    with pytest.raises(KeyUnusableError):
+        AuthorityDirectory(tmp_path).advance(NOW)
+    directory = begun(tmp_path)
+    (old,) = tmp_path.glob("fleet-*.key")
+    directory.advance(NOW + 1)
+    (new,) = set(tmp_path.glob("fleet-*.key")) - {old}
+    new.unlink()
+    with pytest.raises(KeyUnusableError):
+        directory.advance(NOW + 2)
+    assert directory.open().pin  # the old one signs on
+
+
+def test_an_authority_that_is_there_is_taken_before_one_is_made(tmp_path):
+    begun(tmp_path / "b")
+    assert find_authority((None, tmp_path / "a", tmp_path / "b"), "").directory == tmp_path / "b"
+    assert find_authority((tmp_path / "a", tmp_path / "c"), "").directory == tmp_path / "a"
 
 
 def test_an_origin_gets_what_it_needs(tmp_path):

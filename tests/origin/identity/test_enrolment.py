@@ -228,18 +228,18 @@ async def test_where_others_can_reach_it_an_origin_hears_enrolled_ones_alone(
 async def test_the_authority_is_replaced_under_running_nodes(fleet_origin, machine, tmp_path):
     answer = await join(fleet_origin, machine)
     directory, enrolment = fleet_origin.directory, fleet_origin.enrolment
-    directory.stage(fleet_origin.clock())
+    directory.advance(fleet_origin.clock() + 1)
     enrolment._renew_door()
     query = RenewQuery(certificate=answer.certificate, request=machine.request)
     async with caller(fleet_origin, machine.key_pem, answer.certificate, tmp_path=tmp_path) as client:
         both = await client.renew(query)
         assert len(both.certificates) == 2
-    directory.switch()
+    directory.advance(fleet_origin.clock())
     enrolment._renew_door()
     async with caller(fleet_origin, machine.key_pem, both.certificate, tmp_path=tmp_path) as client:
         await client.report(report())  # signed by the old one, heard by a door of the new
         newest = await client.renew(RenewQuery(certificate=both.certificate, request=machine.request))
-    directory.retire()
+    directory.advance(fleet_origin.clock())
     enrolment._renew_door()
     async with caller(fleet_origin, machine.key_pem, newest.certificate, tmp_path=tmp_path) as client:
         await client.report(report())
