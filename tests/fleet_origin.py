@@ -1,6 +1,5 @@
 """An origin with a door for nodes, over a store in memory; and machines that would be nodes."""
 
-import secrets
 import time
 from contextlib import asynccontextmanager
 
@@ -14,7 +13,6 @@ from origin.daemon import running_origin
 from origin.identity.authority import AuthorityDirectory
 from origin.identity.enrolment import Enrolment
 from origin.identity.register import Register
-from origin.identity.tokens import new_token
 from registry.trust.in_memory import signed_in_memory
 
 
@@ -63,13 +61,7 @@ class FleetOrigin:
 
     def token(self, **said):
         said = {"now_unix_s": self.clock(), "ttl_s": 3600} | said
-        token, record = new_token(
-            id_bytes=secrets.token_bytes(6),
-            secret_bytes=secrets.token_bytes(32),
-            pin=self.enrolment.door.authority.pin,
-            **said,
-        )
-        self.register.add_token(record)
+        token, _ = self.register.make_token(self.enrolment.door.authority.pin, **said)
         return token
 
     @asynccontextmanager

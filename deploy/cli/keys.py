@@ -39,8 +39,8 @@ _STEPS = {
     "staged": "a second authority is there; origins show it to nodes within 30 s, and nodes know it when they have "
     "renewed, which takes a day. Then run this again, and the second one signs",
     "switched": "the second authority signs, and tokens of before are void; the first is still believed. When every "
-    "node has renewed, which takes a day, or 30 for nodes that may be cut off, run this again, and the first is believed "
-    "no more",
+    "node has renewed, which takes a day, or 30 for nodes that may be cut off, run this again, and the first is "
+    "believed no more",
     "retired": "the first authority is believed no more",
 }
 _ACTIONS = ("init", "show", "delegate", "rotate", "renew")

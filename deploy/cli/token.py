@@ -56,19 +56,16 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _create(args: argparse.Namespace) -> int:
-    import secrets
     import time
 
     from deploy.cli.connect import authority_in, open_register
     from deploy.cli.terminal import dim
     from origin.identity.certificates import pin_of
-    from origin.identity.tokens import ID_BYTES, SECRET_BYTES, new_token, stamp
+    from origin.identity.tokens import stamp
     from registry.settings import seconds_of
 
-    token, record = new_token(
-        id_bytes=secrets.token_bytes(ID_BYTES),
-        secret_bytes=secrets.token_bytes(SECRET_BYTES),
-        pin=pin_of(authority_in(args).certificates()[0]),
+    token, record = open_register(args).make_token(
+        pin_of(authority_in(args).certificates()[0]),
         now_unix_s=time.time(),
         ttl_s=seconds_of(args.ttl, "ttl"),
         uses_count=args.uses,
@@ -76,7 +73,6 @@ def _create(args: argparse.Namespace) -> int:
         pool=args.pool,
         region=args.region,
     )
-    open_register(args).add_token(record)
     if args.json:
         show_json({"token": str(token), **_facts(record, record.created_unix_s)})
         return 0

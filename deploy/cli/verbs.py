@@ -52,9 +52,7 @@ GROUPS: dict[str, dict[str, Verb]] = {
     "run a part": {
         "origin": Verb("deploy.cli.origin", "run the origin: `edgeward origin serve`"),
         "node": Verb(
-            "deploy.cli.node",
-            "run an edge node, or let it join a fleet: `edgeward node serve|join|status`",
-            "node",
+            "deploy.cli.node", "an edge node: `edgeward node serve`, `join TOKEN`, `status`", "node"
         ),
     },
 }

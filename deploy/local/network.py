@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING
 
 from deploy.local.child import Child, ChildFailedError, start_child, stop_children
 from deploy.local.objectstore import BUCKET, load_or_make_keys, start_object_store
+from edge_node.enrolment.membership import load_membership
 from origin.api import NodeView, Place
 from origin.client import OriginClient
+from origin.identity.authority import AuthorityDirectory, fresh_fleet
+from origin.identity.register import Register
 from registry.errors import EdgewardError, StoreError
 from registry.layout import TRUST
 from registry.store.config import StoreConfig
@@ -32,6 +35,7 @@ _POLL_S = 0.1
 _STORE_START_S = 60.0
 _ORIGIN_START_S = 30.0
 _STOP_S = 15.0
+_TOKEN_S = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +61,12 @@ class LocalNetwork:
         self.directory = directory
         self.ports = ports
         self.origin_url = f"http://127.0.0.1:{ports.origin}"
+        self.door_url = f"https://127.0.0.1:{ports.door}"
         self.settings_file = directory / "edgeward.toml"
         self._keys = load_or_make_keys(directory / "store.keys")
         self._signing = KeyDirectory(directory / "keys")
+        self._authority = AuthorityDirectory(directory / "keys")
+        self._register: Register | None = None
         self._store: Child | None = None
         self._origin: Child | None = None
         self._nodes: dict[str, Child] = {}
@@ -86,7 +93,8 @@ class LocalNetwork:
             f'[store]\nendpoint = "{config.endpoint}"\nbucket = "{config.bucket}"\n'
             f'access_key = "{config.access_key}"\nsecret_key = "{config.secret_key}"\n'
             f'keys_dir = "{config.keys_dir}"\n\n'
-            f'[origin]\nport = {self.ports.origin}\ndata_dir = "{self.directory / "origin"}"\n'
+            f"[origin]\nport = {self.ports.origin}\nnodes_port = {self.ports.door}\n"
+            f'data_dir = "{self.directory / "origin"}"\n'
             f'keys_dir = "{self._origin_keys_dir}"\n\n'
             f'[node]\ntrusted_root = "{config.keys_dir / ROOT_FILE}"\n\n'
             f'[client]\norigin = "{self.origin_url}"\n',
@@ -103,6 +111,8 @@ class LocalNetwork:
         if not self._signing.begun:
             begin(self._signing, now_unix_s=time.time())
         self._signing.lend("online", self._origin_keys_dir)
+        self._authority.open_or_begin(fresh_fleet=fresh_fleet(), now_unix_s=time.time())
+        self._authority.lend(self._origin_keys_dir)
         kept_dir = self._signing.directory / "trusted"
         scope = self.store_config.scope
         return open_signed(store, scope=scope, keys=self._signing, trusted_root=None, kept_dir=kept_dir)
@@ -117,6 +127,7 @@ class LocalNetwork:
         self._store = self._start_store()
         store = open_s3(self.store_config)
         await self._until(self._store, lambda: asyncio.to_thread(_answers, store), _STORE_START_S)
+        self._register = Register(store)
         return self.signed(store)
 
     async def start_origin(self) -> None:
@@ -129,22 +140,32 @@ class LocalNetwork:
         await self._until(self._origin, self._origin_ready, _ORIGIN_START_S)
 
     def start_node(self, site: Site, index: int) -> None:
-        """Start the edge node of a site; it joins by itself."""
+        """Start the edge node of a site; it joins the fleet by itself, with a token made for it."""
         self._sites[site.node_id] = (site, index)
+        data_dir = self.directory / "nodes" / site.node_id
         self._nodes[site.node_id] = self._start(
             f"node-{site.node_id}",
             ["node", "serve"],
             {
                 "EDGEWARD_NODE_NODE_ID": site.node_id,
                 "EDGEWARD_NODE_PORT": str(self.ports.node(index)),
-                "EDGEWARD_NODE_ORIGIN": self.origin_url,
+                "EDGEWARD_NODE_ORIGIN": self.door_url,
+                "EDGEWARD_NODE_JOIN_TOKEN": self._token_for(site, data_dir),
                 "EDGEWARD_NODE_PLACE": f"{site.place.lat},{site.place.lon}",
                 "EDGEWARD_NODE_LABEL": site.label,
-                "EDGEWARD_NODE_DATA_DIR": str(self.directory / "nodes" / site.node_id),
+                "EDGEWARD_NODE_DATA_DIR": str(data_dir),
                 # Engines of several nodes share these cores: more threads would only take turns.
                 "EDGEWARD_NODE_THREADS_COUNT": "1",
             },
         )
+
+    def _token_for(self, site: Site, data_dir: Path) -> str:
+        """A join token for a node that is not in the fleet yet; "" for one that is."""
+        if self._register is None or load_membership(data_dir) is not None:
+            return ""
+        pin = self._authority.open().pin
+        token, _ = self._register.make_token(pin, now_unix_s=time.time(), ttl_s=_TOKEN_S, label=site.label)
+        return str(token)
 
     def kill_node(self, node_id: str) -> None:
         """End a node as a power cut would; it stays away."""

@@ -29,6 +29,11 @@ class NetworkPorts:
         return self.base_port + 1 + index
 
     @property
+    def door(self) -> int:
+        """The origin's port for nodes."""
+        return self.base_port + 9
+
+    @property
     def s3(self) -> int:
         """The object store's S3 port."""
         return self.base_port + 10
@@ -41,7 +46,7 @@ class NetworkPorts:
     def taken(self, nodes_count: int) -> list[int]:
         """Those ports of the network that another program listens on."""
         store = (self.s3, *self.store_inner)
-        wanted = [self.origin, *(self.node(index) for index in range(nodes_count)), *store]
+        wanted = [self.origin, self.door, *(self.node(index) for index in range(nodes_count)), *store]
         wanted += [port + _GRPC_OFFSET for port in store]
         return [port for port in wanted if not _is_free(port)]
 

@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from origin.identity.certificates import (
+    BACKDATED_S,
     fleet_of,
     key_digest,
     lifetime_of,
@@ -147,9 +148,11 @@ class AuthorityDirectory:
         with self._alone():
             match self.certificates():
                 case (only,):
-                    self._write((only, self._make(fleet_of(only), now_unix_s)))
+                    # Certificates tell seconds apart, and the younger one must be seen to be.
+                    youngest_unix_s = lifetime_of(only)[0] + BACKDATED_S + 1
+                    self._write((only, self._make(fleet_of(only), max(now_unix_s, youngest_unix_s))))
                     return "staged"
-                case (old, new) if lifetime_of(old) <= lifetime_of(new):
+                case (old, new) if lifetime_of(old) < lifetime_of(new):
                     self._load(self._place(new))
                     self._write((new, old))
                     return "switched"

@@ -6,13 +6,22 @@ written. Calls block.
 
 from __future__ import annotations
 
+import secrets
 from typing import TYPE_CHECKING, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from origin.errors import NodeIdTakenError, NodeUnknownError, TokenUnknownError
-from origin.identity.tokens import TokenRecord, claim, prove, stamp
+from origin.identity.tokens import (
+    ID_BYTES,
+    SECRET_BYTES,
+    TokenRecord,
+    claim,
+    new_token,
+    prove,
+    stamp,
+)
 from registry.errors import InputInvalidError, ObjectMissingError, PreconditionFailedError, StoreError
 from registry.layout import JOIN_TOKENS, REVOKED_NODES, enrolled_node_key, join_token_key
 from registry.wire import from_json, to_json
@@ -20,6 +29,7 @@ from registry.wire import from_json, to_json
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from origin.api_enrolment import JoinToken
     from registry.store import ObjectStore
 
 T = TypeVar("T", bound=Struct)
@@ -51,10 +61,37 @@ class Register:
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
 
-    def add_token(self, record: TokenRecord) -> None:
-        """Keep a new token. Raises StoreError."""
+    def make_token(
+        self,
+        pin: str,
+        *,
+        now_unix_s: float,
+        ttl_s: float,
+        uses_count: int = 1,
+        label: str = "",
+        pool: str = "",
+        region: str = "",
+    ) -> tuple[JoinToken, TokenRecord]:
+        """A new token, kept but for its secret. `pin` is the authority's.
+
+        Raises:
+            InputInvalidError: as `new_token`.
+            StoreError: it cannot be kept.
+        """
+        token, record = new_token(
+            id_bytes=secrets.token_bytes(ID_BYTES),
+            secret_bytes=secrets.token_bytes(SECRET_BYTES),
+            pin=pin,
+            now_unix_s=now_unix_s,
+            ttl_s=ttl_s,
+            uses_count=uses_count,
+            label=label,
+            pool=pool,
+            region=region,
+        )
         if not self._store.put_if_absent(join_token_key(record.token_id), to_json(record)):
             raise StoreError(f"there is a join token {record.token_id} already; try again")
+        return token, record
 
     def tokens(self) -> tuple[TokenRecord, ...]:
         """Every token, the newest first. Raises StoreError."""
