@@ -99,11 +99,7 @@ class Node:
         # Reported every second: of some hundred features those that matter.
         self._machine = msgspec.structs.replace(machine, features=speed_features(machine.features))
         self._renewal = self._make_renewal(membership, clock)
-        self._origin = OriginClient(
-            origin_url(config, membership),
-            timeout_s=config.origin_timeout_s,
-            tls=self._renewal.tls if self._renewal else None,
-        )
+        self._origin = self._make_origin(membership)
         self._metrics = Metrics(node_id=self.node_id, software=self._software)
         self._scheduler = Scheduler(
             queue_limit_count=config.queue_limit_count, queue_limit_tokens=config.queue_limit_tokens
@@ -115,15 +111,7 @@ class Node:
             limits=runner_limits(config, machine, store.prefixes),
         )
         self._exchange = Exchange(self.node_id)
-        self._trust = NodeTrust(
-            source=self._origin,
-            data_dir=config.data_dir,
-            trusted_root=config.trusted_root,
-            takes_first_root=config.trust_first_root,
-            channel=config.channel,
-            clock=clock,
-            now_unix_s=time.time,
-        )
+        self._trust = self._make_trust(clock)
         self._sync = Sync(
             source=self._origin,
             trust=self._trust,
@@ -147,6 +135,17 @@ class Node:
         self._engine_grace_s = _ENGINE_GRACE_S
         self._tasks: list[asyncio.Task[None]] = []
 
+    def _make_trust(self, clock: Clock) -> NodeTrust:
+        return NodeTrust(
+            source=self._origin,
+            data_dir=self._config.data_dir,
+            trusted_root=self._config.trusted_root,
+            takes_first_root=self._config.trust_first_root,
+            channel=self._config.channel,
+            clock=clock,
+            now_unix_s=time.time,
+        )
+
     def _make_scrubber(self, clock: Clock) -> Scrubber:
         return Scrubber(
             installed=self._sync.installed,
@@ -165,6 +164,13 @@ class Node:
         jitter = random.SystemRandom().random
         data_dir = self._config.data_dir
         return Renewal(data_dir, membership, clock=clock, now_unix_s=time.time, jitter=jitter)
+
+    def _make_origin(self, membership: Membership | None) -> OriginClient:
+        return OriginClient(
+            origin_url(self._config, membership),
+            timeout_s=self._config.origin_timeout_s,
+            tls=self._renewal.tls if self._renewal else None,
+        )
 
     def measures(self, speeds: SpeedTable) -> None:
         """Note how fast models write when they are loaded."""

@@ -1,5 +1,6 @@
 """Tokens and nodes in the object store: a race lets exactly as many in as the token says; ids belong to keys."""
 
+import itertools
 import multiprocessing
 import threading
 
@@ -99,11 +100,9 @@ def test_processes_that_share_a_directory_let_one_in(tmp_path):
 
 @pytest.mark.system
 def test_of_a_hundred_at_once_one_is_let_in_by_a_real_s3_server(s3_store_config):
-    def store_of():
-        return RetryingStore(open_store(s3_store_config))
-
-    token = add_token(Register(store_of()))
-    assert len(race(store_of, token)) == 1
+    origins = itertools.cycle([RetryingStore(open_store(s3_store_config)) for _ in range(4)])
+    token = add_token(Register(next(origins)))
+    assert len(race(lambda: next(origins), token)) == 1
 
 
 def test_the_same_key_may_ask_again(store):
