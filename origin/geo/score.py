@@ -13,19 +13,20 @@ other nodes with the same model.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from origin.api import RankedNode
-from origin.member import NEVER_S
+from origin.pool import token_s
 from origin.prefixes import kept_bytes, unpack_sketch
 
 if TYPE_CHECKING:
+    from origin.api import ModelReport
     from origin.geo.nearness import Near
     from origin.member import Member, Offer
     from origin.pool import Measured
-    from origin.prefixes import Mark
+    from origin.pool import token_s
+from origin.prefixes import Mark
     from origin.standing import FleetRules
 
 CONNECT_TIMEOUT_S = (0.15, 1.0)
@@ -49,20 +50,6 @@ class Prompt:
             offer.prefixes = unpack_sketch(offer.model.prefixes)
         size_bytes = max(self.size_bytes, self.marks[-1].end_bytes)
         return self.tokens_count * (1 - kept_bytes(self.marks, offer.prefixes) / size_bytes)
-
-
-def renew(offer: Offer, others: Measured, rules: FleetRules, now_s: float) -> None:
-    """Work out of a node's figures all that does not depend on who asks, and until when that is good."""
-    model = offer.model
-    rate = model.prefill_tokens_per_s or others.prefill_tokens_per_s
-    offer.token_s = 1 / rate if rate else 0.0
-    offer.doubt = offer.member.doubts.failure_share()
-    offer.standing_s = sum(standing_terms_s(offer, others, rules, now_s))
-    moving = offer.loading or offer.member.state == "suspect"
-    if moving or model.service_s is None or not model.prefill_tokens_per_s or model.load_s is None:
-        offer.good_until_s = NEVER_S  # it changes with the clock, or with what others measure
-    else:
-        offer.good_until_s = offer.sent[0][1] + model.service_s if offer.sent else math.inf
 
 
 def standing_terms_s(
@@ -112,33 +99,30 @@ def failure_s(doubt: float, base_s: float, rtt_ms: float) -> float:
     return doubt * (min(max(3 * rtt_ms / 1000, shortest_s), longest_s) + base_s)
 
 
-def score_s(near: Near, offer: Offer, prompt: Prompt, *, warm: bool) -> float:
-    """The whole score, from what `renew` has worked out."""
-    network_s = near.rtt_ms / 1000 if warm else near.network_s
-    base_s = network_s + offer.standing_s + prompt.unread_tokens(offer) * offer.token_s
-    return base_s + failure_s(offer.doubt, base_s, near.rtt_ms)
+def reading_s(model: ModelReport, others: Measured) -> float:
+    """The time to read a token; 0 while nobody has measured a rate."""
+    rate = model.prefill_tokens_per_s or others.prefill_tokens_per_s
+    return token_s(rate) if rate else 0.0
 
 
-def ranked(
-    near: Near,
-    offer: Offer,
-    prompt: Prompt,
-    others: Measured,
-    rules: FleetRules,
-    now_s: float,
-    *,
-    warm: bool,
-) -> RankedNode:
-    """A node with its score explained term by term."""
+def terms_s(
+    near: Near, offer: Offer, prompt: Prompt, others: Measured, rules: FleetRules, now_s: float, *, warm: bool
+) -> dict[str, float]:
+    """All terms by their names; the score is their sum."""
     queue, load, age = standing_terms_s(offer, others, rules, now_s)
-    terms_s = {
+    terms = {
         "network": near.rtt_ms / 1000 if warm else near.network_s,
         "queue": queue,
-        "prefill": prompt.unread_tokens(offer) * offer.token_s,
+        "prefill": prompt.unread_tokens(offer) * reading_s(offer.model, others),
         "load": load,
         "age": age,
     }
-    terms_s["failure"] = failure_s(offer.doubt, sum(terms_s.values()), near.rtt_ms)
+    terms["failure"] = failure_s(offer.member.doubts.failure_share(), sum(terms.values()), near.rtt_ms)
+    return terms
+
+
+def ranked(near: Near, offer: Offer, terms: dict[str, float]) -> RankedNode:
+    """A node with its score explained term by term."""
     report = offer.member.report
     return RankedNode(
         node_id=report.node_id,
@@ -148,7 +132,7 @@ def ranked(
         distance_km=near.apart_km,
         rtt_ms=near.rtt_ms,
         rtt_source=near.source,
-        score_s=sum(terms_s.values()),
-        terms_s=terms_s,
+        score_s=sum(terms.values()),
+        terms_s=terms,
         version=offer.version,
     )
