@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     from origin.geo.nearness import Near
     from origin.member import Member, Offer
     from origin.pool import Measured
-    from origin.pool import token_s
-from origin.prefixes import Mark
+    from origin.prefixes import Mark
     from origin.standing import FleetRules
 
 CONNECT_TIMEOUT_S = (0.15, 1.0)
