@@ -43,11 +43,13 @@ class Pool:
         kept: what others have worked out of who is in the pool and where; emptied whenever that changes.
         rows: the seats in the order of the columns below.
         standing_s: what a request costs there whoever asks, but for reading; infinite where none may be sent.
+        standing_terms_s: its parts (`origin.geo.score.standing_terms_s`).
         token_s: the time to read a token of the prompt.
         doubt: the probability of a failure.
         touched: seats whose figures have changed since their row was worked out.
         moving: seats whose figures change with the clock.
         unmeasured: seats with a figure that is the median of the others.
+        doubtful: seats of nodes that may fail.
         several: seats where several releases answer, which no row can say.
         due: when rows are out of date because requests that were sent there are over, the first first.
     """
@@ -58,6 +60,7 @@ class Pool:
         self.touched: set[Seat] = set()
         self.moving: set[Seat] = set()
         self.unmeasured: set[Seat] = set()
+        self.doubtful: set[Seat] = set()
         self.several: set[Seat] = set()
         self.due: list[tuple[float, int, Seat]] = []
         self._stale = True
@@ -95,9 +98,10 @@ class Pool:
         self.rows = list(self.seats.values())
         self.row_of = {seat.node_id: row for row, seat in enumerate(self.rows)}
         self.standing_s = np.full(len(self.rows), np.inf)
+        self.standing_terms_s = [(np.inf, 0.0, 0.0)] * len(self.rows)
         self.token_s = np.zeros(len(self.rows))
         self.doubt = np.zeros(len(self.rows))
-        for seats in (self.touched, self.moving, self.unmeasured, self.several, self.due):
+        for seats in (self.touched, self.moving, self.unmeasured, self.doubtful, self.several, self.due):
             seats.clear()
         self.touched.update(self.rows)
 

@@ -198,6 +198,6 @@ def _reason(first: Scored, walk: Walk, chance: float) -> Reason:
     best = walk.ready[0]
     if chance < EXPLORED_SHARE and first is not best:
         return "explore"
-    if first.near.rtt_ms == walk.least_rtt_ms:
+    if first.near.network_s <= walk.nearest_s:
         return "nearest"
     return "spread" if first is not best else "load"

@@ -32,6 +32,7 @@ def _work_out(pool: Pool, seat: Seat, others: Measured, rules: FleetRules, now_s
     row, offer, member = pool.row_of[seat.node_id], seat.usual, seat.member
     pool.moving.discard(seat)
     pool.unmeasured.discard(seat)
+    pool.doubtful.discard(seat)
     if seat.answering_count > 1 and member.open:
         pool.several.add(seat)
     else:
@@ -39,9 +40,12 @@ def _work_out(pool: Pool, seat: Seat, others: Measured, rules: FleetRules, now_s
     if offer is None or not member.open:
         pool.standing_s[row] = math.inf
         return
-    pool.standing_s[row] = sum(standing_terms_s(offer, others, rules, now_s))
+    terms_s = pool.standing_terms_s[row] = standing_terms_s(offer, others, rules, now_s)
+    pool.standing_s[row] = sum(terms_s)
     pool.token_s[row] = reading_s(offer.model, others)
-    pool.doubt[row] = member.doubts.failure_share()
+    pool.doubt[row] = doubt = member.doubts.failure_share()
+    if doubt:
+        pool.doubtful.add(seat)
     if member.state == "suspect":
         pool.moving.add(seat)
     model = offer.model

@@ -33,7 +33,7 @@ CONNECT_TIMEOUT_S = (0.15, 1.0)
 _LEAST_LOAD_S = 0.1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Prompt:
     """What there is to read; `marks` name its beginnings, where somebody has worked them out of its `size_bytes`."""
 
@@ -55,7 +55,11 @@ def standing_terms_s(
     offer: Offer, others: Measured, rules: FleetRules, now_s: float
 ) -> tuple[float, float, float]:
     """The terms `queue`, `load` and `age`."""
-    return queue_s(offer, others, now_s), load_s(offer, others, now_s), age_s(offer.member, rules, now_s)
+    return (
+        queue_s(offer, others, now_s),
+        0.0 if offer.model.state == "ready" else load_s(offer, others, now_s),
+        0.0 if offer.member.state == "up" else age_s(offer.member, rules, now_s),
+    )
 
 
 def queue_s(offer: Offer, others: Measured, now_s: float) -> float:
@@ -92,8 +96,6 @@ def age_s(member: Member, rules: FleetRules, now_s: float) -> float:
 
 def failure_s(doubt: float, base_s: float, rtt_ms: float) -> float:
     """What the chance of a failure costs: the time-out, and as long again as this would have taken."""
-    if not doubt:
-        return 0.0
     shortest_s, longest_s = CONNECT_TIMEOUT_S
     return doubt * (min(max(3 * rtt_ms / 1000, shortest_s), longest_s) + base_s)
 
@@ -105,18 +107,26 @@ def reading_s(model: ModelReport, others: Measured) -> float:
 
 
 def terms_s(
-    near: Near, offer: Offer, prompt: Prompt, others: Measured, rules: FleetRules, now_s: float, *, warm: bool
+    near: Near,
+    offer: Offer,
+    prompt: Prompt,
+    others: Measured,
+    standing_s: tuple[float, float, float],
+    *,
+    warm: bool,
 ) -> dict[str, float]:
-    """All terms by their names; the score is their sum."""
-    queue, load, age = standing_terms_s(offer, others, rules, now_s)
+    """All terms by their names, `standing_terms_s` among them; the score is their sum."""
     terms = {
         "network": near.rtt_ms / 1000 if warm else near.network_s,
-        "queue": queue,
+        "queue": standing_s[0],
         "prefill": prompt.unread_tokens(offer) * reading_s(offer.model, others),
-        "load": load,
-        "age": age,
+        "load": standing_s[1],
+        "age": standing_s[2],
+        "failure": 0.0,
     }
-    terms["failure"] = failure_s(offer.member.doubts.failure_share(), sum(terms.values()), near.rtt_ms)
+    doubt = offer.member.doubts.failure_share()
+    if doubt:
+        terms["failure"] = failure_s(doubt, sum(terms.values()), near.rtt_ms)
     return terms
 
 

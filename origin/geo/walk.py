@@ -7,13 +7,14 @@ score that is still wanted, nobody further away can be. The result is that of sc
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from origin.geo.figures import bring_up_to_date
-from origin.geo.score import CONNECT_TIMEOUT_S, terms_s
+from origin.geo.score import CONNECT_TIMEOUT_S, standing_terms_s, terms_s
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -27,9 +28,10 @@ if TYPE_CHECKING:
     Floats = np.ndarray[tuple[int], np.dtype[np.float64]]
 
 _BLOCK_COUNT = 256
+_FINITE_S = 1e300
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # made for every request, and a frozen one takes three times as long
 class Want:
     """What may answer.
 
@@ -66,7 +68,7 @@ class Walk:
     Attributes:
         others: what stands in for figures that were not measured.
         ready: nodes that answer, by score: the `limit_count` best, and all within the band of the best.
-        least_rtt_ms: of all that answer.
+        nearest_s: the network's share of the nearest that answers.
     """
 
     def __init__(self, pool: Pool, order: Order, want: Want, rules: FleetRules, now_s: float) -> None:
@@ -78,14 +80,20 @@ class Walk:
         self.others = bring_up_to_date(pool, rules, now_s)
         self._scores_s: list[float] = []
         self.ready: list[Scored] = []
-        self.least_rtt_ms = float("inf")
+        self.nearest_s = math.inf
         self._cut_s = float("inf")
         self._apart = self._looked_at_alone()
         self._run()
 
     def terms_s(self, scored: Scored) -> dict[str, float]:
         """A node's score, term by term."""
-        return self._terms_s(scored.near, scored.offer, scored.node_id)
+        near, offer, pool = scored.near, scored.offer, self._pool
+        warm = scored.node_id in self._want.warm
+        if offer is scored.seat.usual:
+            standing = pool.standing_terms_s[pool.row_of[scored.node_id]]
+        else:
+            standing = standing_terms_s(offer, self.others, self._rules, self._now_s)
+        return terms_s(near, offer, self._want.prompt, self.others, standing, warm=warm)
 
     def loading(self) -> list[Scored]:
         """Nodes that do not answer yet and will, by score; the work grows with the pool."""
@@ -101,10 +109,11 @@ class Walk:
     def _looked_at_alone(self) -> set[int]:
         """Rows that say nothing for this request: excluded, with a connection, or with several releases."""
         pool, want = self._pool, self._want
+        if not (want.exclude or want.warm or pool.several or want.version):
+            return set()
         rows = {pool.row_of[node_id] for node_id in want.exclude | want.warm if node_id in pool.row_of}
-        several = pool.several if want.version is None else set(pool.rows)
-        for seat in several:
-            rows.add(pool.row_of[seat.node_id])
+        several = pool.several if want.version is None else pool.rows
+        rows.update(pool.row_of[seat.node_id] for seat in several)
         for row in rows:
             seat = pool.rows[row]
             if seat.member.open and seat.node_id not in want.exclude:
@@ -130,7 +139,9 @@ class Walk:
             self._score_block(start, min(start + size_count, len(order.rows)))
             start += size_count
             size_count *= 2
-        self.ready = sorted(it for it in self.ready if it.score_s <= self._cut_s)
+        self.ready.sort()
+        while self.ready and self.ready[-1].score_s > self._cut_s:
+            self.ready.pop()
 
     def _score_block(self, start: int, end: int) -> None:
         order, pool, prompt = self._order, self._pool, self._want.prompt
@@ -138,86 +149,73 @@ class Walk:
         scores_s = order.network_s[start:end] + pool.standing_s[rows]
         if self._apart:
             scores_s[np.isin(rows, list(self._apart))] = np.inf
-        if self.least_rtt_ms == np.inf or start == 0:
-            self._note_nearest(scores_s, start, end)
-        reading_s = prompt.tokens_count * pool.token_s[rows]
         least_s = scores_s  # with all of the prompt kept there
-        scores_s = scores_s + reading_s
-        doubt = pool.doubt[rows]
-        if doubt.any():
+        if prompt.tokens_count:
+            scores_s = scores_s + prompt.tokens_count * pool.token_s[rows]
+        if pool.doubtful:
+            doubt = pool.doubt[rows]
             scores_s = scores_s + doubt * (_timeouts_s(order.rtt_ms[start:end]) + scores_s)
-        if prompt.marks:
-            self._take_with_marks(rows, least_s, scores_s)
+        if self.nearest_s == math.inf:
+            self._note_nearest(start, scores_s)
+        cut_s = self._cut_of(scores_s)
+        if not prompt.marks:
+            positions = (scores_s <= cut_s).nonzero()[0]
+            for row, score_s in zip(rows[positions].tolist(), scores_s[positions].tolist(), strict=True):
+                self._take_row(row, score_s)
         else:
-            self._take_rows(rows, scores_s)
-
-    def _note_nearest(self, scores_s: Floats, start: int, end: int) -> None:
-        rtts_ms = self._order.rtt_ms[start:end][scores_s < np.inf]
-        if len(rtts_ms):
-            self.least_rtt_ms = min(self.least_rtt_ms, float(rtts_ms.min()))
-
-    def _take_rows(self, rows: np.ndarray, scores_s: Floats) -> None:
-        count = self._want.limit_count
-        least_s = float(scores_s.min())
-        if least_s == np.inf:
-            return
-        cut_s = np.inf
-        if len(scores_s) > count:
-            worst_s = float(np.partition(scores_s, count - 1)[count - 1])
-            cut_s = max(worst_s, least_s + self._want.band_s(least_s))
-        cut_s = min(cut_s, self._cut_s, 1e300)
-        for position in np.flatnonzero(scores_s <= cut_s):
-            self._take_row(int(rows[position]), float(scores_s[position]))
+            positions = (least_s <= cut_s).nonzero()[0]
+            for row, score_s in zip(rows[positions].tolist(), scores_s[positions].tolist(), strict=True):
+                self._take_marked(row, score_s, cut_s)
         self._cut()
+
+    def _note_nearest(self, start: int, scores_s: Floats) -> None:
+        for position in range(len(scores_s)):
+            if scores_s[position] < math.inf:
+                self.nearest_s = float(self._order.network_s[start + position])
+                return
+
+    def _cut_of(self, scores_s: Floats) -> float:
+        """What a node of this block may cost at most to be wanted."""
+        count = self._want.limit_count
+        if len(scores_s) <= count:
+            return min(self._cut_s, _FINITE_S)
+        few = scores_s.copy()
+        few.partition((0, count - 1))
+        least_s, worst_s = float(few[0]), float(few[count - 1])
+        return min(max(worst_s, least_s + self._want.band_s(least_s)), self._cut_s, _FINITE_S)
 
     def _take_row(self, row: int, score_s: float) -> None:
         seat = self._pool.rows[row]
-        offer = seat.usual
-        assert offer is not None, "a row with a score has a release that answers"
-        self.ready.append(Scored(score_s, seat.node_id, self._order.near(row), seat, offer))
+        assert seat.usual is not None, "a row with a score has a release that answers"
+        self.ready.append(Scored(score_s, seat.node_id, self._order.near(row), seat, seat.usual))
         self._scores_s.append(score_s)
 
-    def _take_with_marks(self, rows: np.ndarray, least_s: Floats, scores_s: Floats) -> None:
-        """The same where nodes may keep parts of the prompt: first by what they cost at most, then in truth."""
-        count = self._want.limit_count
-        if len(scores_s) > count:
-            worst_s = float(np.partition(scores_s, count - 1)[count - 1])
-            best_s = float(scores_s.min())
-            most_s = min(self._cut_s, max(worst_s, best_s + self._want.band_s(best_s)), 1e300)
-        else:
-            most_s = min(self._cut_s, 1e300)
-        for position in np.flatnonzero(least_s <= most_s):
-            row = int(rows[position])
-            seat = self._pool.rows[row]
-            offer = seat.usual
-            assert offer is not None, "a row with a score has a release that answers"
-            if offer.model.prefixes:
-                self._take(self._scored(row, seat, offer))
-            elif scores_s[position] <= most_s:
-                self._take_row(row, float(scores_s[position]))
-        self._cut()
+    def _take_marked(self, row: int, score_s: float, cut_s: float) -> None:
+        """The same where a node may keep a part of the prompt; `score_s` is what it costs if it does not."""
+        seat = self._pool.rows[row]
+        assert seat.usual is not None, "a row with a score has a release that answers"
+        if seat.usual.model.prefixes:
+            self._take(self._scored(row, seat, seat.usual))
+        elif score_s <= cut_s:
+            self._take_row(row, score_s)
 
     def _take(self, scored: Scored) -> None:
         self.ready.append(scored)
         self._scores_s.append(scored.score_s)
-        self.least_rtt_ms = min(self.least_rtt_ms, scored.near.rtt_ms)
+        self.nearest_s = min(self.nearest_s, scored.near.network_s)
 
     def _cut(self) -> None:
         """Look at what is found: how much may a node cost that is still wanted?"""
-        self._scores_s.sort()
-        del self._scores_s[self._want.limit_count :]
-        if len(self._scores_s) == self._want.limit_count:
+        count = self._want.limit_count
+        if len(self._scores_s) >= count:
+            self._scores_s.sort()
+            del self._scores_s[count:]
             best_s = self._scores_s[0]
             self._cut_s = max(self._scores_s[-1], best_s + self._want.band_s(best_s))
 
     def _scored(self, row: int, seat: Seat, offer: Offer) -> Scored:
-        near = self._order.near(row)
-        score_s = sum(self._terms_s(near, offer, seat.node_id).values())
-        return Scored(score_s, seat.node_id, near, seat, offer)
-
-    def _terms_s(self, near: Near, offer: Offer, node_id: str) -> dict[str, float]:
-        warm = node_id in self._want.warm
-        return terms_s(near, offer, self._want.prompt, self.others, self._rules, self._now_s, warm=warm)
+        scored = Scored(0.0, seat.node_id, self._order.near(row), seat, offer)
+        return scored._replace(score_s=sum(self.terms_s(scored).values()))
 
 
 def best_offer(seat: Seat, want: Want) -> Offer | None:
