@@ -5,7 +5,8 @@ Nothing here reads a clock: every call takes `now_s`, from any clock that does n
 A node is up while it reports, suspect after 2 missed heartbeats, down after 3. Draining is what it says of
 itself. When more than half of the nodes fall silent within 5 s, the likelier story is that we are the ones who
 are cut off: those nodes are held as suspect instead of down (the quorum of Apache Traffic Control's monitors and
-the panic threshold of Envoy answer the same question).
+the panic threshold of Envoy answer the same question). The same holds for nodes that we know from another origin
+alone while that origin is not heard: it is the origin, or the way to it, that is known to be gone.
 """
 
 from __future__ import annotations
@@ -74,7 +75,8 @@ class Standing:
     """One node at one moment.
 
     Attributes:
-        held: it is silent, and kept as suspect because most nodes fell silent with it.
+        held: it is silent, and kept as suspect because most nodes, or the origin that hears it, fell silent with it.
+        heard_by: the id of the origin that told us of it; "" when it reports here.
         routed_age_s: for each release, how long ago requests were sent here that no report speaks of yet.
         watches: for each release of the report, since when it is in its state.
     """
@@ -83,6 +85,7 @@ class Standing:
     state: NodeState
     age_s: float
     held: bool = False
+    heard_by: str = ""
     routed_age_s: Mapping[ReleaseKey, tuple[float, ...]] = field(default_factory=dict)
     watches: Mapping[ReleaseKey, Watch] = field(default_factory=dict)
 
@@ -102,6 +105,7 @@ class _Member:
     report: NodeReport
     seen_s: float
     watches: dict[ReleaseKey, Watch]
+    heard_by: str = ""
     routed: deque[tuple[float, ReleaseKey]] = field(default_factory=lambda: deque(maxlen=_ROUTED_KEPT_COUNT))
 
 
@@ -111,9 +115,16 @@ class Fleet:
     def __init__(self, rules: FleetRules) -> None:
         self.rules = rules
         self._members: dict[str, _Member] = {}
+        self._origins_heard: frozenset[str] = frozenset()
 
-    def accept(self, report: NodeReport, now_s: float) -> None:
-        """Take in a heartbeat.
+    def accept(self, report: NodeReport, now_s: float, *, heard_by: str = "", age_s: float = 0.0) -> bool:
+        """Take in a heartbeat; False when it tells nothing new: it came twice, or after a later one.
+
+        Args:
+            report: what the node says of itself.
+            now_s: the time.
+            heard_by: the id of the origin that heard it; "" when the node reports here.
+            age_s: how long ago it was heard.
 
         Raises:
             NodeSupersededError: a later start of a node with this id reports and is alive.
@@ -122,6 +133,8 @@ class Fleet:
         known = self._members.get(report.node_id)
         if known is None:
             self._make_room(now_s)
+        elif _told_before(report, known.report) or (age_s and known.seen_s >= now_s - age_s):
+            return False
         elif (
             report.incarnation < known.report.incarnation and now_s - known.seen_s <= self.rules.down_after_s
         ):
@@ -133,9 +146,19 @@ class Fleet:
         watches = known.watches if known is not None else {}
         self._members[report.node_id] = _Member(
             report,
-            now_s,
+            now_s - age_s,
             {_key(model): _watched(watches.get(_key(model)), model, now_s) for model in report.models},
+            heard_by,
         )
+        return True
+
+    def hear_origins(self, origin_ids: frozenset[str]) -> None:
+        """Say which other origins are heard now; nodes known from others alone are held while these are not."""
+        self._origins_heard = origin_ids
+
+    def reports_heard_here(self) -> tuple[NodeReport, ...]:
+        """The last report of every node that reports to this origin."""
+        return tuple(member.report for member in self._members.values() if not member.heard_by)
 
     def note_routed(self, node_id: str, release: ReleaseKey, now_s: float) -> None:
         """Remember that a request was sent to a node, until the node's next heartbeat speaks for itself."""
@@ -147,7 +170,7 @@ class Fleet:
         """Every node with its state; nodes silent for too long are forgotten."""
         for node_id in [i for i, m in self._members.items() if now_s - m.seen_s > self.rules.forget_after_s]:
             del self._members[node_id]
-        held = self._vanished_together(now_s)
+        held = self._vanished_together(now_s) | self._out_of_hearing(now_s)
         standings = tuple(self._standing(node_id, now_s, held) for node_id in sorted(self._members))
         return FleetView(now_s, standings, any(s.held for s in standings), self.rules)
 
@@ -166,7 +189,18 @@ class Fleet:
         routed: dict[ReleaseKey, tuple[float, ...]] = {}
         for sent_s, release in member.routed:
             routed[release] = (*routed.get(release, ()), now_s - sent_s)
-        return Standing(member.report, state, age_s, held, routed, member.watches)
+        return Standing(member.report, state, age_s, held, member.heard_by, routed, member.watches)
+
+    def _out_of_hearing(self, now_s: float) -> set[str]:
+        """Nodes that were last heard by an origin that is not heard itself."""
+        return {
+            node_id
+            for node_id, member in self._members.items()
+            if member.heard_by
+            and member.heard_by not in self._origins_heard
+            and now_s - member.seen_s <= self.rules.vanish_hold_s
+            and not member.report.draining
+        }
 
     def _vanished_together(self, now_s: float) -> set[str]:
         """Nodes that fell silent within one window of 5 s, where they were more than half of those alive then."""
@@ -194,6 +228,11 @@ class Fleet:
                 f"{len(self._members)} nodes report to this origin already, which is its limit; use another origin"
             )
         del self._members[oldest]
+
+
+def _told_before(report: NodeReport, known: NodeReport) -> bool:
+    """Whether a report is no later than the known one of the same start; nodes that do not count never are."""
+    return report.incarnation == known.incarnation and 0 < report.number <= known.number
 
 
 def _key(model: ModelReport) -> ReleaseKey:
