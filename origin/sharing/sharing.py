@@ -173,7 +173,9 @@ class Sharing:
             return
         tasks = [asyncio.create_task(self._bus.run(self)), asyncio.create_task(self._tell_for_ever())]
         try:
-            await asyncio.gather(*tasks)
+            await asyncio.wait(
+                tasks, return_when=asyncio.FIRST_EXCEPTION
+            )  # cancelled, it leaves them running
         finally:
             self._bus.tell(self._goodbye())
             await asyncio.sleep(_TELL_AFTER_S)  # for the bus to send it

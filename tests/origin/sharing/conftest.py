@@ -1,15 +1,16 @@
-"""Origins that share over either bus: one behaviour, tried in this process and over a real NATS server."""
+"""Origins that share over either bus, in this process and over a real NATS server."""
+
+from __future__ import annotations
 
 import asyncio
 import contextlib
 import secrets
 import socket
-import time
 
 import pytest
 
 from deploy.local.child import stop_children
-from deploy.local.nats import start_nats
+from deploy.local.nats import start_nats, write_settings
 from origin.api import NodeReport
 from origin.fleet import Fleet, FleetRules
 from origin.sharing.config import SharingConfig
@@ -17,8 +18,18 @@ from origin.sharing.in_process import Hub, InProcessBus
 from origin.sharing.messages import OriginCard
 from origin.sharing.over_nats import NatsBus
 from origin.sharing.sharing import Sharing
+from tests.virtual_loop import VirtualLoop
 
-HEARTBEAT_S = 0.4
+
+def pytest_asyncio_loop_factories(config, item):
+    """What happens in this process happens in virtual time."""
+    if item.path.stem == "test_in_process":
+        return {"virtual": VirtualLoop}
+    return {"real": asyncio.SelectorEventLoop}
+
+
+def now_s():
+    return asyncio.get_running_loop().time()
 
 
 async def until(true, within_s=5.0):
@@ -26,6 +37,10 @@ async def until(true, within_s=5.0):
     async with asyncio.timeout(within_s):
         while not true():  # noqa: ASYNC110  # fleets give no events
             await asyncio.sleep(0.005)
+
+
+def rules_of(beat_s, **more):
+    return FleetRules(heartbeat_s=beat_s, **more)
 
 
 def report(node_id="paris", incarnation=1, number=0, **fields):
@@ -42,15 +57,15 @@ class Member:
         self.taken, self.refused = [], []
         card = OriginCard(origin_id=secrets.token_hex(8), url=f"http://{name}.example")
         self.sharing = Sharing(
-            bus, self.fleet, card, time.monotonic, taken=self.taken.append, refused=self.refused.append
+            bus, self.fleet, card, now_s, taken=self.taken.append, refused=self.refused.append
         )
         self.task = asyncio.create_task(self.sharing.run())
 
     def states(self):
-        return {s.report.node_id: s.state for s in self.fleet.view(time.monotonic()).standings}
+        return {s.report.node_id: s.state for s in self.fleet.view(now_s()).standings}
 
     def standing(self, node_id="paris"):
-        standings = self.fleet.view(time.monotonic()).standings
+        standings = self.fleet.view(now_s()).standings
         return next((s for s in standings if s.report.node_id == node_id), None)
 
     async def end(self):
@@ -94,7 +109,7 @@ class Pipe:
     async def _pump(self, reader, writer):
         with contextlib.suppress(OSError):
             while data := await reader.read(65536):
-                while self.silent:
+                while self.silent:  # noqa: ASYNC110  # set by hand
                     await asyncio.sleep(0.01)
                 writer.write(data)
                 await writer.drain()
@@ -121,8 +136,10 @@ class Pipe:
 class InProcessNet:
     """Buses in this process."""
 
+    beat_s = 1.0
+
     def __init__(self):
-        self.hub = Hub(time.monotonic)
+        self.hub = Hub(now_s)
 
     async def bus(self):
         return InProcessBus(self.hub)
@@ -140,8 +157,10 @@ class InProcessNet:
 class NatsNet:
     """A real server, with a proxy before each origin."""
 
-    def __init__(self, directory):
-        self.directory, self.token = directory, secrets.token_hex(16)
+    beat_s = 0.4
+
+    def __init__(self, directory, *, jetstream=True):
+        self.directory, self.token, self.jetstream = directory, secrets.token_hex(16), jetstream
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -149,7 +168,9 @@ class NatsNet:
         self.start()
 
     def start(self):
-        self.server = start_nats(self.directory / "nats", self.port, self.token, self.directory / "nats.log")
+        data = self.directory / "nats" if self.jetstream else None
+        settings = write_settings(self.directory / "nats.conf", self.port, self.token, data)
+        self.server = start_nats(settings, self.directory / "nats.log")
 
     def kill(self):
         self.server.kill()
@@ -180,10 +201,11 @@ class World:
     """Origins on one net."""
 
     def __init__(self, net):
-        self.net, self.members = net, []
+        self.net, self.members, self.beat_s = net, [], net.beat_s
 
-    async def join(self, name, rules=None, **how):
-        member = Member(await self.net.bus(**how), name, rules or FleetRules(heartbeat_s=HEARTBEAT_S))
+    async def join(self, name, *, nodes_limit_count=10_000, **how):
+        rules = rules_of(self.beat_s, nodes_limit_count=nodes_limit_count)
+        member = Member(await self.net.bus(**how), name, rules)
         self.members.append(member)
         return member
 
@@ -199,15 +221,16 @@ class World:
         await self.net.stop()
 
 
-@pytest.fixture(params=["in process", pytest.param("nats", marks=pytest.mark.system)])
-async def world(request, tmp_path):
-    world = World(InProcessNet() if request.param == "in process" else NatsNet(tmp_path))
-    yield world
-    await world.stop()
+@pytest.fixture(name="until")
+def until_():
+    return until
 
 
-@pytest.fixture
-async def nats_world(tmp_path):
-    world = World(NatsNet(tmp_path))
-    yield world
-    await world.stop()
+@pytest.fixture(name="report")
+def report_():
+    return report
+
+
+@pytest.fixture(name="now_s")
+def now_s_():
+    return now_s
