@@ -14,12 +14,15 @@ from registry.errors import InputInvalidError
 
 ModelState = Literal["on_disk", "fetching", "loading", "asleep", "ready", "failed"]
 NodeState = Literal["up", "suspect", "down", "draining"]
-PlaceSource = Literal["stated", "none"]
+PlaceSource = Literal["stated", "learned", "mmdb", "region", "none"]
+"""How a client's place is known: it said so; worked out from round trips; from a database of addresses; the middle of
+its country; not at all."""
 
 NodeId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
 # Bounded, so that no report can poison an answer: msgpack holds 64 bits, JSON knows no infinity.
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Seconds = Annotated[float, Meta(ge=0, le=1e9)]
+Milliseconds = Annotated[float, Meta(gt=0, le=60_000)]  # no round trip on earth takes a minute
 
 
 class Place(Struct, frozen=True):
@@ -27,6 +30,20 @@ class Place(Struct, frozen=True):
 
     lat: Annotated[float, Meta(ge=-90, le=90)]
     lon: Annotated[float, Meta(ge=-180, le=180)]
+
+
+class RttSample(Struct, frozen=True, kw_only=True):
+    """The round trips that a node's kernel has measured to clients of one network since the last report.
+
+    Attributes:
+        prefix: the clients' network, canonical: a /24 of IPv4, a /48 of IPv6.
+        rtt_ms: the least one.
+        count: how many connections were looked at.
+    """
+
+    prefix: Annotated[str, Meta(max_length=49)]
+    rtt_ms: Milliseconds
+    count: Annotated[int, Meta(ge=1, le=2**31)] = 1
 
 
 class ModelReport(Struct, frozen=True, kw_only=True):
@@ -38,6 +55,8 @@ class ModelReport(Struct, frozen=True, kw_only=True):
         service_s: mean time a request holds a slot; None until measured.
         prefill_tokens_per_s: prompt tokens read a second; None until measured.
         load_s: how long making it ready takes (from disk), measured or None.
+        arrived_count: requests that were let in since the node started.
+        prefixes: which beginnings of prompts it keeps (`origin.prefixes`); empty says nothing.
         variant: which of the release's variants is resident.
     """
 
@@ -50,6 +69,8 @@ class ModelReport(Struct, frozen=True, kw_only=True):
     service_s: Seconds | None = None
     prefill_tokens_per_s: Seconds | None = None
     load_s: Seconds | None = None
+    arrived_count: Count = 0
+    prefixes: bytes = b""
     fetched_bytes: Count = 0
     fetch_total_bytes: Count = 0
     detail: str = ""
@@ -90,6 +111,7 @@ class NodeReport(Struct, frozen=True, kw_only=True):
         follows: patterns (`fnmatch`) of the model names that it wants.
         channel: the channel it takes releases from.
         machine: what it runs on; of the CPU's features those alone that matter for speed.
+        rtts: the round trips to clients that it has seen since the last report, at most 256 networks.
     """
 
     node_id: NodeId
@@ -104,6 +126,7 @@ class NodeReport(Struct, frozen=True, kw_only=True):
     models: tuple[ModelReport, ...] = ()
     software: str = ""
     machine: MachineReport | None = None
+    rtts: Annotated[tuple[RttSample, ...], Meta(max_length=256)] = ()
 
 
 class WantedRelease(Struct, frozen=True):
@@ -204,7 +227,11 @@ class RouteQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class RankedNode(Struct, frozen=True, kw_only=True):
-    """One candidate; `score_s` is the expected time to first token, the sum of `terms_s`."""
+    """One candidate; `score_s` is the expected time to first token, the sum of `terms_s`.
+
+    Attributes:
+        rtt_source: what `rtt_ms` rests on: `probe`, `prefix`, `as`, `region`, `place`, or `none`.
+    """
 
     node_id: str
     url: str
@@ -212,6 +239,7 @@ class RankedNode(Struct, frozen=True, kw_only=True):
     place: Place | None
     distance_km: float | None
     rtt_ms: float
+    rtt_source: str = "none"
     score_s: float
     terms_s: dict[str, float]
     version: str
@@ -225,6 +253,32 @@ class RouteAnswer(Struct, frozen=True, kw_only=True):
     ttl_s: Seconds
     place: Place | None
     place_source: PlaceSource
+
+
+class ProbedRtt(Struct, frozen=True, kw_only=True):
+    """The least round trip that a client has measured to a node, of `count` tries, `age_s` ago."""
+
+    node_id: NodeId
+    rtt_ms: Milliseconds
+    count: Annotated[int, Meta(ge=1, le=2**31)] = 1
+    age_s: Seconds = 0.0
+
+
+class RttReport(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a client's background probes have measured; its network is that of the address it comes from.
+
+    Attributes:
+        place: where it is, if it says so.
+    """
+
+    probes: Annotated[tuple[ProbedRtt, ...], Meta(min_length=1, max_length=16)]
+    place: Place | None = None
+
+
+class RttReceipt(Struct, frozen=True):
+    """How many of the reported round trips were taken in; the others name nodes that this origin does not know."""
+
+    taken_count: Count
 
 
 class VariantSummary(Struct, frozen=True, kw_only=True):

@@ -8,6 +8,7 @@ from msgspec import Meta, Struct
 
 from origin.api import Count, NodeId, NodeReport
 from origin.node_url import check_url
+from origin.origins import is_origin_url
 from origin.sharing.bus import MESSAGE_LIMIT_BYTES
 from registry.errors import InputInvalidError
 from registry.wire import from_msgpack, to_msgpack
@@ -16,7 +17,9 @@ OriginId = Annotated[str, Meta(pattern=r"^[0-9a-f]{16}$")]
 ShortText = Annotated[str, Meta(max_length=2048)]
 Key = Annotated[bytes, Meta(max_length=256)]
 
-_ENTRIES_LIMIT = 16_384
+_REPORTS_LIMIT = 16_384
+ROUTED_LIMIT = 1024
+TRAVEL_LIMIT_MS = 60_000
 
 
 class OriginCard(Struct, frozen=True, kw_only=True):
@@ -37,12 +40,13 @@ class OriginCard(Struct, frozen=True, kw_only=True):
 
 
 class Routed(Struct, frozen=True, array_like=True):
-    """Requests that an origin has just sent to a node for a release."""
+    """Requests that an origin has just sent to a node for a release; the last one takes `travel_ms` to get there."""
 
     node_id: NodeId
     name: ShortText
     version: ShortText
     count: Annotated[int, Meta(ge=1, le=1024)]
+    travel_ms: Annotated[int, Meta(ge=0, le=TRAVEL_LIMIT_MS)] = 0
 
 
 class News(Struct, frozen=True, kw_only=True):
@@ -55,8 +59,8 @@ class News(Struct, frozen=True, kw_only=True):
     """
 
     card: OriginCard
-    reports: Annotated[tuple[bytes, ...], Meta(max_length=_ENTRIES_LIMIT)] = ()
-    routed: Annotated[tuple[Routed, ...], Meta(max_length=_ENTRIES_LIMIT)] = ()
+    reports: Annotated[tuple[bytes, ...], Meta(max_length=_REPORTS_LIMIT)] = ()
+    routed: Annotated[tuple[Routed, ...], Meta(max_length=ROUTED_LIMIT)] = ()
 
 
 class KeptNode(Struct, frozen=True, kw_only=True):
@@ -72,9 +76,12 @@ def read_news(data: bytes) -> News:
     """The news in a message.
 
     Raises:
-        InputInvalidError: too long, not msgpack, or not of this shape.
+        InputInvalidError: too long, not msgpack, not of this shape, or from an origin that nobody can be sent to.
     """
-    return from_msgpack(_bounded(data), News)
+    news = from_msgpack(_bounded(data), News)
+    if not is_origin_url(news.card.url):
+        raise InputInvalidError(f"{news.card.url[:120]!r} is not the URL of an origin", param="card.url")
+    return news
 
 
 def read_kept(data: bytes) -> KeptNode:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING
 
 from origin.sharing.bus import MESSAGE_LIMIT_BYTES
-from origin.sharing.messages import News, Routed
+from origin.sharing.messages import ROUTED_LIMIT, TRAVEL_LIMIT_MS, News, Routed
 from registry.wire import to_msgpack
 
 if TYPE_CHECKING:
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
     from origin.api import NodeReport
     from origin.sharing.messages import OriginCard
 
-_ROUTED_LIMIT_COUNT = 1024
 _RELEASE_LIMIT_BYTES = 256  # of a name and a version; such hints fill at most half a message
 _MESSAGE_FILL_BYTES = MESSAGE_LIMIT_BYTES * 3 // 4  # the rest is for the card and the hints
 _HINT_LIMIT = 1024
@@ -26,7 +24,7 @@ class Outgoing:
 
     def __init__(self) -> None:
         self._reports: dict[str, NodeReport] = {}
-        self._routed: Counter[tuple[str, str, str]] = Counter()
+        self._routed: dict[tuple[str, str, str], Routed] = {}
 
     def __bool__(self) -> bool:
         return bool(self._reports or self._routed)
@@ -35,26 +33,28 @@ class Outgoing:
         """A heartbeat; it replaces an earlier one of the same node."""
         self._reports[report.node_id] = report
 
-    def add_routed(self, node_id: str, release: tuple[str, str]) -> None:
+    def add_routed(self, node_id: str, release: tuple[str, str], *, travel_s: float = 0.0) -> None:
         """A request that was sent to a node."""
         key = (node_id, *release)
-        if key not in self._routed and (
-            len(self._routed) >= _ROUTED_LIMIT_COUNT
+        before = self._routed.get(key)
+        if before is None and (
+            len(self._routed) >= ROUTED_LIMIT
             or sum(len(part.encode("utf-8", "replace")) for part in release) > _RELEASE_LIMIT_BYTES
         ):
             return
-        self._routed[key] += 1
+        count = min(before.count + 1, _HINT_LIMIT) if before is not None else 1
+        self._routed[key] = Routed(*key, count, min(round(travel_s * 1000), TRAVEL_LIMIT_MS))
 
     def clear(self) -> None:
         """Forget all of it."""
         self._reports = {}
-        self._routed = Counter()
+        self._routed = {}
 
     def messages(self, card: OriginCard) -> Iterator[bytes]:
         """All of it as messages under the limit, at least one; it is forgotten with that."""
         reports, routed = self._reports, self._routed
         self.clear()
-        hints = tuple(Routed(*key, min(count, _HINT_LIMIT)) for key, count in routed.items())
+        hints = tuple(routed.values())
         room = _MESSAGE_FILL_BYTES - len(to_msgpack(hints))
         packed: list[bytes] = []
         for report in reports.values():

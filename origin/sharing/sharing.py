@@ -32,6 +32,7 @@ _SILENT_AFTER_BEATS = 1.5  # less than the 2 that make a node suspect: its origi
 _FORGET_ORIGIN_AFTER_S = 600.0
 _KEEP_AGAIN_S = 10.0
 _SAY_AGAIN_S = 60.0
+_HINTS_LIMIT_COUNT = 8192  # of one message: more than a core can decide within the time that one gathers
 
 
 class Sharing:
@@ -41,6 +42,7 @@ class Sharing:
         bus: how they are reached.
         fleet: what is kept in step.
         card: who this origin is; its URL may be set later, with `announce`.
+        route_keys: the public keys that this origin's tickets are checked with now.
         now_s: a clock that does not go back.
         taken: called with every report that another origin heard and the fleet took in.
         refused: called with the reason for each thing that was told and could not be taken.
@@ -53,11 +55,13 @@ class Sharing:
         card: OriginCard,
         now_s: Callable[[], float],
         *,
+        route_keys: Callable[[], tuple[bytes, ...]] = tuple,
         taken: Callable[[NodeReport], None] = lambda _report: None,
         refused: Callable[[str], None] = lambda _reason: None,
     ) -> None:
         beat_s = fleet.rules.heartbeat_s
-        self.card = card
+        self._own = card
+        self._own_keys = route_keys
         self._bus = bus
         self._fleet = fleet
         self._now_s = now_s
@@ -72,9 +76,14 @@ class Sharing:
         self._wake = asyncio.Event()
         self._said_s: dict[str, float] = {}
 
-    def announce(self, url: str, route_keys: tuple[bytes, ...] = ()) -> None:
-        """Say where this origin is reached and which keys its tickets are checked with."""
-        self.card = msgspec.structs.replace(self.card, url=url, route_keys=route_keys)
+    def announce(self, url: str) -> None:
+        """Say where this origin is reached."""
+        self._own = msgspec.structs.replace(self._own, url=url)
+
+    @property
+    def card(self) -> OriginCard:
+        """Who this origin is, as the others are told."""
+        return msgspec.structs.replace(self._own, route_keys=self._own_keys())
 
     def accept(self, report: NodeReport) -> None:
         """Take in a heartbeat that was sent here, and tell the others.
@@ -92,23 +101,23 @@ class Sharing:
         if lasting != before or now_s - kept_s >= _KEEP_AGAIN_S:
             self._keep(report, now_s)
 
-    def note_routed(self, node_id: str, release: ReleaseKey) -> None:
-        """Remember that a request was sent to a node, and tell the others."""
-        self._fleet.note_routed(node_id, release, self._now_s())
+    def note_routed(self, node_id: str, release: ReleaseKey, *, travel_s: float = 0.0) -> None:
+        """Remember that a request was sent to a node, which it reaches after `travel_s`, and tell the others."""
+        self._fleet.note_routed(node_id, release, self._now_s(), travel_s=travel_s)
         if not self._bus.alone:
-            self._outgoing.add_routed(node_id, release)
+            self._outgoing.add_routed(node_id, release, travel_s=travel_s)
             self._wake.set()
 
     def origin_urls(self) -> tuple[str, ...]:
         """The origins that nodes may report to, this one first; empty when it is alone."""
         if self._bus.alone:
             return ()
-        return (self.card.url, *(card.url for card, _ in self._peers.known(self._now_s())))
+        return (self._own.url, *(card.url for card, _ in self._peers.known(self._now_s())))
 
     def route_keys(self) -> tuple[bytes, ...]:
         """The keys that tickets of any origin are checked with, this one's first."""
         others = (key for card, _ in self._peers.known(self._now_s()) for key in card.route_keys)
-        return tuple(dict.fromkeys((*self.card.route_keys, *others)))
+        return tuple(dict.fromkeys((*self._own_keys(), *others)))
 
     @property
     def cut_off(self) -> bool:
@@ -135,7 +144,7 @@ class Sharing:
         """Connected (again): the others get a first word, and all that reports here is kept anew."""
         self._outgoing.clear()  # what could not be told is old by now
         now_s = self._now_s()
-        for report in self._fleet.reports_heard_here():
+        for report in self._fleet.reports_heard_here(now_s):
             self._keep(report, now_s)
         self._wake.set()
 
@@ -146,7 +155,7 @@ class Sharing:
         except InputInvalidError as error:
             self._refuse("message", error.message)
             return
-        if news.card.origin_id == self.card.origin_id:
+        if news.card.origin_id == self._own.origin_id:
             return
         now_s = self._now_s()
         if self._peers.hear(news.card, now_s):
@@ -164,7 +173,7 @@ class Sharing:
             except InputInvalidError as error:
                 self._refuse("record", error.message)
                 continue
-            if record.age_s <= self._fleet.rules.forget_after_s and kept.origin_id != self.card.origin_id:
+            if record.age_s <= self._fleet.rules.forget_after_s and kept.origin_id != self._own.origin_id:
                 self._accept_told(report, now_s, kept.origin_id, age_s=max(record.age_s, 1e-9))
 
     async def run(self) -> None:
@@ -214,9 +223,12 @@ class Sharing:
                 continue
             if self._accept_told(report, now_s, news.card.origin_id):
                 self._taken(report)
+        left_count = _HINTS_LIMIT_COUNT
         for hint in news.routed:
-            for _ in range(hint.count):
-                self._fleet.note_routed(hint.node_id, (hint.name, hint.version), now_s)
+            for _ in range(min(hint.count, left_count)):
+                release, travel_s = (hint.name, hint.version), hint.travel_ms / 1000
+                self._fleet.note_routed(hint.node_id, release, now_s, travel_s=travel_s)
+            left_count -= min(hint.count, left_count)
 
     def _accept_told(self, report: NodeReport, now_s: float, origin_id: str, *, age_s: float = 0.0) -> bool:
         try:
@@ -233,7 +245,7 @@ class Sharing:
             del self._kept[min(self._kept, key=lambda node_id: self._kept[node_id][1])]
         self._bus.keep(
             node_key(report.node_id),
-            kept_node(report, self.card.origin_id),
+            kept_node(report, self._own.origin_id),
             lambda stored: outdates(report, stored),
         )
 

@@ -46,6 +46,8 @@ def test_a_field_of_tomorrow_is_passed_over():
         {"origin_id": "x", "url": "http://o"},
         {"origin_id": "0123456789ABCDEF", "url": "http://o"},
         {"origin_id": "0123456789abcdef", "url": "u" * 3000},
+        {"origin_id": "0123456789abcdef", "url": "javascript:x"},
+        {"origin_id": "0123456789abcdef", "url": ""},
         {"origin_id": "0123456789abcdef", "url": "http://o", "route_keys": [b"k" * 300]},
         {"origin_id": "0123456789abcdef", "url": "http://o", "route_keys": [b"k"] * 9},
     ],
