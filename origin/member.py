@@ -84,14 +84,17 @@ class Member:
     """One node.
 
     Attributes:
+        awaits_s: when its next deadline is looked at; infinite when none is awaited.
+        heard_by: the id of the origin that told us of it last; "" when it reports here.
         open: whether it may be sent requests: it is up or suspect.
         quiet: it is past the first deadline, and counts among those that may have vanished.
         seats: by model name.
     """
 
     __slots__ = (
-        "awaited",
+        "awaits_s",
         "doubts",
+        "heard_by",
         "heard_count",
         "held",
         "open",
@@ -107,7 +110,8 @@ class Member:
         self.seen_s = seen_s
         self.held = False
         self.quiet = False
-        self.awaited = False
+        self.awaits_s = float("inf")
+        self.heard_by = ""
         self.seats: dict[str, Seat] = {}
         self.doubts = Doubts(seen_s)
         self.become("draining" if report.draining else "up")
@@ -158,6 +162,7 @@ class Member:
             self.state,
             now_s - self.seen_s,
             self.held,
+            self.heard_by,
             {
                 (name, offer.version): tuple(now_s - sent_s for sent_s, _ in offer.sent)
                 for name, offer in offers
