@@ -35,8 +35,8 @@ class NodeConfig:
         tls_cert_file: the certificate that clients see, PEM, with those between it and its authority; None speaks HTTP.
         tls_key_file: its key, PEM, without a passphrase; both are read again when they change.
         public_url: where clients reach the node; empty says `http(s)://host:port`.
-        origin: URL of the origin. A node that has joined a fleet speaks to where it joined, unless this is another
-            https:// one.
+        origin: URLs of the origins, the preferred one first; heartbeats go to the first that answers. A node that has
+            joined a fleet speaks to the https:// ones of them, or, where none is, to where it joined.
         join_token: lets the node join the fleet at its first start, at `origin`; not looked at once it is in.
         place: where the node stands, `LAT,LON` in degrees; empty when unknown.
         label: a name for people, such as `Frankfurt`.
@@ -94,7 +94,7 @@ class NodeConfig:
     tls_cert_file: Path | None = None
     tls_key_file: Path | None = None
     public_url: str = ""
-    origin: str = "http://127.0.0.1:7700"
+    origin: tuple[str, ...] = ("http://127.0.0.1:7700",)
     join_token: str = field(default="", repr=False)
     place: str = ""
     label: str = ""
@@ -144,7 +144,10 @@ class NodeConfig:
                 "beginning with a letter or digit"
             )
         check_listener("node", self)
-        _check_url("origin", self.origin)
+        if not self.origin:
+            raise ConfigError("node.origin is empty: give the URL of at least one origin")
+        for url in self.origin:
+            _check_url("origin", url)
         if self.otlp_endpoint:
             _check_url("otlp_endpoint", self.otlp_endpoint)
         if self.public_url:

@@ -23,7 +23,7 @@ from edge_node.cache.answers import AnswerCache
 from edge_node.config import stated_place
 from edge_node.engine_plan import runner_limits
 from edge_node.engines.process import EngineProcess
-from edge_node.enrolment.joining import enrolled, origin_url
+from edge_node.enrolment.joining import enrolled, origin_urls
 from edge_node.enrolment.renewal import Renewal
 from edge_node.heartbeat import Heartbeat
 from edge_node.identity import fresh_id, take_identity
@@ -167,7 +167,7 @@ class Node:
 
     def _make_origin(self, membership: Membership | None) -> OriginClient:
         return OriginClient(
-            origin_url(self._config, membership),
+            origin_urls(self._config, membership),
             timeout_s=self._config.origin_timeout_s,
             tls=self._renewal.tls if self._renewal else None,
         )

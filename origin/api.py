@@ -14,12 +14,15 @@ from registry.errors import InputInvalidError
 
 ModelState = Literal["on_disk", "fetching", "loading", "asleep", "ready", "failed"]
 NodeState = Literal["up", "suspect", "down", "draining"]
-PlaceSource = Literal["stated", "none"]
+PlaceSource = Literal["stated", "learned", "mmdb", "region", "none"]
+"""How a client's place is known: it said so; worked out from round trips; from a database of addresses; the middle of
+its country; not at all."""
 
 NodeId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
 # Bounded, so that no report can poison an answer: msgpack holds 64 bits, JSON knows no infinity.
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Seconds = Annotated[float, Meta(ge=0, le=1e9)]
+Milliseconds = Annotated[float, Meta(gt=0, le=60_000)]  # no round trip on earth takes a minute
 
 
 class Place(Struct, frozen=True):
@@ -27,6 +30,20 @@ class Place(Struct, frozen=True):
 
     lat: Annotated[float, Meta(ge=-90, le=90)]
     lon: Annotated[float, Meta(ge=-180, le=180)]
+
+
+class RttSample(Struct, frozen=True, kw_only=True):
+    """The round trips that a node's kernel has measured to clients of one network since the last report.
+
+    Attributes:
+        prefix: the clients' network, canonical: a /24 of IPv4, a /48 of IPv6.
+        rtt_ms: the least one.
+        count: how many connections were looked at.
+    """
+
+    prefix: Annotated[str, Meta(max_length=49)]
+    rtt_ms: Milliseconds
+    count: Annotated[int, Meta(ge=1, le=2**31)] = 1
 
 
 class ModelReport(Struct, frozen=True, kw_only=True):
@@ -38,6 +55,8 @@ class ModelReport(Struct, frozen=True, kw_only=True):
         service_s: mean time a request holds a slot; None until measured.
         prefill_tokens_per_s: prompt tokens read a second; None until measured.
         load_s: how long making it ready takes (from disk), measured or None.
+        arrived_count: requests that were let in since the node started.
+        prefixes: which beginnings of prompts it keeps (`origin.prefixes`); empty says nothing.
         variant: which of the release's variants is resident.
     """
 
@@ -50,6 +69,8 @@ class ModelReport(Struct, frozen=True, kw_only=True):
     service_s: Seconds | None = None
     prefill_tokens_per_s: Seconds | None = None
     load_s: Seconds | None = None
+    arrived_count: Count = 0
+    prefixes: bytes = b""
     fetched_bytes: Count = 0
     fetch_total_bytes: Count = 0
     detail: str = ""
@@ -85,15 +106,19 @@ class NodeReport(Struct, frozen=True, kw_only=True):
 
     Attributes:
         incarnation: a number larger at every start of the node; an older one is ignored.
+        number: of this report since the node's start, from 1; a lower one that comes later is ignored; 0: not counted.
         url: where clients reach the node.
         follows: patterns (`fnmatch`) of the model names that it wants.
         channel: the channel it takes releases from.
+        enrolled: it came with a certificate of the fleet; the origin that hears it says so, whatever it says itself.
         machine: what it runs on; of the CPU's features those alone that matter for speed.
+        rtts: the round trips to clients that it has seen since the last report, at most 256 networks.
     """
 
     node_id: NodeId
     incarnation: Count
     url: str
+    number: Count = 0
     place: Place | None = None
     label: str = ""
     draining: bool = False
@@ -101,7 +126,9 @@ class NodeReport(Struct, frozen=True, kw_only=True):
     follows: tuple[str, ...] = ("*",)
     models: tuple[ModelReport, ...] = ()
     software: str = ""
+    enrolled: bool = False
     machine: MachineReport | None = None
+    rtts: Annotated[tuple[RttSample, ...], Meta(max_length=256)] = ()
 
 
 class WantedRelease(Struct, frozen=True):
@@ -126,29 +153,63 @@ class Directive(Struct, frozen=True, kw_only=True):
         wanted: None when the origin cannot say now (its object store is away): keep what you have.
         peers: for wanted releases that are not on the node's disk yet, by the sha256 of the manifest: whom to ask
             for chunks before the origin, the nearest first.
+        origins: URLs of the origins of this fleet that are heard now, the answering one first; empty where there is
+            one alone.
+        cut_off: this origin does not hear the others: report to each of them as well.
     """
 
     wanted: tuple[WantedRelease, ...] | None
     heartbeat_s: Seconds
     peers: dict[str, tuple[Peer, ...]] = {}
+    origins: tuple[str, ...] = ()
+    cut_off: bool = False
 
 
 class NodeView(Struct, frozen=True, kw_only=True):
-    """A node as the origin sees it; `age_s` is the time since its last report.
+    """A node as the origin sees it.
 
-    `enrolled` says that its reports came with a certificate of the fleet.
+    Attributes:
+        age_s: time since its last report.
+        heard_by: the id of the origin that told of it; "" when it reports to the one that answers.
+        held: it is silent, and likelier out of our hearing than down.
     """
 
     report: NodeReport
     state: NodeState
     age_s: Seconds
-    enrolled: bool = False
+    heard_by: str = ""
+    held: bool = False
+
+
+class OriginView(Struct, frozen=True, kw_only=True):
+    """Another origin of the fleet; `age_s` is the time since its last word."""
+
+    origin_id: str
+    url: str
+    heard: bool
+    age_s: Seconds
+
+
+class SharingView(Struct, frozen=True, kw_only=True):
+    """How an origin stands with the others.
+
+    Attributes:
+        connected: it reaches NATS.
+        problem: why it does not; "" when it does.
+        kept_problem: why last-known states of nodes are not kept for origins that come later; "" when they are.
+    """
+
+    connected: bool
+    problem: str
+    kept_problem: str
+    origins: tuple[OriginView, ...]
 
 
 class NodeList(Struct, frozen=True):
-    """The fleet, by node id."""
+    """The fleet, by node id; `sharing` is None where one origin is alone."""
 
     nodes: tuple[NodeView, ...]
+    sharing: SharingView | None = None
 
 
 class RouteQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -168,7 +229,11 @@ class RouteQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class RankedNode(Struct, frozen=True, kw_only=True):
-    """One candidate; `score_s` is the expected time to first token, the sum of `terms_s`."""
+    """One candidate; `score_s` is the expected time to first token, the sum of `terms_s`.
+
+    Attributes:
+        rtt_source: what `rtt_ms` rests on: `probe`, `prefix`, `as`, `region`, `place`, or `none`.
+    """
 
     node_id: str
     url: str
@@ -176,19 +241,51 @@ class RankedNode(Struct, frozen=True, kw_only=True):
     place: Place | None
     distance_km: float | None
     rtt_ms: float
+    rtt_source: str = "none"
     score_s: float
     terms_s: dict[str, float]
     version: str
 
 
 class RouteAnswer(Struct, frozen=True, kw_only=True):
-    """Candidates, best first, good for `ttl_s`; `place_source` says how the client's place was known."""
+    """Candidates, best first, good for `ttl_s`; `place_source` says how the client's place was known.
+
+    Attributes:
+        probes: the nodes whose round trip it would help most to know: measure them beside the work, and report.
+    """
 
     model: str
     nodes: tuple[RankedNode, ...]
     ttl_s: Seconds
     place: Place | None
     place_source: PlaceSource
+    probes: tuple[Peer, ...] = ()
+
+
+class ProbedRtt(Struct, frozen=True, kw_only=True):
+    """The least round trip that a client has measured to a node, of `count` tries, `age_s` ago."""
+
+    node_id: NodeId
+    rtt_ms: Milliseconds
+    count: Annotated[int, Meta(ge=1, le=2**31)] = 1
+    age_s: Seconds = 0.0
+
+
+class RttReport(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a client's background probes have measured; its network is that of the address it comes from.
+
+    Attributes:
+        place: where it is, if it says so.
+    """
+
+    probes: Annotated[tuple[ProbedRtt, ...], Meta(min_length=1, max_length=16)]
+    place: Place | None = None
+
+
+class RttReceipt(Struct, frozen=True):
+    """How many of the reported round trips were taken in; the others name nodes that this origin does not know."""
+
+    taken_count: Count
 
 
 class VariantSummary(Struct, frozen=True, kw_only=True):

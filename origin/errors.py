@@ -47,6 +47,7 @@ class FleetFullError(EdgewardError):
 
     code = "fleet.full"
     http_status = 503
+    retry = "elsewhere"
 
 
 class EnrolmentOffError(EdgewardError):
@@ -139,6 +140,7 @@ class OriginUntrustedError(EdgewardError):
 
     code = "origin.untrusted"
     http_status = 502
+    retry = "elsewhere"
 
 
 class ClockSkewError(EdgewardError):

@@ -68,6 +68,6 @@ class FleetOrigin:
     async def running(self, **settings):
         said = {"port": 0, "nodes_port": 0, "catalog_refresh_s": 0.05, "heartbeat_s": 0.05} | settings
         config = OriginConfig(data_dir=self.data_dir, **said)
-        async with running_origin(config, self.store, self.enrolment) as url:
+        async with running_origin(config, self.store, enrolment=self.enrolment) as url:
             self.url = url
             yield self

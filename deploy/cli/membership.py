@@ -66,7 +66,7 @@ def show_status(args: argparse.Namespace, config: NodeConfig) -> int:
         told = f"{left_s / 3600:.1f} h left" if left_s > 0 else "ended; a running node renews it for 30 days"
         where = ", ".join(filter(None, (kept.pool, kept.region)))
         print(f"node         {kept.node_id}" + (f" ({where})" if where else ""))
-        print(f"fleet        {kept.fleet}, joined at {kept.origin}")
+        print(f"fleet        {kept.fleet}, joined at {', '.join(kept.origins)}")
         print(f"certificate  good until {_stamp(ends_unix_s)}, {told}")
     if running is None:
         print(f"process      nothing answers at {_url(config)}; `edgeward node serve` runs it")
@@ -87,7 +87,7 @@ def _facts(config: NodeConfig, kept: Membership | None, running: dict[str, Any] 
     if kept is not None:
         begins, ends = kept.lifetime()
         member = {
-            "node_id": kept.node_id, "fleet": kept.fleet, "origin": kept.origin, "pool": kept.pool,
+            "node_id": kept.node_id, "fleet": kept.fleet, "origins": kept.origins, "pool": kept.pool,
             "region": kept.region, "not_before_unix_s": begins, "not_after_unix_s": ends,
         }  # fmt: skip
     return {"data_dir": str(config.data_dir), "enrolment": member, "running": running}

@@ -116,7 +116,7 @@ def _table(nodes: tuple[NodeView, ...]) -> str:
             view.report.node_id,
             view.report.label,
             view.state,
-            "yes" if view.enrolled else "no",
+            "yes" if view.report.enrolled else "no",
             f"{view.age_s:.1f} s",
             f"{view.report.place.lat:.2f},{view.report.place.lon:.2f}" if view.report.place else "?",
             view.report.url,

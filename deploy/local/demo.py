@@ -97,7 +97,9 @@ class Demo:
             self.network.start_node(site, index)
         await self._until_serving([("chat", "1.0.0"), ("embed", "1.0.0")])
         async with OriginClient(self.network.origin_url) as origin:
-            strangers = [view.report.node_id for view in (await origin.nodes()).nodes if not view.enrolled]
+            strangers = [
+                view.report.node_id for view in (await origin.nodes()).nodes if not view.report.enrolled
+            ]
         expect(not strangers, f"these report without a certificate: {strangers}")
         fetched = await self._fetched_bytes()
         for site in SITES:

@@ -6,9 +6,11 @@ import asyncio
 import sys
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from deploy.local.child import Child, ChildFailedError, start_child, stop_children
+from deploy.local.nats import load_or_make_token, start_nats, write_settings
 from deploy.local.objectstore import BUCKET, load_or_make_keys, start_object_store
 from edge_node.enrolment.membership import load_membership
 from origin.api import NodeView, Place
@@ -55,20 +57,27 @@ SITES = (
 
 
 class LocalNetwork:
-    """All processes of one network; everything that they write is below `directory`."""
+    """All processes of one network; everything that they write is below `directory`.
 
-    def __init__(self, directory: Path, ports: NetworkPorts) -> None:
+    Several origins share what they know over a NATS server of the network's own.
+    """
+
+    def __init__(self, directory: Path, ports: NetworkPorts, *, origins_count: int = 1) -> None:
         self.directory = directory
         self.ports = ports
-        self.origin_url = f"http://127.0.0.1:{ports.origin}"
-        self.door_url = f"https://127.0.0.1:{ports.door}"
+        self.origin_urls = tuple(
+            f"http://127.0.0.1:{ports.origin_at(index)}" for index in range(origins_count)
+        )
+        self.origin_url = self.origin_urls[0]
+        self.door_urls = tuple(f"https://127.0.0.1:{ports.door_at(index)}" for index in range(origins_count))
         self.settings_file = directory / "edgeward.toml"
         self._keys = load_or_make_keys(directory / "store.keys")
         self._signing = KeyDirectory(directory / "keys")
         self._authority = AuthorityDirectory(directory / "keys")
         self._register: Register | None = None
         self._store: Child | None = None
-        self._origin: Child | None = None
+        self._nats: Child | None = None
+        self._origins: dict[int, Child] = {}
         self._nodes: dict[str, Child] = {}
         self._sites: dict[str, tuple[Site, int]] = {}
 
@@ -93,13 +102,20 @@ class LocalNetwork:
             f'[store]\nendpoint = "{config.endpoint}"\nbucket = "{config.bucket}"\n'
             f'access_key = "{config.access_key}"\nsecret_key = "{config.secret_key}"\n'
             f'keys_dir = "{config.keys_dir}"\n\n'
-            f"[origin]\nport = {self.ports.origin}\nnodes_port = {self.ports.door}\n"
+            f"[origin]\nport = {self.ports.origin}\nnodes_port = {self.ports.door_at(0)}\n"
             f'data_dir = "{self.directory / "origin"}"\n'
             f'keys_dir = "{self._origin_keys_dir}"\n\n'
+            f"{self._sharing_settings()}"
             f'[node]\ntrusted_root = "{config.keys_dir / ROOT_FILE}"\n\n'
             f'[client]\norigin = "{self.origin_url}"\n',
             "utf-8",
         )
+
+    def _sharing_settings(self) -> str:
+        if len(self.origin_urls) == 1:
+            return ""
+        token = load_or_make_token(self.directory / "nats.token")
+        return f'[sharing]\nservers = ["nats://127.0.0.1:{self.ports.nats}"]\ntoken = "{token}"\n\n'
 
     @property
     def _origin_keys_dir(self) -> Path:
@@ -131,13 +147,17 @@ class LocalNetwork:
         return self.signed(store)
 
     async def start_origin(self) -> None:
-        """Start the origin and wait until it is ready.
+        """Start the origins, with what they share over, and wait until each is ready.
 
         Raises:
-            ChildFailedError: it ended, or was not ready in time.
+            ChildFailedError: one ended, or was not ready in time.
         """
-        self._origin = self._start_origin()
-        await self._until(self._origin, self._origin_ready, _ORIGIN_START_S)
+        if len(self.origin_urls) > 1:
+            self._nats = self._start_nats()
+        for index in range(len(self.origin_urls)):
+            self._origins[index] = self._start_origin(index)
+        for index, child in self._origins.items():
+            await self._until(child, partial(self._origin_ready, index), _ORIGIN_START_S)
 
     def start_node(self, site: Site, index: int) -> None:
         """Start the edge node of a site; it joins the fleet by itself, with a token made for it."""
@@ -149,7 +169,7 @@ class LocalNetwork:
             {
                 "EDGEWARD_NODE_NODE_ID": site.node_id,
                 "EDGEWARD_NODE_PORT": str(self.ports.node(index)),
-                "EDGEWARD_NODE_ORIGIN": self.door_url,
+                "EDGEWARD_NODE_ORIGIN": ",".join(self._doors_for(index)),
                 "EDGEWARD_NODE_JOIN_TOKEN": self._token_for(site, data_dir),
                 "EDGEWARD_NODE_PLACE": f"{site.place.lat},{site.place.lon}",
                 "EDGEWARD_NODE_LABEL": site.label,
@@ -158,6 +178,11 @@ class LocalNetwork:
                 "EDGEWARD_NODE_THREADS_COUNT": "1",
             },
         )
+
+    def _doors_for(self, index: int) -> tuple[str, ...]:
+        """The doors of all origins, a different one first for each node, so that each origin hears some."""
+        first = index % len(self.door_urls)
+        return self.door_urls[first:] + self.door_urls[:first]
 
     def _token_for(self, site: Site, data_dir: Path) -> str:
         """A join token for a node that is not in the fleet yet; "" for one that is."""
@@ -176,8 +201,11 @@ class LocalNetwork:
         dead = [child.name for child in self._children() if not child.running]
         if self._store is not None and self._store.name in dead:
             self._store = self._start_store()
-        if self._origin is not None and self._origin.name in dead:
-            self._origin = self._start_origin()
+        if self._nats is not None and self._nats.name in dead:
+            self._nats = self._start_nats()
+        for index, child in list(self._origins.items()):
+            if child.name in dead:
+                self._origins[index] = self._start_origin(index)
         for node_id, child in list(self._nodes.items()):
             if child.name in dead:
                 self.start_node(*self._sites[node_id])
@@ -205,7 +233,7 @@ class LocalNetwork:
             ChildFailedError: a process ended, a node says that it cannot, or it took too long.
         """
         deadline_s = asyncio.get_running_loop().time() + timeout_s
-        async with OriginClient(self.origin_url) as origin:
+        async with OriginClient(self.origin_urls) as origin:
             while True:
                 self.require_running()
                 views = tuple(
@@ -230,27 +258,43 @@ class LocalNetwork:
     def stop(self) -> None:
         """Stop everything, nodes first, so that nobody misses a part that it still needs."""
         stop_children(list(self._nodes.values()), _STOP_S)
-        for child in (self._origin, self._store):
+        stop_children(list(self._origins.values()), _STOP_S)
+        for child in (self._nats, self._store):
             if child is not None:
                 stop_children([child], _STOP_S)
 
     def _children(self) -> list[Child]:
-        return [child for child in (self._store, self._origin, *self._nodes.values()) if child is not None]
+        parts = (self._store, self._nats, *self._origins.values(), *self._nodes.values())
+        return [child for child in parts if child is not None]
 
     def _start_store(self) -> Child:
         data, log = self.directory / "store", self.directory / "logs" / "store.log"
         return start_object_store(data, self.ports, self._keys, log)
 
-    def _start_origin(self) -> Child:
-        return self._start("origin", ["origin", "serve"], {})
+    def _start_nats(self) -> Child:
+        directory, log = self.directory / "nats", self.directory / "logs" / "nats.log"
+        token = load_or_make_token(self.directory / "nats.token")
+        settings = write_settings(directory / "nats.conf", self.ports.nats, token, directory)
+        return start_nats(settings, log)
+
+    def _start_origin(self, index: int) -> Child:
+        if index == 0:
+            return self._start("origin", ["origin", "serve"], {})
+        name = f"origin-{index + 1}"
+        environ = {
+            "EDGEWARD_ORIGIN_PORT": str(self.ports.origin_at(index)),
+            "EDGEWARD_ORIGIN_NODES_PORT": str(self.ports.door_at(index)),
+            "EDGEWARD_ORIGIN_DATA_DIR": str(self.directory / name),
+        }
+        return self._start(name, ["origin", "serve"], environ)
 
     def _start(self, name: str, verb: list[str], environ: dict[str, str]) -> Child:
         command = [sys.executable, "-m", "deploy.cli", "--config", str(self.settings_file), *verb]
         return start_child(name, command, log_file=self.directory / "logs" / f"{name}.log", environ=environ)
 
-    async def _origin_ready(self) -> bool:
+    async def _origin_ready(self, index: int = 0) -> bool:
         try:
-            async with OriginClient(self.origin_url) as origin:
+            async with OriginClient(self.origin_urls[index]) as origin:
                 await origin.catalog()
         except EdgewardError as error:
             if error.retry != "later":  # not listening yet, or has not read the object store yet

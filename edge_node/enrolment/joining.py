@@ -27,7 +27,7 @@ from origin.errors import CertificateUnfitError, ClockSkewError
 from registry.errors import ConfigError, EdgewardError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from edge_node.config import NodeConfig
@@ -41,7 +41,13 @@ _PAUSE_S = 1.0
 
 
 async def join(
-    data_dir: Path, token_text: str, origin_url: str, node_id: str, *, now_unix_s: float, again: bool = False
+    data_dir: Path,
+    token_text: str,
+    origin_urls: Sequence[str],
+    node_id: str,
+    *,
+    now_unix_s: float,
+    again: bool = False,
 ) -> Membership:
     """Make this machine a node of the token's fleet.
 
@@ -58,28 +64,29 @@ async def join(
         TokenInvalidError, TokenExpiredError, TokenUsedError, TokenRevokedError, NodeIdTakenError: the origin refused.
     """
     token = parse_join_token(token_text)
-    if not origin_url.startswith("https://"):
-        raise ConfigError(
-            f"{origin_url!r} is not where nodes join: say https:// and the origin's port for nodes, such as "
-            "https://origin.example:7743"
-        )
+    for url in origin_urls:
+        if not url.startswith("https://"):
+            raise ConfigError(
+                f"{url!r} is not where nodes join: say https:// and the origin's port for nodes, such as "
+                "https://origin.example:7743"
+            )
     before = load_membership(data_dir)
     if before is not None and not again:
         raise ConfigError(
             f"this node is in the fleet {before.fleet} as {before.node_id} already; to join anew, with a new key, say "
             "--again"
         )
-    pinned = await _pinned_authority(token, origin_url, now_unix_s)
+    pinned = await _pinned_authority(token, origin_urls, now_unix_s)
     key = await asyncio.to_thread(pending_key, data_dir)
-    async with OriginClient(origin_url, tls=_always(context_for((pinned,)))) as origin:
+    async with OriginClient(origin_urls, tls=_always(context_for((pinned,)))) as origin:
         answer = await origin.join(
             JoinQuery(
                 token_id=token.token_id, secret=token.secret, node_id=node_id, request=signing_request(key)
             )
         )
-    membership = _membership(answer, key, node_id, origin_url)
+    membership = _membership(answer, key, node_id, tuple(origin_urls))
     await asyncio.to_thread(keep_membership, data_dir, membership)
-    log.info("fleet.joined", node_id=node_id, fleet=membership.fleet, origin=origin_url)
+    log.info("fleet.joined", node_id=node_id, fleet=membership.fleet)
     return membership
 
 
@@ -102,18 +109,18 @@ async def _join_when_possible(
             await asyncio.sleep(error.retry_after_s or _PAUSE_S)
 
 
-async def _pinned_authority(token: JoinToken, origin_url: str, now_unix_s: float) -> str:
+async def _pinned_authority(token: JoinToken, origin_urls: Sequence[str], now_unix_s: float) -> str:
     """The certificate of the authority that the token pins, PEM, as whoever answers there shows it."""
     unproven = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     unproven.check_hostname = False
     unproven.verify_mode = ssl.CERT_NONE  # what comes is compared with the pin
-    async with OriginClient(origin_url, tls=_always(unproven)) as origin:
+    async with OriginClient(origin_urls, tls=_always(unproven)) as origin:
         shown = await origin.authority()
     pinned = next((pem for pem in shown.certificates if _has_pin(pem, token.pin)), None)
     if pinned is None:
         raise WrongPinError(
-            f"what answers at {origin_url} is not an origin of the fleet that made this token: its authority has "
-            "another key. It was not told the token's secret. Is the address right, and the token whole?"
+            f"what answers at {origin.answering_url} is not an origin of the fleet that made this token: its "
+            "authority has another key. It was not told the token's secret. Is the address right, and the token whole?"
         )
     _check_clocks(shown, now_unix_s)
     return pinned
@@ -134,12 +141,14 @@ def _check_clocks(shown: AuthorityAnswer, now_unix_s: float) -> None:
         )
 
 
-def _membership(answer: CertificateAnswer, key: str, node_id: str, origin_url: str) -> Membership:
+def _membership(
+    answer: CertificateAnswer, key: str, node_id: str, origin_urls: tuple[str, ...]
+) -> Membership:
     check_ours(answer.certificate, key)
     return Membership(
         node_id=node_id,
         fleet=answer.fleet,
-        origin=origin_url,
+        origins=origin_urls,
         key=key,
         certificate=answer.certificate,
         authorities=answer.certificates,
@@ -180,8 +189,8 @@ async def enrolled(
     return kept
 
 
-def origin_url(config: NodeConfig, membership: Membership | None) -> str:
-    """Where the origin is: for a member where it joined, unless the settings name another over TLS."""
-    if membership is None or config.origin.startswith("https://"):
+def origin_urls(config: NodeConfig, membership: Membership | None) -> tuple[str, ...]:
+    """Where the origins are: for a member those that the settings name over TLS, or else where it joined."""
+    if membership is None:
         return config.origin
-    return membership.origin
+    return tuple(url for url in config.origin if url.startswith("https://")) or membership.origins

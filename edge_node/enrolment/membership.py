@@ -37,7 +37,7 @@ class Membership(Struct, frozen=True, kw_only=True):
     """What a node that was let in knows; it holds the private key.
 
     Attributes:
-        origin: the URL where it joined.
+        origins: the URLs where it joined.
         key: PEM.
         certificate: PEM.
         authorities: the certificates of the fleet's authority, PEM.
@@ -47,7 +47,7 @@ class Membership(Struct, frozen=True, kw_only=True):
 
     node_id: str
     fleet: str
-    origin: str
+    origins: tuple[str, ...]
     key: str
     certificate: str
     authorities: tuple[str, ...]

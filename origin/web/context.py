@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from origin.identity.certificates import NodeCertificate
     from origin.identity.enrolment import Enrolment
     from origin.releases import Blobs, Releases
+    from origin.sharing.sharing import Sharing
     from origin.telemetry import Telemetry
     from origin.trust import TrustFiles
 
@@ -34,6 +35,7 @@ class Context:
     blobs: Blobs
     trust: TrustFiles
     telemetry: Telemetry
+    sharing: Sharing
     now_s: Callable[[], float]
     enrolment: Enrolment | None = None
     enrolled: set[str] = field(default_factory=set)

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from edge_node.config import NodeConfig
-from edge_node.enrolment.joining import enrolled, join, origin_url
+from edge_node.enrolment.joining import enrolled, join, origin_urls
 from edge_node.enrolment.membership import context_of, load_membership
 from edge_node.errors import WrongPinError
 from origin.api import NodeReport
@@ -70,7 +70,7 @@ def server_context(pair):
 
 async def test_a_node_joins_keeps_its_key_to_itself_and_reports(fleet_origin, tmp_path):
     token = fleet_origin.token(pool="gpu", region="eu")
-    made = await join(tmp_path / "n", str(token), fleet_origin.door_url, "fra-1", now_unix_s=time.time())
+    made = await join(tmp_path / "n", str(token), [fleet_origin.door_url], "fra-1", now_unix_s=time.time())
     assert (made.node_id, made.fleet, made.pool, made.region) == ("fra-1", "fleet-test", "gpu", "eu")
     assert load_membership(tmp_path / "n") == made
     assert not (tmp_path / "n" / "joining.key").exists()
@@ -78,9 +78,9 @@ async def test_a_node_joins_keeps_its_key_to_itself_and_reports(fleet_origin, tm
     for file in (tmp_path / "n").iterdir():
         if b"PRIVATE" in file.read_bytes():
             assert stat.S_IMODE(file.stat().st_mode) == 0o600, file
-    async with OriginClient(made.origin, tls=lambda: context) as client:
+    async with OriginClient(made.origins, tls=lambda: context) as client:
         await client.report(NodeReport(node_id="fra-1", incarnation=1, url="http://127.0.0.1:1"))
-        assert [view.enrolled for view in (await client.nodes()).nodes] == [True]
+        assert [view.report.enrolled for view in (await client.nodes()).nodes] == [True]
 
 
 async def test_a_man_in_the_middle_with_another_authority_hears_no_secret(fleet_origin, tmp_path):
@@ -88,13 +88,13 @@ async def test_a_man_in_the_middle_with_another_authority_hears_no_secret(fleet_
     token = fleet_origin.token()
     async with other.running(), ManInTheMiddle(other.enrolment.door.context, other.door_url) as middle:
         with pytest.raises(WrongPinError, match="was not told the token's secret"):
-            await join(tmp_path / "n", str(token), middle.url, "a", now_unix_s=time.time())
+            await join(tmp_path / "n", str(token), [middle.url], "a", now_unix_s=time.time())
         assert b"/v1/enrolment/authority" in middle.heard
         assert token.secret.encode() not in middle.heard
         assert b"/join" not in middle.heard
     assert not (tmp_path / "n").exists()  # nothing was made
     await join(
-        tmp_path / "n", str(token), fleet_origin.door_url, "a", now_unix_s=time.time()
+        tmp_path / "n", str(token), [fleet_origin.door_url], "a", now_unix_s=time.time()
     )  # and not spent
 
 
@@ -103,7 +103,7 @@ async def test_nor_does_one_that_shows_the_true_authority(fleet_origin, self_sig
     pair = self_signed("origin.example")
     async with ManInTheMiddle(server_context(pair), fleet_origin.door_url) as middle:
         with pytest.raises(OriginUntrustedError, match="does not prove"):
-            await join(tmp_path / "n", str(token), middle.url, "a", now_unix_s=time.time())
+            await join(tmp_path / "n", str(token), [middle.url], "a", now_unix_s=time.time())
         assert b"/v1/enrolment/authority" in middle.heard
         assert token.secret.encode() not in middle.heard
         assert b"/join" not in middle.heard
@@ -111,7 +111,7 @@ async def test_nor_does_one_that_shows_the_true_authority(fleet_origin, self_sig
 
 async def test_nor_does_a_node_of_the_same_fleet(fleet_origin, tmp_path):
     await join(
-        tmp_path / "bad", str(fleet_origin.token()), fleet_origin.door_url, "bad", now_unix_s=time.time()
+        tmp_path / "bad", str(fleet_origin.token()), [fleet_origin.door_url], "bad", now_unix_s=time.time()
     )
     context_of(tmp_path / "bad", load_membership(tmp_path / "bad"))
     token = fleet_origin.token()
@@ -119,7 +119,7 @@ async def test_nor_does_a_node_of_the_same_fleet(fleet_origin, tmp_path):
     impostor.load_cert_chain(tmp_path / "bad" / "node.pem")
     async with ManInTheMiddle(impostor, fleet_origin.door_url) as middle:
         with pytest.raises(OriginUntrustedError, match="purpose"):
-            await join(tmp_path / "n", str(token), middle.url, "a", now_unix_s=time.time())
+            await join(tmp_path / "n", str(token), [middle.url], "a", now_unix_s=time.time())
         assert token.secret.encode() not in middle.heard
 
 
@@ -134,25 +134,25 @@ async def test_a_lost_answer_can_be_asked_for_again(fleet_origin, tmp_path, monk
     with monkeypatch.context() as patched:
         patched.setattr(OriginClient, "join", lost)
         with pytest.raises(OriginUnreachableError):
-            await join(tmp_path, token, fleet_origin.door_url, "a", now_unix_s=time.time())
-    assert (await join(tmp_path, token, fleet_origin.door_url, "a", now_unix_s=time.time())).node_id == "a"
+            await join(tmp_path, token, [fleet_origin.door_url], "a", now_unix_s=time.time())
+    assert (await join(tmp_path, token, [fleet_origin.door_url], "a", now_unix_s=time.time())).node_id == "a"
     with pytest.raises(TokenUsedError):
-        await join(tmp_path / "other", token, fleet_origin.door_url, "b", now_unix_s=time.time())
+        await join(tmp_path / "other", token, [fleet_origin.door_url], "b", now_unix_s=time.time())
 
 
 @pytest.mark.parametrize("ahead_s", [-301, 301, 1e6])
 async def test_clocks_that_are_apart_are_both_said_and_nothing_is_spent(fleet_origin, tmp_path, ahead_s):
     token = str(fleet_origin.token())
     with pytest.raises(ClockSkewError) as refused:
-        await join(tmp_path, token, fleet_origin.door_url, "a", now_unix_s=time.time() + ahead_s)
+        await join(tmp_path, token, [fleet_origin.door_url], "a", now_unix_s=time.time() + ahead_s)
     assert refused.value.message.count("UTC") == 2
-    await join(tmp_path, token, fleet_origin.door_url, "a", now_unix_s=time.time() + 200)
+    await join(tmp_path, token, [fleet_origin.door_url], "a", now_unix_s=time.time() + 200)
 
 
 async def test_joining_again_makes_another_key_and_must_be_said(fleet_origin, tmp_path):
     async def again(**said):
         token = str(fleet_origin.token())
-        return await join(tmp_path, token, fleet_origin.door_url, "a", now_unix_s=time.time(), **said)
+        return await join(tmp_path, token, [fleet_origin.door_url], "a", now_unix_s=time.time(), **said)
 
     first = await again()
     with pytest.raises(ConfigError, match="--again"):
@@ -173,7 +173,7 @@ async def test_wrong_words(fleet_origin, tmp_path, unused_tcp_port):
         (token, f"https://127.0.0.1:{unused_tcp_port}", OriginUnreachableError),
     ):
         with pytest.raises(kind) as refused:
-            await join(tmp_path, text, url, "a", now_unix_s=time.time())
+            await join(tmp_path, text, [url], "a", now_unix_s=time.time())
         assert token not in refused.value.message
 
 
@@ -187,7 +187,9 @@ def test_a_damaged_membership_is_said(tmp_path):
 async def test_a_node_that_starts_with_a_token_waits_for_its_origin(fleet_origin, tmp_path, unused_tcp_port):
     made = FleetOrigin(tmp_path / "late-keys", tmp_path / "late")
     config = NodeConfig(
-        data_dir=tmp_path / "n", origin=f"https://127.0.0.1:{unused_tcp_port}", join_token=str(made.token())
+        data_dir=tmp_path / "n",
+        origin=(f"https://127.0.0.1:{unused_tcp_port}",),
+        join_token=str(made.token()),
     )
     assert config.join_token not in repr(config)
     starting = asyncio.create_task(enrolled(config, fresh_id="fresh-1", now_unix_s=time.time))
@@ -201,9 +203,11 @@ async def test_a_node_that_starts_with_a_token_waits_for_its_origin(fleet_origin
     other = NodeConfig(data_dir=tmp_path / "n", node_id="other")
     with pytest.raises(ConfigError, match="fresh-1"):
         await enrolled(other, fresh_id="x", now_unix_s=time.time)
-    assert origin_url(NodeConfig(), kept) == config.origin
-    assert origin_url(NodeConfig(origin="https://b.example:7743"), kept) == "https://b.example:7743"
-    assert origin_url(NodeConfig(), None) == "http://127.0.0.1:7700"
+    assert origin_urls(NodeConfig(), kept) == config.origin
+    assert origin_urls(NodeConfig(origin=("http://a", "https://b.example:7743")), kept) == (
+        "https://b.example:7743",
+    )
+    assert origin_urls(NodeConfig(), None) == ("http://127.0.0.1:7700",)
 
 
 async def test_a_node_without_a_token_is_not_enrolled(tmp_path):

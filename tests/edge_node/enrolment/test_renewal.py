@@ -35,7 +35,7 @@ class Sleeps:
 @pytest.fixture
 async def member(fleet_origin, tmp_path, wall_clock):
     token = str(fleet_origin.token())
-    membership = await join(tmp_path / "n", token, fleet_origin.door_url, "a", now_unix_s=time.time())
+    membership = await join(tmp_path / "n", token, [fleet_origin.door_url], "a", now_unix_s=time.time())
     sleeps = Sleeps(wall_clock)
     renewal = Renewal(
         tmp_path / "n", membership, clock=sleeps.clock, now_unix_s=wall_clock, jitter=lambda: 0.5

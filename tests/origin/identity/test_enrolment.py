@@ -30,7 +30,8 @@ DAY_S = 86_400.0
 
 
 def report(node_id="a", incarnation=1):
-    return NodeReport(node_id=node_id, incarnation=incarnation, url="http://127.0.0.1:1")
+    # It may say of itself what it likes.
+    return NodeReport(node_id=node_id, incarnation=incarnation, url="http://127.0.0.1:1", enrolled=True)
 
 
 def context(origin, *pair, tmp_path=None):
@@ -68,7 +69,7 @@ async def test_who_joined_reports_as_itself_alone(fleet_origin, machine, tmp_pat
     async with caller(fleet_origin, machine.key_pem, answer.certificate, tmp_path=tmp_path) as client:
         assert (await client.report(report())).heartbeat_s > 0
         (view,) = (await client.nodes()).nodes
-        assert (view.report.node_id, view.enrolled) == ("a", True)
+        assert (view.report.node_id, view.report.enrolled) == ("a", True)
         with pytest.raises(NodeIdentityMismatchError, match=r"of a .* of b"):
             await client.report(report("b"))
 
@@ -198,13 +199,13 @@ async def test_unenrolled_ones_are_heard_on_loopback_but_not_under_a_name_that_s
 ):
     async with OriginClient(fleet_origin.url) as plain:
         await plain.report(report())
-        assert [view.enrolled for view in (await plain.nodes()).nodes] == [False]
+        assert [view.report.enrolled for view in (await plain.nodes()).nodes] == [False]
         answer = await join(fleet_origin, machine)
         async with caller(fleet_origin, machine.key_pem, answer.certificate, tmp_path=tmp_path) as client:
             await client.report(report(incarnation=2))
         with pytest.raises(NodeNotEnrolledError):
             await plain.report(report(incarnation=3))
-        assert [view.enrolled for view in (await plain.nodes()).nodes] == [True]
+        assert [view.report.enrolled for view in (await plain.nodes()).nodes] == [True]
 
 
 @pytest.mark.parametrize(("insecure", "heard"), [(False, False), (True, True)])
