@@ -106,6 +106,7 @@ class NodeReport(Struct, frozen=True, kw_only=True):
         follows: patterns (`fnmatch`) of the model names that it wants.
         channel: the channel it takes releases from.
         machine: what it runs on; of the CPU's features those alone that matter for speed.
+        handed_on: how many requests it has sent on to other nodes since its start, by reason.
         rtts: the round trips to clients that it has seen since the last report, at most 256 networks.
     """
 
@@ -120,6 +121,7 @@ class NodeReport(Struct, frozen=True, kw_only=True):
     models: tuple[ModelReport, ...] = ()
     software: str = ""
     machine: MachineReport | None = None
+    handed_on: dict[str, Count] = {}
     rtts: Annotated[tuple[RttSample, ...], Meta(max_length=256)] = ()
 
 
@@ -145,11 +147,13 @@ class Directive(Struct, frozen=True, kw_only=True):
         wanted: None when the origin cannot say now (its object store is away): keep what you have.
         peers: for wanted releases that are not on the node's disk yet, by the sha256 of the manifest: whom to ask
             for chunks before the origin, the nearest first.
+        route_keys: the public keys (Ed25519) whose tickets the node may believe.
     """
 
     wanted: tuple[WantedRelease, ...] | None
     heartbeat_s: Seconds
     peers: dict[str, tuple[Peer, ...]] = {}
+    route_keys: tuple[bytes, ...] = ()
 
 
 class NodeView(Struct, frozen=True, kw_only=True):
@@ -197,13 +201,20 @@ class RankedNode(Struct, frozen=True, kw_only=True):
 
 
 class RouteAnswer(Struct, frozen=True, kw_only=True):
-    """Candidates, best first, good for `ttl_s`; `place_source` says how the client's place was known."""
+    """Candidates, best first, good for `ttl_s`; `place_source` says how the client's place was known.
+
+    Attributes:
+        expires_unix_s: when that is, by the origin's clock.
+        ticket: the list, signed, to send along with requests (`x-edgeward-ticket`), so that nodes may hand them on.
+    """
 
     model: str
     nodes: tuple[RankedNode, ...]
     ttl_s: Seconds
     place: Place | None
     place_source: PlaceSource
+    expires_unix_s: float = 0.0
+    ticket: str = ""
 
 
 class ProbedRtt(Struct, frozen=True, kw_only=True):

@@ -28,12 +28,13 @@ if TYPE_CHECKING:
 
 TICKET_PARAMETER: Final = "edgeward_ticket"
 TICKET_HEADER: Final = "x-edgeward-ticket"
+_IN_QUERY = f"{TICKET_PARAMETER}="
 
 LIFE_LIMIT_S = 60.0
 STOPS_LIMIT_COUNT = 4
 TEXT_LIMIT = 3072
 """The longest text of a ticket; with it a URL stays far below the 8 KiB that servers take."""
-PUBLIC_KEY_BYTES = 32
+PUBLIC_KEY_BYTES = SEED_BYTES = 32
 
 _VERSION = b"\x01"
 _KEY_ID_BYTES = 8
@@ -158,6 +159,21 @@ def with_tried(signed: str, tried: Iterable[int]) -> str:
     """A ticket's text with the stops that have seen the request."""
     digits = "".join(f"{number:x}" for number in sorted(tried) if number < 16)
     return f"{signed}.{digits}" if digits else signed
+
+
+def ticket_in(raw_path: str) -> str:
+    """The ticket in a URL's path and query, as it stands there; empty without one."""
+    _, found, rest = raw_path.partition(_IN_QUERY)
+    return rest.partition("&")[0] if found else ""
+
+
+def without_ticket(raw_path: str) -> str:
+    """A URL's path and query without its ticket, all else as it was."""
+    if _IN_QUERY not in raw_path:
+        return raw_path
+    path, _, query = raw_path.partition("?")
+    left = "&".join(part for part in query.split("&") if not part.startswith(_IN_QUERY))
+    return f"{path}?{left}" if left else path
 
 
 def stops_of(nodes: Iterable[RankedNode]) -> tuple[Stop, ...]:

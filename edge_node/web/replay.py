@@ -22,6 +22,7 @@ from edge_node.api.stream_forms import STREAM_ENCODING
 from edge_node.cache.answers import Rendering
 from edge_node.cache.keys import digest
 from edge_node.cache.terms import STORED_CONTROL, cache_status, matches
+from origin.tickets import without_ticket
 from registry.bodies import COMPRESSED_ABOVE_BYTES, accepts_zstd
 
 if TYPE_CHECKING:
@@ -80,7 +81,8 @@ class Replays:
         if not self._cache.on or "Cache-Control" in headers:
             return None
         shaping = [headers.get(name, "").encode("utf-8", "surrogateescape") for name in _SHAPING_HEADERS]
-        return digest(request.raw_path.encode("utf-8", "surrogateescape"), *shaping, body)
+        # Every redirect has a ticket of its own, and no answer depends on it.
+        return digest(without_ticket(request.raw_path).encode("utf-8", "surrogateescape"), *shaping, body)
 
     async def send(
         self, request: web.Request, key: bytes, account: Account | None = None

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import secrets
+import time
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from aiohttp import web
+
+from origin.route_keys import RouteKeys
+from origin.tickets import SEED_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """One origin's parts; `now_s` is a clock that does not go back."""
+    """One origin's parts; `now_s` is a clock that does not go back, `now_unix_s` the one on the wall."""
 
     config: OriginConfig
     fleet: Fleet
@@ -28,6 +33,8 @@ class Context:
     trust: TrustFiles
     telemetry: Telemetry
     now_s: Callable[[], float]
+    route_keys: RouteKeys = field(default_factory=lambda: RouteKeys(lambda: secrets.token_bytes(SEED_BYTES)))
+    now_unix_s: Callable[[], float] = time.time
 
 
 CONTEXT = web.AppKey("context", Context)

@@ -40,6 +40,7 @@ async def report(request: web.Request) -> web.Response:
             wanted=wanted,
             heartbeat_s=context.config.heartbeat_s,
             peers=_peers(context, heard, wanted),
+            route_keys=context.route_keys.public_keys(context.now_s()),
         ),
     )
 

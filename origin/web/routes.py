@@ -13,12 +13,14 @@ from origin.api import RouteAnswer, RouteQuery
 from origin.errors import ModelUnknownError, NoNodeAvailableError
 from origin.geo.choose import Ask, Decision, choose, parse_model
 from origin.geo.places import PLACE_HEADER, PLACE_PARAMETER, client_place
+from origin.tickets import LIFE_LIMIT_S, TICKET_PARAMETER, Ticket, stops_of, without_ticket
 from origin.web.context import context_of
 from origin.web.payload import read_message, reply
 from registry.errors import InputInvalidError
 
 if TYPE_CHECKING:
     from origin.api import Place
+    from origin.web.context import Context
 
 log = structlog.get_logger()
 
@@ -46,14 +48,17 @@ async def route(request: web.Request) -> web.Response:
         ask, prompt_tokens=query.prompt_tokens, limit=query.limit, exclude=frozenset(query.exclude)
     )
     decision = _decide(request, ask)
+    context = context_of(request)
     answer = reply(
         request,
         RouteAnswer(
             model=query.model,
             nodes=decision.nodes,
-            ttl_s=context_of(request).config.route_ttl_s,
+            ttl_s=context.config.route_ttl_s,
             place=place,
             place_source=source,
+            expires_unix_s=context.now_unix_s() + context.config.route_ttl_s,
+            ticket=_ticket(context, query.model, decision),
         ),
     )
     answer.headers["Cache-Control"] = "no-store"
@@ -92,16 +97,28 @@ def inference_routes() -> list[web.RouteDef]:
 
 def _sent_on(request: web.Request, model: str, *, prompt_tokens: int = 0) -> web.Response:
     place, _ = client_place(None, request.query.get(PLACE_PARAMETER), request.headers.get(PLACE_HEADER))
-    ask = dataclasses.replace(_ask(request, model, place), prompt_tokens=prompt_tokens, limit=1)
-    best = _decide(request, ask).nodes[0]
+    ask = dataclasses.replace(_ask(request, model, place), prompt_tokens=prompt_tokens)
+    decision = _decide(request, ask)
+    best = decision.nodes[0]
+    path = without_ticket(request.rel_url.raw_path_qs)
+    joint = "&" if "?" in path else "?"
+    ticket = _ticket(context_of(request), model, decision)
     headers = {
-        "Location": best.url.rstrip("/") + request.rel_url.raw_path_qs,
+        # In the URL, since clients take no header of an answer along, and drop their key on the way to another host.
+        "Location": f"{best.url.rstrip('/')}{path}{joint}{TICKET_PARAMETER}={ticket}",
         "Cache-Control": "no-store",
         NODE_HEADER: best.node_id,
     }
     if place is not None:
         headers[RTT_HEADER] = f"{best.rtt_ms:.1f}"
     return web.Response(status=307, headers=headers)
+
+
+def _ticket(context: Context, model: str, decision: Decision) -> str:
+    """The decision's list, signed, so that its nodes may hand the request on."""
+    life_s = min(context.config.route_ttl_s, LIFE_LIMIT_S)
+    ticket = Ticket(model, stops_of(decision.nodes), context.now_unix_s() + life_s)
+    return context.route_keys.sign(ticket, context.now_s())
 
 
 def _ask(request: web.Request, model: str, place: Place | None) -> Ask:
