@@ -55,6 +55,8 @@ class ModelReport(Struct, frozen=True, kw_only=True):
         service_s: mean time a request holds a slot; None until measured.
         prefill_tokens_per_s: prompt tokens read a second; None until measured.
         load_s: how long making it ready takes (from disk), measured or None.
+        arrived_count: requests that were let in since the node started.
+        prefixes: which beginnings of prompts it keeps (`origin.prefixes`); empty says nothing.
         variant: which of the release's variants is resident.
     """
 
@@ -67,6 +69,8 @@ class ModelReport(Struct, frozen=True, kw_only=True):
     service_s: Seconds | None = None
     prefill_tokens_per_s: Seconds | None = None
     load_s: Seconds | None = None
+    arrived_count: Count = 0
+    prefixes: bytes = b""
     fetched_bytes: Count = 0
     fetch_total_bytes: Count = 0
     detail: str = ""
@@ -187,7 +191,11 @@ class RouteQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class RankedNode(Struct, frozen=True, kw_only=True):
-    """One candidate; `score_s` is the expected time to first token, the sum of `terms_s`."""
+    """One candidate; `score_s` is the expected time to first token, the sum of `terms_s`.
+
+    Attributes:
+        rtt_source: what `rtt_ms` rests on: `probe`, `prefix`, `as`, `region`, `place`, or `none`.
+    """
 
     node_id: str
     url: str
@@ -195,6 +203,7 @@ class RankedNode(Struct, frozen=True, kw_only=True):
     place: Place | None
     distance_km: float | None
     rtt_ms: float
+    rtt_source: str = "none"
     score_s: float
     terms_s: dict[str, float]
     version: str

@@ -12,6 +12,7 @@ from msgspec import Struct
 from origin.api import RouteAnswer, RouteQuery
 from origin.errors import ModelUnknownError, NoNodeAvailableError
 from origin.geo.choose import Ask, Decision, choose, parse_model
+from origin.geo.client_spot import ClientSpot
 from origin.geo.places import PLACE_HEADER, PLACE_PARAMETER, client_place
 from origin.tickets import LIFE_LIMIT_S, TICKET_PARAMETER, Ticket, stops_of, without_ticket
 from origin.web.context import context_of
@@ -19,7 +20,6 @@ from origin.web.payload import read_message, reply
 from registry.errors import InputInvalidError
 
 if TYPE_CHECKING:
-    from origin.api import Place
     from origin.web.context import Context
 
 log = structlog.get_logger()
@@ -43,7 +43,7 @@ async def route(request: web.Request) -> web.Response:
     place, source = client_place(
         query.place, request.query.get(PLACE_PARAMETER), request.headers.get(PLACE_HEADER)
     )
-    ask = _ask(request, query.model, place)
+    ask = _ask(request, query.model, ClientSpot(place=place, place_source=source))
     ask = dataclasses.replace(
         ask, prompt_tokens=query.prompt_tokens, limit=query.limit, exclude=frozenset(query.exclude)
     )
@@ -96,8 +96,9 @@ def inference_routes() -> list[web.RouteDef]:
 
 
 def _sent_on(request: web.Request, model: str, *, prompt_tokens: int = 0) -> web.Response:
-    place, _ = client_place(None, request.query.get(PLACE_PARAMETER), request.headers.get(PLACE_HEADER))
-    ask = dataclasses.replace(_ask(request, model, place), prompt_tokens=prompt_tokens)
+    place, source = client_place(None, request.query.get(PLACE_PARAMETER), request.headers.get(PLACE_HEADER))
+    spot = ClientSpot(place=place, place_source=source)
+    ask = dataclasses.replace(_ask(request, model, spot), prompt_tokens=prompt_tokens)
     decision = _decide(request, ask)
     best = decision.nodes[0]
     path = without_ticket(request.rel_url.raw_path_qs)
@@ -121,11 +122,11 @@ def _ticket(context: Context, model: str, decision: Decision) -> str:
     return context.route_keys.sign(ticket, context.now_s())
 
 
-def _ask(request: web.Request, model: str, place: Place | None) -> Ask:
+def _ask(request: web.Request, model: str, spot: ClientSpot) -> Ask:
     reference, bare = parse_model(model)
     # Without a stated session a client's address stands for it: its requests tend to share a prefix.
     session = request.headers.get(SESSION_HEADER) or request.remote or ""
-    return Ask(reference, any_channel=bare, place=place, session=session)
+    return Ask(reference, any_channel=bare, spot=spot, session=session)
 
 
 def _decide(request: web.Request, ask: Ask) -> Decision:

@@ -75,7 +75,8 @@ def test_a_silent_node_is_forgotten_after_a_long_time():
 
 def test_what_was_routed_counts_until_the_next_heartbeat():
     fleet = Fleet(FleetRules())
-    fleet.accept(heartbeat(), 0.0)
+    models = tuple(ModelReport(name=name, version="1", state="ready") for name in ("chat", "embed"))
+    fleet.accept(heartbeat(models=models), 0.0)
     fleet.note_routed("paris", ("chat", "1"), 0.2)
     fleet.note_routed("paris", ("chat", "1"), 0.4)
     fleet.note_routed("paris", ("embed", "1"), 0.4)
@@ -86,7 +87,7 @@ def test_what_was_routed_counts_until_the_next_heartbeat():
         ("embed", "1"): 1,
     }
     assert paris.routed_age_s["chat", "1"] == pytest.approx((0.3, 0.1))
-    fleet.accept(heartbeat(), 1.0)
+    fleet.accept(heartbeat(models=models), 1.0)
     assert fleet.view(1.0).standings[0].routed_age_s == {}
 
 
