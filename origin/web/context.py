@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import secrets
 import time
 from dataclasses import dataclass, field
@@ -24,7 +25,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """One origin's parts; `now_s` is a clock that does not go back, `now_unix_s` the one on the wall."""
+    """One origin's parts; `now_s` is a clock that does not go back, `now_unix_s` the one on the wall.
+
+    `chance` gives numbers between 0 and 1: a few requests explore.
+    """
 
     config: OriginConfig
     fleet: Fleet
@@ -35,6 +39,7 @@ class Context:
     now_s: Callable[[], float]
     route_keys: RouteKeys = field(default_factory=lambda: RouteKeys(lambda: secrets.token_bytes(SEED_BYTES)))
     now_unix_s: Callable[[], float] = time.time
+    chance: Callable[[], float] = random.random
 
 
 CONTEXT = web.AppKey("context", Context)

@@ -112,8 +112,9 @@ class Origin:
 
     async def start(self):
         context = Context(
-            self.config, self.fleet, self.releases, Blobs(self.store), self.trust, self.telemetry, self.clock
-        )
+            self.config, self.fleet, self.releases, Blobs(self.store), self.trust, self.telemetry, self.clock,
+            chance=lambda: 1.0,
+        )  # fmt: skip
         self.runner = make_runner(make_app(context), stop_grace_s=0.1)
         await self.runner.setup()
         site = aiohttp.web.TCPSite(self.runner, "127.0.0.1", 0)
