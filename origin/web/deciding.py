@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import structlog
 
 from origin.api import RouteAnswer
-from origin.errors import ModelUnknownError, NoNodeAvailableError
 from origin.geo.choose import Ask, choose, parse_model
 from origin.geo.client_spot import ClientSpot
 from origin.geo.places import client_place
@@ -72,17 +71,9 @@ def list_for(
 def decide(context: Context, ask: Ask) -> Decision:
     """The nodes for a request that is about to be sent; it is counted, and noted as sent to the first of them."""
     now_s = context.now_s()
-    decided = context.telemetry.decided
-    try:
-        decision = choose(context.fleet.view(now_s), ask, context.releases.view, chance=context.chance())
-    except ModelUnknownError:
-        decided("model_unknown")
-        raise
-    except NoNodeAvailableError:
-        decided("none_available")
-        raise
+    decision = choose(context.fleet.view(now_s), ask, context.releases.view, chance=context.chance())
     best = decision.nodes[0]
-    decided(decision.reason)
+    context.telemetry.decided(decision.reason)
     context.fleet.note_routed(
         best.node_id, (ask.reference.name, best.version), now_s, travel_s=best.rtt_ms / 1000
     )

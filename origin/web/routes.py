@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
 from aiohttp import web
 from msgspec import Struct
 
 from origin.api import RouteQuery
+from origin.errors import ModelUnknownError, NoNodeAvailableError
 from origin.geo.choose import Ask, parse_model
 from origin.geo.client_spot import ClientSpot
 from origin.geo.places import PLACE_HEADER, PLACE_PARAMETER, client_place
@@ -14,6 +18,11 @@ from origin.web.context import context_of
 from origin.web.deciding import decide, list_for, sign
 from origin.web.payload import read_message, reply
 from registry.errors import InputInvalidError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from origin.web.context import Context
 
 SESSION_HEADER = "x-edgeward-session"
 NODE_HEADER = "x-edgeward-node"
@@ -31,14 +40,16 @@ class OpenAIRequest(Struct):
 async def route(request: web.Request) -> web.Response:
     """POST /v1/route: the nodes that should answer, best first; `origin.web.front` has answered the simple ones."""
     query, _ = await read_message(request, RouteQuery, QUERY_LIMIT_BYTES)
-    answer = list_for(
-        context_of(request),
-        query,
-        session=request.headers.get(SESSION_HEADER, ""),
-        remote=request.remote or "",
-        parameter=request.query.get(PLACE_PARAMETER),
-        header=request.headers.get(PLACE_HEADER),
-    )
+    context = context_of(request)
+    with _refusals_counted(context):
+        answer = list_for(
+            context,
+            query,
+            session=request.headers.get(SESSION_HEADER, ""),
+            remote=request.remote or "",
+            parameter=request.query.get(PLACE_PARAMETER),
+            header=request.headers.get(PLACE_HEADER),
+        )
     response = reply(request, answer)
     response.headers["Cache-Control"] = "no-store"
     return response
@@ -60,6 +71,18 @@ async def redirect_model(request: web.Request) -> web.Response:
             f"{name[:200]!r} states a version or channel already, and the URL another", param="model"
         )
     return _sent_on(request, name if version is None else f"{name}@{version}")
+
+
+@contextmanager
+def _refusals_counted(context: Context) -> Iterator[None]:
+    try:
+        yield
+    except ModelUnknownError:
+        context.telemetry.decided("model_unknown")
+        raise
+    except NoNodeAvailableError:
+        context.telemetry.decided("none_available")
+        raise
 
 
 def inference_routes() -> list[web.RouteDef]:
@@ -85,7 +108,8 @@ def _sent_on(request: web.Request, model: str, *, prompt_tokens: int = 0) -> web
         prompt_tokens=prompt_tokens,
         session=request.headers.get(SESSION_HEADER) or request.remote or "",
     )
-    decision = decide(context, ask)
+    with _refusals_counted(context):
+        decision = decide(context, ask)
     best = decision.nodes[0]
     path = without_ticket(request.rel_url.raw_path_qs)
     joint = "&" if "?" in path else "?"

@@ -2,9 +2,9 @@
 
 `POST /v1/route` of the real origin with a fleet of 200 nodes, by kept connections without pipelining from another
 process on another core; requests differ in place (of 500), model and session. Two rates are told: lists for each
-second of the server's CPU, and by the clock. How long they take is measured at half of the rate that
-is required, sent at moments fixed beforehand (so that a slow answer does not put off the next request), from the moment that each was due. Beside
-it, in turns, bare aiohttp that reads the body and answers with as many bytes.
+second of the server's CPU, and by the clock. How long they take is measured at half of the rate that is required, sent
+at moments fixed beforehand (so that a slow answer does not put off the next request), from the moment that each was
+due. Beside it, in turns, bare aiohttp that reads the body and answers with as many bytes.
 """
 
 from __future__ import annotations
