@@ -181,11 +181,13 @@ class RouteQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         model: `chat`, `chat:canary` or `chat@1.2.0`.
         place: where the client is, if it says so.
         exclude: ids of nodes that have just failed this client.
+        explains: say of every node why it is where it is, or why it is not in the list; nothing is noted as sent.
     """
 
     model: str
     place: Place | None = None
     prompt_tokens: Count = 0
+    explains: bool = False
     limit: Annotated[int, Meta(ge=1, le=16)] = 4
     exclude: tuple[str, ...] = ()
 
@@ -209,12 +211,22 @@ class RankedNode(Struct, frozen=True, kw_only=True):
     version: str
 
 
+class LeftOut(Struct, frozen=True):
+    """A node that is not in a ranked list; `why` follows its name in a sentence."""
+
+    node_id: str
+    label: str
+    why: str
+
+
 class RouteAnswer(Struct, frozen=True, kw_only=True):
     """Candidates, best first, good for `ttl_s`; `place_source` says how the client's place was known.
 
     Attributes:
         expires_unix_s: when that is, by the origin's clock.
         ticket: the list, signed, to send along with requests (`x-edgeward-ticket`), so that nodes may hand them on.
+        reason: why the first is first: `nearest`, `load`, `spread`, `explore` or `no_place`.
+        left_out: the other nodes, when the question asked for them.
     """
 
     model: str
@@ -224,6 +236,8 @@ class RouteAnswer(Struct, frozen=True, kw_only=True):
     place_source: PlaceSource
     expires_unix_s: float = 0.0
     ticket: str = ""
+    reason: str = ""
+    left_out: tuple[LeftOut, ...] = ()
 
 
 class ProbedRtt(Struct, frozen=True, kw_only=True):

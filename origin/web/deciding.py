@@ -9,11 +9,12 @@ import structlog
 from origin.api import RouteAnswer
 from origin.geo.choose import Ask, choose, parse_model
 from origin.geo.client_spot import ClientSpot
+from origin.geo.explaining import EXPLAINED_LIMIT_COUNT, left_out
 from origin.geo.places import client_place
 from origin.tickets import LIFE_LIMIT_S, Ticket, stops_of
 
 if TYPE_CHECKING:
-    from origin.api import RouteQuery
+    from origin.api import LeftOut, RouteQuery
     from origin.geo.choose import Decision
     from origin.web.context import Context
 
@@ -53,10 +54,10 @@ def list_for(
         prompt_tokens=query.prompt_tokens,
         # Without a stated session a client's address stands for it: its requests tend to share a prefix.
         session=session or remote,
-        limit=query.limit,
+        limit=EXPLAINED_LIMIT_COUNT if query.explains else query.limit,
         exclude=frozenset(query.exclude),
     )
-    decision = decide(context, ask)
+    decision = decide(context, ask, notes=not query.explains)
     return RouteAnswer(
         model=query.model,
         nodes=decision.nodes,
@@ -65,13 +66,27 @@ def list_for(
         place_source=source,
         expires_unix_s=context.now_unix_s() + context.config.route_ttl_s,
         ticket=sign(context, query.model, decision),
+        reason=decision.reason,
+        left_out=_left_out(context, ask, decision) if query.explains else (),
     )
 
 
-def decide(context: Context, ask: Ask) -> Decision:
-    """The nodes for a request that is about to be sent; it is counted, and noted as sent to the first of them."""
+def _left_out(context: Context, ask: Ask, decision: Decision) -> tuple[LeftOut, ...]:
+    listed = {node.node_id for node in decision.nodes}
+    return left_out(context.fleet.view(context.now_s()), ask, listed)
+
+
+def decide(context: Context, ask: Ask, *, notes: bool = True) -> Decision:
+    """The nodes for a request that is about to be sent; with `notes` it counts as sent to the first of them.
+
+    Raises:
+        ModelUnknownError: no release and no node has this model.
+        NoNodeAvailableError: it exists, and no node can answer now.
+    """
     now_s = context.now_s()
     decision = choose(context.fleet.view(now_s), ask, context.releases.view, chance=context.chance())
+    if not notes:
+        return decision
     best = decision.nodes[0]
     context.telemetry.decided(decision.reason)
     context.fleet.note_routed(

@@ -90,6 +90,9 @@ class RouteDesk:
             )
         except EdgewardError:
             return None  # refused in the one place where errors become answers
+        except Exception:  # a defect must not cost a connection: aiohttp's way meets it too, and answers 500
+            log.exception("route.broke")
+            return None
         accepted = MSGPACK_TYPE if prefers_msgpack(headers.get(b"accept", b"").decode("ascii")) else JSON_TYPE
         response = self._response(headers, encode(answer, accepted), accepted, remote, begun_s)
         self._durations.observe(self._context.now_s() - begun_s)

@@ -11,7 +11,8 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from origin.api import ModelReport, NodeReport, Place
+from origin.api import ModelReport, NodeReport, Place, RouteQuery
+from origin.client import OriginClient
 from origin.web import front as front_module
 from origin.web.front import Front, RouteDesk, parse
 
@@ -99,7 +100,9 @@ class TestAnswers:
         await connection.send(request(x_request_id="mine-1", Connection="keep-alive"))
         plain_status, plain_headers, plain_body = await connection.response()
         assert handed_on["left"] == 1
-        assert (status, headers.pop("content-length")) == (plain_status, plain_headers.pop("content-length"))
+        assert (status, plain_status) == (200, 200)
+        for its in (headers, plain_headers):  # the moment of expiry has more digits at one time than at another
+            its.pop("content-length")
         assert headers.keys() == plain_headers.keys()
         assert headers["date"][-3:] == "gmt"
         assert {**headers, "date": ""} == {**plain_headers, "date": ""}
@@ -121,6 +124,12 @@ class TestAnswers:
         assert (status, headers["content-type"]) == (200, "application/msgpack")
         assert msgpack.unpackb(answer)["nodes"][0]["node_id"] == "tokyo"
         assert handed_on == {"answered": 1, "left": 0}
+
+    async def test_our_own_client_comes_this_way(self, network, handed_on):
+        async with OriginClient(network.url) as client:
+            for _ in range(3):
+                assert (await client.route(RouteQuery(model="chat"))).ticket
+        assert handed_on == {"answered": 3, "left": 0}
 
     async def test_many_on_one_connection_and_then_something_else(self, connect, handed_on):
         connection = await connect()
