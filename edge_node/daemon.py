@@ -29,6 +29,7 @@ from edge_node.heartbeat import Heartbeat
 from edge_node.identity import fresh_id, take_identity
 from edge_node.machine import probe_machine, usable_bytes
 from edge_node.model_store import ModelStore
+from edge_node.offers import TicketDesk
 from edge_node.peers import Exchange
 from edge_node.runner import Runner
 from edge_node.scheduler import Scheduler
@@ -54,7 +55,7 @@ if TYPE_CHECKING:
     from edge_node.enrolment.membership import Membership
     from edge_node.identity import Identity
     from edge_node.supervisor import Engine
-    from origin.api import MachineReport, ModelReport
+    from origin.api import Directive, MachineReport, ModelReport
 
 log = structlog.get_logger()
 
@@ -108,8 +109,13 @@ class Node:
             build=build,
             clock=clock,
             channel=config.channel,
-            limits=runner_limits(config, machine, store.prefixes),
+            limits=runner_limits(
+                config,
+                memory_limit_bytes=usable_bytes(machine, config.memory_limit_bytes) or 0,
+                prefix_root=store.prefixes,
+            ),
         )
+        self._desk = TicketDesk(self.node_id, self._metrics, time.time)
         self._exchange = Exchange(self.node_id)
         self._trust = self._make_trust(clock)
         self._sync = Sync(
@@ -128,7 +134,7 @@ class Node:
         self._heartbeat = Heartbeat(
             origin=self._origin,
             compose=self.report,
-            heard=self._sync.heard,
+            heard=self._heard,
             clock=clock,
             jitter=random.SystemRandom().random,
         )
@@ -182,6 +188,10 @@ class Node:
 
         self._runner.measured = measured
 
+    def _heard(self, directive: Directive) -> None:
+        self._desk.learn(directive.route_keys)
+        self._sync.heard(directive)
+
     async def start(self, ends: AsyncExitStack) -> None:
         """Open the port, serve what is on the disk, and begin to report; `ends` gets the way back."""
         ends.push_async_callback(self._origin.close)
@@ -233,6 +243,7 @@ class Node:
             models=self._model_reports(),
             software=self._software,
             machine=self._machine,
+            handed_on=dict(self._desk.handed_on),
         )
 
     def status(self) -> NodeStatus:
@@ -294,6 +305,7 @@ class Node:
                 clock=time.monotonic,
             ),
             tracing=open_tracing(config.otlp_endpoint, self.node_id, self._software, ends),
+            desk=self._desk,
         )
         front = web.AppRunner(build_app(parts), shutdown_timeout=_FLUSH_S)
         await front.setup()

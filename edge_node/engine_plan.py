@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from edge_node.engines import EngineSpec
-from edge_node.machine import usable_bytes
 from edge_node.model_store import prefix_directory
 from registry.errors import FormatInvalidError
 
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     from edge_node.config import NodeConfig
     from edge_node.engines import Batching, EngineKind, KvType, SplitMode
     from edge_node.model_store import InstalledRelease
-    from origin.api import MachineReport
 
 _ENGINES: Mapping[str, EngineKind] = {"gguf": "llama", "onnx": "onnx"}
 
@@ -116,8 +114,8 @@ class Measured(Protocol):
         """Take it."""
 
 
-def runner_limits(config: NodeConfig, machine: MachineReport, prefix_root: Path) -> RunnerLimits:
-    """What a node's settings mean for its engines, on its machine."""
+def runner_limits(config: NodeConfig, *, memory_limit_bytes: int, prefix_root: Path) -> RunnerLimits:
+    """What the settings say of engines, with the memory that there really is."""
     return RunnerLimits(
         threads_count=config.threads_count,
         context_tokens=config.context_tokens,
@@ -127,7 +125,7 @@ def runner_limits(config: NodeConfig, machine: MachineReport, prefix_root: Path)
         gpu_split=config.gpu_split,
         split_mode=config.split_mode,
         swap_grace_s=config.swap_grace_s,
-        memory_limit_bytes=usable_bytes(machine, config.memory_limit_bytes) or 0,
+        memory_limit_bytes=memory_limit_bytes,
         load_wait_s=config.load_wait_s,
         load_wait_limit_count=config.queue_limit_count,
         prefix_root=prefix_root if config.prefix_cache_bytes else None,

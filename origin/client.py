@@ -8,8 +8,6 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
 
-import structlog
-
 from origin.api import CatalogAnswer, Directive, NodeList, NodeReport, RouteAnswer, RouteQuery
 from origin.api_enrolment import AuthorityAnswer, CertificateAnswer
 from origin.calling import Calls, hurried
@@ -34,8 +32,6 @@ if TYPE_CHECKING:
     from registry.digest import Digest
 
 T = TypeVar("T")
-
-log = structlog.get_logger()
 
 _PARTIAL_CONTENT = 206
 _ABSENT = {403, 404}
@@ -258,8 +254,8 @@ class OriginClient:
                 self._calls.origins.answered(url)
         except OriginUnreachableError:
             self._calls.origins.failed(url, self._calls.now_s())
-        except EdgewardError as error:  # it is up, and whatever it minds, the one that answers knows better
-            log.debug("report.refused", url=url, reason=error.message)
+        except EdgewardError:  # it is up, and whatever it minds, the one that answers knows better
+            self._calls.origins.answered(url)
 
     def _read(self, body: bytes, kind: type[T]) -> T:
         try:

@@ -103,7 +103,7 @@ async def running_origin(
         refused=lambda reason: telemetry.news_refused.labels(reason).inc(),
     )
     context = Context(
-        config, fleet, releases, Blobs(store), trust, telemetry, sharing, time.monotonic, enrolment
+        config, fleet, releases, Blobs(store), trust, telemetry, sharing, time.monotonic, enrolment=enrolment
     )
     runner = make_runner(make_app(context), stop_grace_s=config.stop_grace_s)
     await runner.setup()

@@ -15,6 +15,7 @@ from deploy.local.objectstore import BUCKET, load_or_make_keys, start_object_sto
 from edge_node.enrolment.membership import load_membership
 from origin.api import NodeView, Place
 from origin.client import OriginClient
+from origin.errors import OriginUnreachableError
 from origin.identity.authority import AuthorityDirectory, fresh_fleet
 from origin.identity.register import Register
 from registry.errors import EdgewardError, StoreError
@@ -236,9 +237,7 @@ class LocalNetwork:
         async with OriginClient(self.origin_urls) as origin:
             while True:
                 self.require_running()
-                views = tuple(
-                    view for view in (await origin.nodes()).nodes if view.report.node_id in self._nodes
-                )
+                views = tuple(view for view in await _fleet_of(origin) if view.report.node_id in self._nodes)
                 watch(views)
                 missing = [
                     f"{view.report.node_id}: {name}@{version}"
@@ -311,6 +310,14 @@ class LocalNetwork:
                     f"{child.name} is not ready after {timeout_s:.0f} s:\n{child.log_tail()}"
                 )
             await asyncio.sleep(_POLL_S)
+
+
+async def _fleet_of(origin: OriginClient) -> tuple[NodeView, ...]:
+    """The nodes that an origin knows; none while it starts again."""
+    try:
+        return (await origin.nodes()).nodes
+    except OriginUnreachableError:
+        return ()
 
 
 def _serves(view: NodeView, name: str, version: str) -> bool:
