@@ -23,7 +23,8 @@ _PART = re.compile(
     r'this\._\w+ = new (?:[\w.]+\.)?(\w+)\(this, "(\w+)"(?:, (true|false))?\)'
 )
 _GETTER = re.compile(
-    r"get \w+\(\) \{\s*return (cdktn\.Fn\.tolist\(|cdktn\.Token\.asList\()?(?:cdktn\.\w+\()*this\.get(\w+)Attribute\('(\w+)'\)"
+    r"get \w+\(\) \{\s*return (cdktn\.Fn\.tolist\(|cdktn\.Token\.asList\()?(?:cdktn\.\w+\()*"
+    r"this\.get(\w+)Attribute\('(\w+)'\)"
 )
 _ROOTS = ("TerraformResource", "TerraformDataSource", "TerraformProvider")
 
@@ -100,7 +101,10 @@ class Binding:
 
     def __post_init__(self):
         self.required = {
-            match[1]: {name: optional != "?" for name, optional in _PROPERTY.findall(braces(self.types, match.start(2)))}
+            match[1]: {
+                name: optional != "?"
+                for name, optional in _PROPERTY.findall(braces(self.types, match.start(2)))
+            }
             for match in re.finditer(r"interface (\w+)(?: extends [\w.]+)? (\{)", self.types)
         }
         self.fields = {
@@ -138,7 +142,9 @@ class Binding:
             if nested is None:
                 element = _ELEMENTS.get(storage, "dynamic")
                 of = element if kind == "simple" else [kind, element]
-                block["attributes"][name] = {"type": of} | ({"required": True} if must else {"optional": True})
+                block["attributes"][name] = {"type": of} | (
+                    {"required": True} if must else {"optional": True}
+                )
                 continue
             part = parts.get(name)
             inner = self._block(self.fields[nested], self.interface_of.get(nested), self._body(part))

@@ -1,14 +1,17 @@
 """A provider for the real Terraform that has the schema of AWS 6.62 and no cloud behind it.
 
-Planning proposes what was written, with everything computed unknown; applying fills that in by the type and name of
-the resource. Run by Terraform itself (`go-plugin`), with the file of the schema in `EDGEWARD_AWS_SCHEMA`.
+Planning proposes what was written, with everything computed unknown; applying fills that in from what was written.
+With `EDGEWARD_AWS_ENDPOINT`, the resources of a bucket are really made there (`bucket_calls.py`). Run by Terraform
+itself (`go-plugin`), with the file of the schema in `EDGEWARD_AWS_SCHEMA`.
 """
 
 import hashlib
 import json
 import os
 import sys
+from pathlib import Path
 
+import bucket_calls
 import msgpack
 import tf.provider
 import tf.runner
@@ -73,8 +76,9 @@ def made_up(name, of, seed):
 class Provider(rpc.ProviderServicer):
     """The provider's side of Terraform's protocol 6."""
 
-    def __init__(self, schema):
+    def __init__(self, schema, endpoint):
         self.schema = schema
+        self.endpoint = endpoint
 
     def GetMetadata(self, _request, _context):  # noqa: N802 - the protocol's names
         return pb.GetMetadata.Response(
@@ -118,13 +122,16 @@ class Provider(rpc.ProviderServicer):
 
     def ApplyResourceChange(self, request, _context):  # noqa: N802
         state = read(request.planned_state)
+        known = {}
+        if self.endpoint is not None:
+            known = bucket_calls.apply(self.endpoint, request.type_name, state, read(request.prior_state))
         if state is not None:
             attributes = self.schema["resource"][request.type_name]["attributes"]
             told = repr(sorted((name, repr(value)) for name, value in state.items()))
             seed = hashlib.sha256(f"{request.type_name}{told}".encode()).hexdigest()[:17]
             for name, value in state.items():
                 if isinstance(value, msgpack.ExtType):
-                    state[name] = made_up(name, attributes[name]["type"], seed)
+                    state[name] = known.get(name, made_up(name, attributes[name]["type"], seed))
         return pb.ApplyResourceChange.Response(new_state=written(state))
 
     def ReadDataSource(self, request, _context):  # noqa: N802
@@ -143,10 +150,9 @@ class Provider(rpc.ProviderServicer):
 
 def main():
     """Serve the schema until Terraform ends."""
-    with open(os.environ["EDGEWARD_AWS_SCHEMA"]) as file:
-        schema = json.load(file)
+    schema = json.loads(Path(os.environ["EDGEWARD_AWS_SCHEMA"]).read_text())
     # The library serves a provider of its own kind: it is handed ours, which speaks the protocol itself.
-    tf.provider.ProviderServicer = lambda _provider: Provider(schema)
+    tf.provider.ProviderServicer = lambda _provider: Provider(schema, os.environ.get("EDGEWARD_AWS_ENDPOINT"))
     tf.runner.run_provider(None, sys.argv)
 
 

@@ -3,7 +3,7 @@ variable "zone_id" {
   type        = string
 
   validation {
-    condition     = can(regex("^Z[A-Z0-9]{6,31}$", var.zone_id))
+    condition     = can(regex("^[A-Z0-9]{7,32}$", var.zone_id))
     error_message = "Write a hosted zone's id such as \"Z0123456789ABCDEFGHIJ\", not its name."
   }
 }
