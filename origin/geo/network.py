@@ -175,8 +175,7 @@ class Network:
     def _learn_widely(self, spot: ClientSpot, sample: Sample, agreed: Agreed, now_s: float) -> None:
         """Let this network's word count as one voice for its AS, its cell, its country."""
         place, node_place = spot.place, sample.node_place
-        placed = place is not None and node_place is not None
-        if placed and agreed.rtt_ms < least_rtt_ms(distance_km(place, node_place)):
+        if place is not None and node_place is not None and _impossible(agreed.rtt_ms, place, node_place):
             return  # it is not where it is taken to be, or someone lies: nothing that speaks for the place
         for scope in _wide_scopes(spot):
             self._notice(self._heard.say(scope, sample, spot.prefix, now_s, rtt_ms=agreed.rtt_ms))
@@ -249,6 +248,10 @@ class Network:
             self._epoch_at_s = now_s
             self._changed = False
             self._offsets.clear()
+
+
+def _impossible(rtt_ms: float, a: Place, b: Place) -> bool:
+    return rtt_ms < least_rtt_ms(distance_km(a, b))
 
 
 def _blended(said: Agreed, otherwise_ms: float) -> float:
