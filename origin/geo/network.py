@@ -175,7 +175,8 @@ class Network:
     def _learn_widely(self, spot: ClientSpot, sample: Sample, agreed: Agreed, now_s: float) -> None:
         """Let this network's word count as one voice for its AS, its cell, its country."""
         place, node_place = spot.place, sample.node_place
-        if place is not None and node_place is not None and _impossible(agreed.rtt_ms, place, node_place):
+        apart_km = distance_km(place, node_place) if place is not None and node_place is not None else 0.0
+        if agreed.rtt_ms < least_rtt_ms(apart_km):
             return  # it is not where it is taken to be, or someone lies: nothing that speaks for the place
         for scope in _wide_scopes(spot):
             self._notice(self._heard.say(scope, sample, spot.prefix, now_s, rtt_ms=agreed.rtt_ms))
@@ -248,10 +249,6 @@ class Network:
             self._epoch_at_s = now_s
             self._changed = False
             self._offsets.clear()
-
-
-def _impossible(rtt_ms: float, a: Place, b: Place) -> bool:
-    return rtt_ms < least_rtt_ms(distance_km(a, b))
 
 
 def _blended(said: Agreed, otherwise_ms: float) -> float:
