@@ -31,6 +31,9 @@ class OriginConfig:
         data_dir: the origin's own directory: what it has verified of the signed metadata.
         keys_dir: a directory with the online key (and `root.json`), to renew snapshot and timestamp with; None leaves
             that to `edgeward timestamp renew`.
+        geo_file: a database of addresses (.mmdb, such as `edgeward geo fetch` gets), for the places of clients.
+        as_file: another one, for their autonomous systems.
+        trusted_proxies: networks of proxies in front of the origin, whose `X-Forwarded-For` is believed.
         stop_grace_s: how long running answers may take to finish when the origin is told to stop.
     """
 
@@ -47,6 +50,9 @@ class OriginConfig:
     data_dir: Path = field(default_factory=_default_data_dir)
     keys_dir: Path | None = None
     stop_grace_s: float = 10.0
+    geo_file: Path | None = None
+    as_file: Path | None = None
+    trusted_proxies: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what cannot work. Raises ConfigError."""

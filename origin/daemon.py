@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 from origin.fleet import Fleet, FleetRules
+from origin.geo.network import Network
+from origin.geo_files import GeoFiles
 from origin.releases import Blobs, Releases
 from origin.server import make_app, make_runner
 from origin.sharing.config import SharingConfig
@@ -23,6 +25,7 @@ from origin.sharing.sharing import Sharing
 from origin.telemetry import Telemetry
 from origin.trust import TrustFiles
 from origin.web.context import Context
+from origin.whereabouts import Whereabouts, keep_known
 from registry.errors import ConfigError
 from registry.listening import listen
 from registry.store.opening import open_store
@@ -33,6 +36,7 @@ from registry.trust.signed_store import open_signed
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from origin.api import NodeReport
     from origin.config import OriginConfig
     from origin.sharing.bus import Bus
     from registry.store.config import StoreConfig
@@ -82,15 +86,32 @@ async def running_origin(
     releases = Releases(store, refresh_s=config.catalog_refresh_s, now_s=time.monotonic)
     trust = TrustFiles(store, renews=config.keys_dir is not None, now_unix_s=time.time)
     fleet, telemetry = Fleet(rules), Telemetry()
+    geo_files = GeoFiles([path for path in (config.geo_file, config.as_file) if path is not None])
+    whereabouts = Whereabouts(Network(), geo_files, config.trusted_proxies)
+
+    def taken(report: NodeReport) -> None:
+        whereabouts.hear(report, time.monotonic())
+        telemetry.reports_told.inc()
+
     sharing = Sharing(
         _open_bus(sharing_config, config),
         fleet,
         OriginCard(origin_id=secrets.token_hex(8), url=config.public_url),
         time.monotonic,
-        taken=lambda _report: telemetry.reports_told.inc(),
+        taken=taken,
         refused=lambda reason: telemetry.news_refused.labels(reason).inc(),
     )
-    context = Context(config, fleet, releases, Blobs(store), trust, telemetry, sharing, time.monotonic)
+    context = Context(
+        config,
+        fleet,
+        releases,
+        Blobs(store),
+        trust,
+        telemetry,
+        sharing,
+        time.monotonic,
+        whereabouts=whereabouts,
+    )
     runner = make_runner(make_app(context), stop_grace_s=config.stop_grace_s)
     await runner.setup()
     try:
@@ -100,6 +121,7 @@ async def running_origin(
             asyncio.create_task(releases.keep_fresh(), name="catalog"),
             asyncio.create_task(trust.keep_renewed(), name="renewal"),
             asyncio.create_task(sharing.run(), name="sharing"),
+            asyncio.create_task(keep_known(whereabouts), name="whereabouts"),
         ]
         try:
             yield url
@@ -109,6 +131,7 @@ async def running_origin(
             await asyncio.gather(*tasks, return_exceptions=True)
     finally:
         await runner.cleanup()
+        geo_files.close()
 
 
 def _open_bus(sharing_config: SharingConfig, config: OriginConfig) -> Bus:

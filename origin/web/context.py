@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from origin.geo.network import Network
+from origin.geo_files import GeoFiles
 from origin.route_keys import RouteKeys
 from origin.tickets import SEED_BYTES
+from origin.whereabouts import Whereabouts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,6 +45,7 @@ class Context:
     route_keys: RouteKeys = field(default_factory=lambda: RouteKeys(lambda: secrets.token_bytes(SEED_BYTES)))
     now_unix_s: Callable[[], float] = time.time
     chance: Callable[[], float] = random.random
+    whereabouts: Whereabouts = field(default_factory=lambda: Whereabouts(Network(), GeoFiles(())))
 
 
 CONTEXT = web.AppKey("context", Context)
@@ -50,3 +54,9 @@ CONTEXT = web.AppKey("context", Context)
 def context_of(request: web.Request) -> Context:
     """The parts of the origin that got this request."""
     return request.app[CONTEXT]
+
+
+def remote_of(request: web.Request) -> str:
+    """The client's address, past the proxies that the origin trusts; "" for one without."""
+    forwarded_for = request.headers.getall("X-Forwarded-For", ())
+    return context_of(request).whereabouts.client_address(request.remote or "", forwarded_for)
