@@ -101,7 +101,10 @@ class TestAnswers:
         plain_status, plain_headers, plain_body = await connection.response()
         assert handed_on["left"] == 1
         assert (status, plain_status) == (200, 200)
-        for its in (headers, plain_headers):  # the moment of expiry has more digits at one time than at another
+        for its in (
+            headers,
+            plain_headers,
+        ):  # the moment of expiry has more digits at one time than at another
             its.pop("content-length")
         assert headers.keys() == plain_headers.keys()
         assert headers["date"][-3:] == "gmt"
