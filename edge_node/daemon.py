@@ -136,15 +136,18 @@ class Node:
             exchange=self._exchange,
         )
         self._scrubber = self._make_scrubber(clock)
-        self._heartbeat = Heartbeat(
+        self._heartbeat = self._make_heartbeat(clock)
+        self._engine_grace_s = _ENGINE_GRACE_S
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def _make_heartbeat(self, clock: Clock) -> Heartbeat:
+        return Heartbeat(
             origin=self._origin,
             compose=self.report,
             heard=self._heard,
             clock=clock,
             jitter=random.SystemRandom().random,
         )
-        self._engine_grace_s = _ENGINE_GRACE_S
-        self._tasks: list[asyncio.Task[None]] = []
 
     def _make_scrubber(self, clock: Clock) -> Scrubber:
         return Scrubber(

@@ -106,6 +106,7 @@ class NodeReport(Struct, frozen=True, kw_only=True):
 
     Attributes:
         incarnation: a number larger at every start of the node; an older one is ignored.
+        number: of this report since the node's start, from 1; a lower one that comes later is ignored; 0: not counted.
         url: where clients reach the node.
         follows: patterns (`fnmatch`) of the model names that it wants.
         channel: the channel it takes releases from.
@@ -117,6 +118,7 @@ class NodeReport(Struct, frozen=True, kw_only=True):
     node_id: NodeId
     incarnation: Count
     url: str
+    number: Count = 0
     place: Place | None = None
     label: str = ""
     draining: bool = False
@@ -152,26 +154,64 @@ class Directive(Struct, frozen=True, kw_only=True):
         peers: for wanted releases that are not on the node's disk yet, by the sha256 of the manifest: whom to ask
             for chunks before the origin, the nearest first.
         route_keys: the public keys (Ed25519) whose tickets the node may believe.
+        origins: URLs of the origins of this fleet that are heard now, the answering one first; empty where there is
+            one alone.
+        cut_off: this origin does not hear the others: report to each of them as well.
     """
 
     wanted: tuple[WantedRelease, ...] | None
     heartbeat_s: Seconds
     peers: dict[str, tuple[Peer, ...]] = {}
     route_keys: tuple[bytes, ...] = ()
+    origins: tuple[str, ...] = ()
+    cut_off: bool = False
 
 
 class NodeView(Struct, frozen=True, kw_only=True):
-    """A node as the origin sees it; `age_s` is the time since its last report."""
+    """A node as the origin sees it.
+
+    Attributes:
+        age_s: time since its last report.
+        heard_by: the id of the origin that told of it; "" when it reports to the one that answers.
+        held: it is silent, and likelier out of our hearing than down.
+    """
 
     report: NodeReport
     state: NodeState
     age_s: Seconds
+    heard_by: str = ""
+    held: bool = False
+
+
+class OriginView(Struct, frozen=True, kw_only=True):
+    """Another origin of the fleet; `age_s` is the time since its last word."""
+
+    origin_id: str
+    url: str
+    heard: bool
+    age_s: Seconds
+
+
+class SharingView(Struct, frozen=True, kw_only=True):
+    """How an origin stands with the others.
+
+    Attributes:
+        connected: it reaches NATS.
+        problem: why it does not; "" when it does.
+        kept_problem: why last-known states of nodes are not kept for origins that come later; "" when they are.
+    """
+
+    connected: bool
+    problem: str
+    kept_problem: str
+    origins: tuple[OriginView, ...]
 
 
 class NodeList(Struct, frozen=True):
-    """The fleet, by node id."""
+    """The fleet, by node id; `sharing` is None where one origin is alone."""
 
     nodes: tuple[NodeView, ...]
+    sharing: SharingView | None = None
 
 
 class RouteQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -227,6 +267,7 @@ class RouteAnswer(Struct, frozen=True, kw_only=True):
         ticket: the list, signed, to send along with requests (`x-edgeward-ticket`), so that nodes may hand them on.
         reason: why the first is first: `nearest`, `load`, `spread`, `explore` or `no_place`.
         left_out: the other nodes, when the question asked for them.
+        probes: the nodes whose round trip it would help most to know: measure them beside the work, and report.
     """
 
     model: str
@@ -238,6 +279,7 @@ class RouteAnswer(Struct, frozen=True, kw_only=True):
     ticket: str = ""
     reason: str = ""
     left_out: tuple[LeftOut, ...] = ()
+    probes: tuple[Peer, ...] = ()
 
 
 class ProbedRtt(Struct, frozen=True, kw_only=True):

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from origin.errors import FleetFullError, NodeSupersededError
-from origin.member import NEVER_S, Member
+from origin.member import Member
 from origin.membership import Membership
 from origin.pool import Pool
 from origin.standing import FleetRules, ReleaseKey, Standing, Watch
@@ -65,8 +65,14 @@ class Fleet:
         """Whether nodes are being held because most fell silent together."""
         return self._membership.held_count > 0
 
-    def accept(self, report: NodeReport, now_s: float) -> None:
-        """Take in a heartbeat.
+    def accept(self, report: NodeReport, now_s: float, *, heard_by: str = "", age_s: float = 0.0) -> bool:
+        """Take in a heartbeat; False when it tells nothing new: it came twice, or after a later one.
+
+        Args:
+            report: what the node says of itself.
+            now_s: the time.
+            heard_by: the id of the origin that heard it; "" when the node reports here.
+            age_s: how long ago it was heard.
 
         Raises:
             NodeSupersededError: a later start of a node with this id reports and is alive.
@@ -75,10 +81,13 @@ class Fleet:
         known = self._members.get(report.node_id)
         if known is None:
             self._make_room(now_s)
-            member = self._members[report.node_id] = Member(report, now_s)
-            self._reseat(member, report, now_s)
+            member = self._members[report.node_id] = Member(report, now_s - age_s)
+            member.heard_by = heard_by
+            self._reseat(member, report, now_s - age_s)
             self._membership.join(member)
-            return
+            return True
+        if _told_before(report, known.report) or now_s - age_s < known.seen_s:
+            return False
         if report.incarnation < known.report.incarnation and now_s - known.seen_s <= self.rules.down_after_s:
             raise NodeSupersededError(
                 f"another process with the node id {report.node_id} started later and reports too; "
@@ -96,22 +105,36 @@ class Fleet:
                 now_s,
             )
         self._members.move_to_end(report.node_id)
-        self._reseat(known, report, now_s)
+        self._reseat(known, report, now_s - age_s)
+        known.heard_by = heard_by
         self._membership.heard(known, was_draining=before.draining)
+        return True
+
+    def hear_origins(self, origin_ids: frozenset[str]) -> None:
+        """Say which other origins are heard now; nodes known from others alone are held while these are not."""
+        self._membership.hear_origins(origin_ids)
+
+    def reports_heard_here(self, now_s: float) -> tuple[NodeReport, ...]:
+        """The last report of every node that reports to this origin and is not down."""
+        return tuple(
+            member.report
+            for member in self._members.values()
+            if not member.heard_by and now_s - member.seen_s <= self.rules.down_after_s
+        )
 
     def note_routed(self, node_id: str, release: ReleaseKey, now_s: float, *, travel_s: float = 0.0) -> None:
         """Remember that a request was sent to a node, until a heartbeat comes after it has arrived (`travel_s`)."""
         offer = self._offer(node_id, release)
         if offer is not None:
             offer.sent.append((now_s, now_s + travel_s))
-            offer.good_until_s = NEVER_S
+            self._members[node_id].seats[release[0]].touch()
 
     def note_failed(self, node_id: str, reporter: str, now_s: float) -> bool:
         """Remember that a request to a node failed; whether this reporter's word was new (`origin.doubts`)."""
         member = self._members.get(node_id)
         if member is None or not member.doubts.note_failure(reporter, now_s):
             return False
-        member.become(member.state)
+        member.touch()
         return True
 
     def view(self, now_s: float) -> FleetView:
@@ -180,6 +203,11 @@ class Fleet:
                 f"{len(self._members)} nodes report to this origin already, which is its limit; use another origin"
             )
         self._forget(oldest)
+
+
+def _told_before(report: NodeReport, known: NodeReport) -> bool:
+    """Whether a report is no later than the known one of the same start; nodes that do not count never are."""
+    return report.incarnation == known.incarnation and 0 < report.number <= known.number
 
 
 def _arrived_count(report: NodeReport) -> int:

@@ -4,7 +4,8 @@ Each member waits in a heap for the moment at which its silence would next mean 
 moment on and touches nothing, so a fleet that reports costs a few pops a second. When more than half of the nodes
 fall silent within 5 s, the likelier story is that we are the ones who are cut off: those nodes are held as suspect
 instead of down (the quorum of Apache Traffic Control's monitors and the panic threshold of Envoy answer the same
-question).
+question). The same holds for nodes that another origin told us of while that origin is not heard itself: it, or the
+way to it, is what is known to be gone.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from origin.member import Member
     from origin.standing import FleetRules
 
+_SPARE_COUNT = 64
 _JUDGE_EVERY_S = 0.05
 """Who has vanished is found out at most so often: after half of a large fleet has gone, each look is some work."""
 
@@ -36,6 +38,7 @@ class Membership:
         self._numbers = itertools.count()
         self._members: set[Member] = set()
         self._quiet: set[Member] = set()
+        self._origins_heard: frozenset[str] = frozenset()
         self._leaving_count = 0
         self._unjudged = False
         self._judged_at_s = float("-inf")
@@ -61,8 +64,13 @@ class Membership:
         state: NodeState = "draining" if member.report.draining else "up"
         if member.state != state:
             member.become(state)
-        if not member.awaited:
-            self._await(member, member.seen_s)
+        self._await(member, member.seen_s)
+
+    def hear_origins(self, origin_ids: frozenset[str]) -> None:
+        """Say which other origins are heard now."""
+        if origin_ids != self._origins_heard:
+            self._origins_heard = origin_ids
+            self._unjudged = True
 
     def leave(self, member: Member) -> None:
         """A member is forgotten."""
@@ -77,8 +85,10 @@ class Membership:
         """Let all deadlines pass that lie before now; gives the members that have been silent for too long to keep."""
         over: list[Member] = []
         while self._heap and self._heap[0][0] < now_s:
-            _, _, member = heapq.heappop(self._heap)
-            member.awaited = False
+            due_s, _, member = heapq.heappop(self._heap)
+            if due_s != member.awaits_s:
+                continue  # an earlier one has come in its place since
+            member.awaits_s = float("inf")
             if member in self._members:
                 self._look_at(member, now_s)
                 if now_s > member.seen_s + self._rules.forget_after_s:
@@ -104,15 +114,24 @@ class Membership:
         rules = self._rules
         steps_s = (rules.suspect_after_s, rules.down_after_s, rules.vanish_hold_s, rules.forget_after_s)
         coming_s = [due_s for step_s in steps_s if (due_s := member.seen_s + step_s) >= now_s]
-        if coming_s:
-            member.awaited = True
-            heapq.heappush(self._heap, (min(coming_s), next(self._numbers), member))
+        if coming_s and min(coming_s) < member.awaits_s:
+            member.awaits_s = min(coming_s)
+            heapq.heappush(self._heap, (member.awaits_s, next(self._numbers), member))
+            if (
+                len(self._heap) > 2 * len(self._members) + _SPARE_COUNT
+            ):  # nodes that come and go leave some behind
+                self._heap = [
+                    entry
+                    for entry in self._heap
+                    if entry[0] == entry[2].awaits_s and entry[2] in self._members
+                ]
+                heapq.heapify(self._heap)
 
     def _judge(self, now_s: float) -> None:
         """Say of each silent member whether it is down or held."""
         self._judged_at_s = now_s
         self._unjudged = False
-        vanished = self._vanished_together(now_s)
+        vanished = self._vanished_together(now_s) | self._out_of_hearing(now_s)
         for member in self._quiet:
             if now_s <= member.seen_s + self._rules.down_after_s:
                 continue
@@ -124,6 +143,17 @@ class Membership:
     def _hold(self, member: Member, *, held: bool) -> None:
         self.held_count += held - member.held
         member.held = held
+
+    def _out_of_hearing(self, now_s: float) -> set[Member]:
+        """Silent members that we know from an origin which is silent too."""
+        return {
+            member
+            for member in self._quiet
+            if member.heard_by
+            and member.heard_by not in self._origins_heard
+            and not member.report.draining
+            and now_s - member.seen_s <= self._rules.vanish_hold_s
+        }
 
     def _vanished_together(self, now_s: float) -> set[Member]:
         """Members that fell silent within one window of 5 s, where they were more than half of those alive then."""

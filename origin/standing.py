@@ -60,7 +60,8 @@ class Standing:
     """One node at one moment.
 
     Attributes:
-        held: it is silent, and kept as suspect because most nodes fell silent with it.
+        held: it is silent, and kept as suspect because most nodes, or the origin that hears it, fell silent with it.
+        heard_by: the id of the origin that told us of it; "" when it reports here.
         routed_age_s: for each release, how long ago requests were sent here that no report speaks of yet.
         watches: for each release of the report, since when it is in its state.
     """
@@ -69,6 +70,7 @@ class Standing:
     state: NodeState
     age_s: float
     held: bool = False
+    heard_by: str = ""
     routed_age_s: Mapping[ReleaseKey, tuple[float, ...]] = field(default_factory=dict)
     watches: Mapping[ReleaseKey, Watch] = field(default_factory=dict)
 

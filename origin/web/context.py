@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import random
-import secrets
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aiohttp import web
-
-from origin.route_keys import RouteKeys
-from origin.tickets import SEED_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,6 +15,8 @@ if TYPE_CHECKING:
     from origin.config import OriginConfig
     from origin.fleet import Fleet
     from origin.releases import Blobs, Releases
+    from origin.route_keys import RouteKeys
+    from origin.sharing.sharing import Sharing
     from origin.telemetry import Telemetry
     from origin.trust import TrustFiles
 
@@ -36,8 +34,9 @@ class Context:
     blobs: Blobs
     trust: TrustFiles
     telemetry: Telemetry
+    sharing: Sharing
+    route_keys: RouteKeys
     now_s: Callable[[], float]
-    route_keys: RouteKeys = field(default_factory=lambda: RouteKeys(lambda: secrets.token_bytes(SEED_BYTES)))
     now_unix_s: Callable[[], float] = time.time
     chance: Callable[[], float] = random.random
 

@@ -1,6 +1,7 @@
 """An origin on a real socket over a store in memory that can be taken away."""
 
 import asyncio
+import secrets
 import time
 
 import aiohttp
@@ -10,7 +11,11 @@ from origin.client import OriginClient
 from origin.config import OriginConfig
 from origin.fleet import Fleet, FleetRules
 from origin.releases import Blobs, Releases
+from origin.route_keys import RouteKeys
 from origin.server import make_app, make_runner
+from origin.sharing.in_process import InProcessBus
+from origin.sharing.messages import OriginCard
+from origin.sharing.sharing import Sharing
 from origin.telemetry import Telemetry
 from origin.trust import TrustFiles
 from origin.web.context import Context
@@ -108,13 +113,30 @@ class Origin:
         self.fleet = Fleet(FleetRules(heartbeat_s=config.heartbeat_s))
         self.trust = TrustFiles(store.signed, renews=False, now_unix_s=time.time)
         self.telemetry = Telemetry()
+        self.bus, self.origin_id = InProcessBus(), "0" * 16
         self.url = ""
 
     async def start(self):
+        self.route_keys = RouteKeys(lambda: secrets.token_bytes(32))
+        self.sharing = Sharing(
+            self.bus,
+            self.fleet,
+            OriginCard(origin_id=self.origin_id, url=""),
+            self.clock,
+            route_keys=lambda: self.route_keys.public_keys(self.clock()),
+        )
         context = Context(
-            self.config, self.fleet, self.releases, Blobs(self.store), self.trust, self.telemetry, self.clock,
+            self.config,
+            self.fleet,
+            self.releases,
+            Blobs(self.store),
+            self.trust,
+            self.telemetry,
+            self.sharing,
+            self.route_keys,
+            self.clock,
             chance=lambda: 1.0,
-        )  # fmt: skip
+        )
         self.runner = make_runner(make_app(context), stop_grace_s=0.1)
         await self.runner.setup()
         site = aiohttp.web.TCPSite(self.runner, "127.0.0.1", 0)
