@@ -17,12 +17,14 @@ from origin.fleet import Fleet, FleetRules
 from origin.geo.network import Network
 from origin.geo_files import GeoFiles
 from origin.releases import Blobs, Releases
+from origin.route_keys import RouteKeys
 from origin.server import make_app, make_runner
 from origin.sharing.config import SharingConfig
 from origin.sharing.in_process import InProcessBus
 from origin.sharing.messages import OriginCard
 from origin.sharing.sharing import Sharing
 from origin.telemetry import Telemetry
+from origin.tickets import SEED_BYTES
 from origin.trust import TrustFiles
 from origin.web.context import Context
 from origin.whereabouts import Whereabouts, keep_known
@@ -86,6 +88,7 @@ async def running_origin(
     releases = Releases(store, refresh_s=config.catalog_refresh_s, now_s=time.monotonic)
     trust = TrustFiles(store, renews=config.keys_dir is not None, now_unix_s=time.time)
     fleet, telemetry = Fleet(rules), Telemetry()
+    route_keys = RouteKeys(lambda: secrets.token_bytes(SEED_BYTES))
     geo_files = GeoFiles([path for path in (config.geo_file, config.as_file) if path is not None])
     whereabouts = Whereabouts(Network(), geo_files, config.trusted_proxies)
 
@@ -98,6 +101,7 @@ async def running_origin(
         fleet,
         OriginCard(origin_id=secrets.token_hex(8), url=config.public_url),
         time.monotonic,
+        route_keys=lambda: route_keys.public_keys(time.monotonic()),
         taken=taken,
         refused=lambda reason: telemetry.news_refused.labels(reason).inc(),
     )
@@ -109,6 +113,7 @@ async def running_origin(
         trust,
         telemetry,
         sharing,
+        route_keys,
         time.monotonic,
         whereabouts=whereabouts,
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import secrets
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -12,8 +11,6 @@ from aiohttp import web
 
 from origin.geo.network import Network
 from origin.geo_files import GeoFiles
-from origin.route_keys import RouteKeys
-from origin.tickets import SEED_BYTES
 from origin.whereabouts import Whereabouts
 
 if TYPE_CHECKING:
@@ -22,6 +19,7 @@ if TYPE_CHECKING:
     from origin.config import OriginConfig
     from origin.fleet import Fleet
     from origin.releases import Blobs, Releases
+    from origin.route_keys import RouteKeys
     from origin.sharing.sharing import Sharing
     from origin.telemetry import Telemetry
     from origin.trust import TrustFiles
@@ -41,8 +39,8 @@ class Context:
     trust: TrustFiles
     telemetry: Telemetry
     sharing: Sharing
+    route_keys: RouteKeys
     now_s: Callable[[], float]
-    route_keys: RouteKeys = field(default_factory=lambda: RouteKeys(lambda: secrets.token_bytes(SEED_BYTES)))
     now_unix_s: Callable[[], float] = time.time
     chance: Callable[[], float] = random.random
     whereabouts: Whereabouts = field(default_factory=lambda: Whereabouts(Network(), GeoFiles(())))
