@@ -82,6 +82,7 @@ class Order:
         self._pool = pool
         self._spot = spot
         self._network = network
+        self._nears: dict[int, Near] = {}
         self._found: list[tuple[Near, int]] = []  # opened, past the horizon
         self.network_s, self.rtt_ms, self._apart_km = np.empty(0), np.empty(0), np.empty(0)
         self._sources = np.empty(0, dtype=np.int8)
@@ -126,13 +127,16 @@ class Order:
 
     def near_at(self, position: int) -> Near:
         """The node at this position of the order."""
-        apart_km = self._apart_km.item(position)
-        return Near(
-            self.network_s.item(position),
-            self.rtt_ms.item(position),
-            _SOURCES[self._sources.item(position)],
-            None if apart_km != apart_km else apart_km,  # noqa: PLR0124  # NaN stands for unknown
-        )
+        near = self._nears.get(position)
+        if near is None:
+            apart_km = self._apart_km.item(position)
+            near = self._nears[position] = Near(
+                self.network_s.item(position),
+                self.rtt_ms.item(position),
+                _SOURCES[self._sources.item(position)],
+                None if math.isnan(apart_km) else apart_km,
+            )
+        return near
 
     def _open(self, rows: list[int]) -> None:
         self._found.extend((self.look(row), row) for row in rows)

@@ -14,14 +14,13 @@ other nodes with the same model.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from origin.api import RankedNode
 from origin.pool import token_s
 from origin.prefixes import kept_bytes, unpack_sketch
 
 if TYPE_CHECKING:
-    from origin.api import ModelReport
     from origin.geo.nearness import Near
     from origin.member import Member, Offer
     from origin.pool import Measured
@@ -51,14 +50,25 @@ class Prompt:
         return self.tokens_count * (1 - kept_bytes(self.marks, offer.prefixes) / size_bytes)
 
 
-def standing_terms_s(
-    offer: Offer, others: Measured, rules: FleetRules, now_s: float
-) -> tuple[float, float, float]:
-    """The terms `queue`, `load` and `age`."""
-    return (
+class Own(NamedTuple):
+    """What a node's figures make of the score, whoever asks and whatever there is to read."""
+
+    queue_s: float
+    load_s: float
+    age_s: float
+    token_s: float
+    doubt: float
+
+
+def own_part(offer: Offer, others: Measured, rules: FleetRules, now_s: float) -> Own:
+    """A release's part of the score."""
+    rate = offer.model.prefill_tokens_per_s or others.prefill_tokens_per_s
+    return Own(
         queue_s(offer, others, now_s),
         0.0 if offer.model.state == "ready" else load_s(offer, others, now_s),
         0.0 if offer.member.state == "up" else age_s(offer.member, rules, now_s),
+        token_s(rate) if rate else 0.0,
+        offer.member.doubts.failure_share(),
     )
 
 
@@ -100,33 +110,18 @@ def failure_s(doubt: float, base_s: float, rtt_ms: float) -> float:
     return doubt * (min(max(3 * rtt_ms / 1000, shortest_s), longest_s) + base_s)
 
 
-def reading_s(model: ModelReport, others: Measured) -> float:
-    """The time to read a token; 0 while nobody has measured a rate."""
-    rate = model.prefill_tokens_per_s or others.prefill_tokens_per_s
-    return token_s(rate) if rate else 0.0
-
-
-def terms_s(
-    near: Near,
-    offer: Offer,
-    prompt: Prompt,
-    others: Measured,
-    standing_s: tuple[float, float, float],
-    *,
-    warm: bool,
-) -> dict[str, float]:
-    """All terms by their names, `standing_terms_s` among them; the score is their sum."""
+def terms_s(network_s: float, rtt_ms: float, unread_tokens: float, own: Own) -> dict[str, float]:
+    """All terms by their names; the score is their sum."""
     terms = {
-        "network": near.rtt_ms / 1000 if warm else near.network_s,
-        "queue": standing_s[0],
-        "prefill": prompt.unread_tokens(offer) * reading_s(offer.model, others),
-        "load": standing_s[1],
-        "age": standing_s[2],
+        "network": network_s,
+        "queue": own.queue_s,
+        "prefill": unread_tokens * own.token_s,
+        "load": own.load_s,
+        "age": own.age_s,
         "failure": 0.0,
     }
-    doubt = offer.member.doubts.failure_share()
-    if doubt:
-        terms["failure"] = failure_s(doubt, sum(terms.values()), near.rtt_ms)
+    if own.doubt:
+        terms["failure"] = failure_s(own.doubt, sum(terms.values()), rtt_ms)
     return terms
 
 

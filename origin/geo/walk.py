@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from origin.geo.figures import bring_up_to_date
-from origin.geo.score import CONNECT_TIMEOUT_S, standing_terms_s, terms_s
+from origin.geo.score import CONNECT_TIMEOUT_S, own_part, terms_s
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -88,12 +88,12 @@ class Walk:
     def terms_s(self, scored: Scored) -> dict[str, float]:
         """A node's score, term by term."""
         near, offer, pool = scored.near, scored.offer, self._pool
-        warm = scored.node_id in self._want.warm
-        if offer is scored.seat.usual:
-            standing = pool.standing_terms_s[pool.row_of[scored.node_id]]
+        if offer is scored.seat.usual and scored.seat.member.open:
+            own = pool.own[pool.row_of[scored.node_id]]
         else:
-            standing = standing_terms_s(offer, self.others, self._rules, self._now_s)
-        return terms_s(near, offer, self._want.prompt, self.others, standing, warm=warm)
+            own = own_part(offer, self.others, self._rules, self._now_s)
+        network_s = near.rtt_ms / 1000 if scored.node_id in self._want.warm else near.network_s
+        return terms_s(network_s, near.rtt_ms, self._want.prompt.unread_tokens(offer), own)
 
     def loading(self) -> list[Scored]:
         """Nodes that do not answer yet and will, by score; the work grows with the pool."""
