@@ -154,7 +154,10 @@ class Walk:
             scores_s = scores_s + prompt.tokens_count * pool.token_s[rows]
         if pool.doubtful:
             doubt = pool.doubt[rows]
-            scores_s = scores_s + doubt * (_timeouts_s(order.rtt_ms[start:end]) + scores_s)
+            doubted = doubt.nonzero()[0]  # the others may be at infinity, which no 0 can be multiplied with
+            extra_s = _timeouts_s(order.rtt_ms[start:end][doubted]) + scores_s[doubted]
+            scores_s = scores_s.copy()
+            scores_s[doubted] += doubt[doubted] * extra_s
         if self.nearest_s == math.inf:
             self._note_nearest(start, scores_s)
         cut_s = self._cut_of(scores_s)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from origin.config import OriginConfig
     from origin.fleet import Fleet
     from origin.releases import Blobs, Releases
+    from origin.route_keys import RouteKeys
     from origin.sharing.sharing import Sharing
     from origin.telemetry import Telemetry
     from origin.trust import TrustFiles
@@ -20,7 +23,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """One origin's parts; `now_s` is a clock that does not go back."""
+    """One origin's parts; `now_s` is a clock that does not go back, `now_unix_s` the one on the wall.
+
+    `chance` gives numbers between 0 and 1: a few requests explore.
+    """
 
     config: OriginConfig
     fleet: Fleet
@@ -29,7 +35,10 @@ class Context:
     trust: TrustFiles
     telemetry: Telemetry
     sharing: Sharing
+    route_keys: RouteKeys
     now_s: Callable[[], float]
+    now_unix_s: Callable[[], float] = time.time
+    chance: Callable[[], float] = random.random
 
 
 CONTEXT = web.AppKey("context", Context)

@@ -39,6 +39,7 @@ async def report(request: web.Request) -> web.Response:
             wanted=wanted,
             heartbeat_s=context.config.heartbeat_s,
             peers=_peers(context, heard, wanted),
+            route_keys=context.sharing.route_keys(),
             origins=context.sharing.origin_urls(),
             cut_off=context.sharing.cut_off,
         ),
