@@ -13,6 +13,7 @@ other nodes with the same model.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -73,17 +74,41 @@ def own_part(offer: Offer, others: Measured, rules: FleetRules, now_s: float) ->
 
 
 def queue_s(offer: Offer, others: Measured, now_s: float) -> float:
-    """The wait for a slot, with the requests sent there since the last heartbeat counted in.
+    """The wait for a slot, by what has happened at the node since its last heartbeat, as far as that can be known.
 
-    A request that arrived longer ago than it takes to serve one is over by now.
+    What it had then is being worked off, others send as many as they did before, and what was sent from here is
+    there for as long as one takes to serve. While a node is new to everyone, the others will have sent what we have,
+    each: so what was sent since counts `Company.ratio` times, if that is more.
     """
     model = offer.model
     service_s = others.service_s if model.service_s is None else model.service_s
     while offer.sent and offer.sent[0][1] + service_s <= now_s:
         offer.sent.popleft()
     slots = max(1, model.slots)
-    ahead_count = max(0, model.busy + model.queued + len(offer.sent) + 1 - slots)
-    return ahead_count * service_s / slots
+    age_s = max(0.0, now_s - offer.member.seen_s)
+    before = worked_off(model.busy + model.queued, offer.others_per_s, slots, service_s, age_s)
+    sent_count = len(offer.sent)
+    herd = (offer.member.company.ratio - 1) * sent_count - offer.others_per_s * age_s
+    ahead = before + sent_count + max(0.0, herd) + 1 - slots
+    return max(0.0, ahead) * service_s / slots
+
+
+def worked_off(count: float, arriving_per_s: float, slots: int, service_s: float, past_s: float) -> float:
+    """How many requests are left after some time of a number that there were, while others arrive.
+
+    The fluid limit of a queue with several servers: all slots work while there is a queue, after that each request
+    leaves at its own rate.
+    """
+    if service_s <= 0 or past_s <= 0:
+        return count
+    if count > slots:
+        net_per_s = slots / service_s - arriving_per_s
+        until_s = (count - slots) / net_per_s if net_per_s > 0 else math.inf
+        if until_s >= past_s:
+            return count - net_per_s * past_s
+        count, past_s = slots, past_s - until_s
+    steady = min(float(slots), arriving_per_s * service_s)
+    return steady + (count - steady) * math.exp(-past_s / service_s)
 
 
 def load_s(offer: Offer, others: Measured, now_s: float) -> float:

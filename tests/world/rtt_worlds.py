@@ -58,17 +58,22 @@ def measured_world(directory):
     """The measured cities: what beats light in vacuum is masked, two cities that mostly do are dropped."""
     with (directory / "wonder-servers-2020-07-19.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    where = {row["name"]: (row["country"], Place(float(row["latitude"]), float(row["longitude"]))) for row in rows}
+    where = {
+        row["name"]: (row["country"], Place(float(row["latitude"]), float(row["longitude"]))) for row in rows
+    }
     with (directory / "wonderproxy.csv").open(encoding="utf-8") as file:
         table = list(csv.reader(file))
-    names = table[0][1:] if not table[0][0] else table[0]
-    cells = [row[1:] if len(row) > len(names) else row for row in table[1:]]
+    names = [name for name in table[0] if name]
+    cells = [row[1:] for row in table[1:]]
     kept = [number for number, name in enumerate(names) if name not in _DROPPED]
     cities = tuple(City(names[n], *where[names[n]]) for n in kept)
     return RttWorld(
         cities,
         tuple(
-            tuple(_sound(float(cells[a][b] or "nan"), cities[i].place, cities[j].place) for j, b in enumerate(kept))
+            tuple(
+                _sound(float(cells[a][b] or "nan"), cities[i].place, cities[j].place)
+                for j, b in enumerate(kept)
+            )
             for i, a in enumerate(kept)
         ),
     )
@@ -96,6 +101,8 @@ def made_up_world(seed, cities_count=60):
             if rng.random() < 0.25:
                 by = rng.choice(cities).place
                 km = min(distance_km(a, by) + distance_km(by, b), km + 6000)
-            rtts[i][j] = rtts[j][i] = last_mile_ms[i] + last_mile_ms[j] + 0.0125 * km * math.exp(rng.gauss(0, 0.15))
+            rtts[i][j] = rtts[j][i] = (
+                last_mile_ms[i] + last_mile_ms[j] + 0.0125 * km * math.exp(rng.gauss(0, 0.15))
+            )
         rtts[i][i] = 2 * last_mile_ms[i]
     return RttWorld(tuple(cities), tuple(map(tuple, rtts)))

@@ -37,6 +37,7 @@ class Lane:
         self.service_s = None
         self.working = []  # when those at work will end
         self.marks = OrderedDict()
+        self.gives_way = False
 
     def unread_tokens(self, request):
         kept = kept_bytes(request.marks, self.marks.keys()) if request.marks else 0
@@ -69,7 +70,15 @@ class Lane:
     def load_left_s(self, now_s):
         if self.state == "ready":
             return 0.0
-        return max(0.0, self.ready_at_s - now_s) if self.state == "loading" else self.node.speeds.load_s
+        if self.state == "loading":
+            return max(0.0, self.ready_at_s - now_s)
+        awake = [lane for lane in self.node.lanes.values() if lane.state != "asleep"]
+        room = len(awake) < self.node.resident_count or any(
+            not lane.busy and not lane.queue for lane in awake
+        )
+        return self.node.speeds.load_s + (
+            0.0 if room else min(max(lane.working, default=now_s) for lane in awake) - now_s
+        )
 
 
 class Node:
@@ -87,7 +96,9 @@ class Node:
         """Come back after a crash: nothing is known, nothing waits."""
         self.incarnation += 1
         for name, lane in self.lanes.items():
-            self.lanes[name] = Lane(self, name, self.slots, lane.state if lane.state != "loading" else "asleep")
+            self.lanes[name] = Lane(
+                self, name, self.slots, lane.state if lane.state != "loading" else "asleep"
+            )
 
     def report(self):
         return NodeReport(
@@ -105,12 +116,17 @@ class Node:
         )  # fmt: skip
 
     def make_room(self):
-        """Put the model to sleep that was not used for longest, where nothing is under way; False when all are in use."""
+        """Put the model to sleep that was not used for longest; one in use takes no more until it is idle.
+
+        Returns whether there is room now.
+        """
         awake = [lane for lane in self.lanes.values() if lane.state != "asleep"]
         if len(awake) < self.resident_count:
             return True
         idle = [lane for lane in awake if lane.state == "ready" and not lane.busy and not lane.queue]
-        if not idle:
-            return False
-        min(idle, key=lambda lane: lane.used_s).state = "asleep"
-        return True
+        if idle:
+            min(idle, key=lambda lane: lane.used_s).state = "asleep"
+            return True
+        if not any(lane.gives_way or lane.state == "loading" for lane in awake):
+            min(awake, key=lambda lane: len(lane.queue) + lane.busy).gives_way = True
+        return False

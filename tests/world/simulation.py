@@ -176,7 +176,9 @@ class Simulation:
             for block in range(prompt_bytes // _MARK_BYTES)
         )
         answer_tokens = min(600, max(8, int(rng.expovariate(1 / 110))))
-        return Request(number, client, model, session, prompt_tokens, prompt_bytes, answer_tokens, marks, now_s)
+        return Request(
+            number, client, model, session, prompt_tokens, prompt_bytes, answer_tokens, marks, now_s
+        )
 
     def _beat(self, node):
         if self.now_s > self.end_s:
@@ -230,7 +232,16 @@ class Simulation:
         if lane.state == "asleep" and lane.queue and node.make_room():
             lane.state, lane.ready_at_s = "loading", self.now_s + node.speeds.load_s
             self._at(lane.ready_at_s, self._loaded, lane)
-        while lane.state == "ready" and lane.queue and lane.busy < lane.slots:
+        if lane.gives_way and not lane.busy:
+            lane.gives_way, lane.state = False, "asleep"
+            for other in [
+                it for it in node.lanes.values() if it.state == "asleep" and it.queue and it is not lane
+            ]:
+                self._work(other)
+            if lane.queue:
+                self._work(lane)
+            return
+        while lane.state == "ready" and not lane.gives_way and lane.queue and lane.busy < lane.slots:
             request = lane.queue.popleft()
             lane.busy += 1
             read_s = lane.unread_tokens(request) / node.speeds.prefill_tokens_per_s
