@@ -142,13 +142,22 @@ class Attempts:
                 done, _ = await asyncio.wait({task}, timeout=quiet_s)
                 if done:
                     return task.result()
-                if not await self._prober.seems_alive(journey.node or node) and not task.done():
+                if not await self._lives(journey.node or node, task):
                     raise NodeUnreachableError(
                         f"node {journey.node_id or node.node_id} is silent, also when it is probed"
                     )
                 quiet_s = next_check_s(quiet_s)
         finally:
             await _ended(task)
+
+    async def _lives(self, node: RankedNode, task: asyncio.Future[T]) -> bool:
+        """Whether the node answers a probe, or what it was asked, whichever comes first."""
+        probe = asyncio.ensure_future(self._prober.seems_alive(node))
+        try:
+            await asyncio.wait({probe, task}, return_when=asyncio.FIRST_COMPLETED)
+            return task.done() or probe.result()
+        finally:
+            await _ended(probe)
 
     def _idle_node(self, call: Call) -> RankedNode | None:
         """A node in good standing and not busy, other than those that have the request."""
