@@ -36,10 +36,9 @@ def test_a_taken_one_was_always_within_the_budget(events):
 
 @given(st.lists(st.booleans(), max_size=2000))
 def test_hedges_are_a_fiftieth(wishes):
-    allowance, earned, sent = HedgeAllowance(), 0, 0
-    for wish in wishes:
+    allowance, sent = HedgeAllowance(), 0
+    for earned, wish in enumerate(wishes, start=1):
         allowance.earn()
-        earned += 1
         if wish and allowance.ready():
             allowance.spend()
             sent += 1
