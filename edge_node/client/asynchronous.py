@@ -335,7 +335,8 @@ async def _open(
             if waiting is not None:
                 tell(waiting)
             if any(choice.text or choice.delta.content or choice.finish_reason for choice in chunk.choices):
-                return OpenStream(response, chunks, chunk, _served(call, node, response, session.now_s()))
+                rest = session.watched(call, node, chunks, response.close)
+                return OpenStream(response, rest, chunk, _served(call, node, response, session.now_s()))
         raise AnswerInvalidError("the stream ended before its first text")
 
 

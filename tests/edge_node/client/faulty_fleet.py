@@ -12,6 +12,7 @@ import msgpack
 from origin.api import RankedNode, RouteAnswer, RouteQuery, RttReport
 from registry.wire import from_msgpack, to_msgpack
 
+FRAMES = "application/x-edgeward-frames+msgpack"
 ANSWER = json.dumps(
     {"choices": [{"message": {"content": "ok"}, "finish_reason": "stop"}], "model": "chat@1"}
 ).encode()
@@ -109,6 +110,20 @@ class FaultyNode:
             self._writers.discard(writer)
             writer.close()
 
+    async def _stream(self, writer):
+        """Pieces without end, until the mode changes; a node that hangs keeps the connection open."""
+        writer.write(f"HTTP/1.1 200 x\r\ncontent-type: {FRAMES}\r\nconnection: close\r\n\r\n".encode())
+        while self.mode == "ok":
+            writer.write(msgpack.packb({"choices": [{"delta": {"content": "more "}}]}))
+            await writer.drain()
+            await asyncio.sleep(0.01)
+        while self.mode == "pause":  # noqa: ASYNC110  # the test sets the mode
+            await asyncio.sleep(0.01)
+        if self.mode == "hang":
+            await asyncio.sleep(3600)
+        writer.write(msgpack.packb({"choices": [{"delta": {"content": "end"}, "finish_reason": "stop"}]}))
+        writer.close()
+
     async def _answer(self, method, path, headers, reader, writer):
         mode = self.mode
         if mode == "hang":
@@ -135,6 +150,8 @@ class FaultyNode:
             error = {"error": {"message": mode, "code": CODES.get(mode)}}
             body = json.dumps(error).encode()
             writer.write(head_of(STATUS[mode], body, retry_after="1") + body)
+        elif headers.get("accept", "").startswith(FRAMES):
+            await self._stream(writer)
         else:
             body = VECTORS if "embeddings" in path else ANSWER
             writer.write(head_of(200, body, x_edgeward_node=self.name) + body)

@@ -8,8 +8,13 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from edge_node.client import AsyncClient, ClientConfig, patience
-from edge_node.errors import AnswerInvalidError, DeadlinePassedError, NodeUnreachableError
+from edge_node.client import AsyncClient, ClientConfig, patience, silence
+from edge_node.errors import (
+    AnswerInvalidError,
+    DeadlinePassedError,
+    NodeUnreachableError,
+    StreamBrokenError,
+)
 from tests.edge_node.client.faulty_fleet import BlindOrigin, FaultyNode
 
 
@@ -301,3 +306,47 @@ async def test_text_is_never_hedged():
         await nodes["a"].set("slow")
         assert (await ask(client))[0].node_id == "a"
         assert nodes["b"].asked_count == 0
+
+
+async def read_on(client, node, mode):
+    stream = client.stream_chat("x", model="chat")
+    async for _ in stream:
+        if node.mode == "ok":
+            await node.set(mode)
+    return stream
+
+
+async def test_a_node_that_hangs_in_the_middle_of_a_stream_is_found_out(hasty, monkeypatch):
+    monkeypatch.setattr(silence, "FIRST_CHECK_MOST_S", 0.05)
+    async with fleet("a", "b") as (nodes, _, client):
+        await ask(client)
+        await until(lambda: nodes["a"].probes_count == 3)
+        began_s = time.monotonic()
+        with pytest.raises(StreamBrokenError) as broken:
+            await read_on(client, nodes["a"], "hang")
+        assert broken.value.text.startswith("more ")
+        assert time.monotonic() - began_s < 1.0
+        assert session_of(client)._nearest.ejections.failing("a")
+
+
+async def test_a_node_that_thinks_in_the_middle_of_a_stream_is_waited_for(hasty, monkeypatch):
+    monkeypatch.setattr(silence, "FIRST_CHECK_MOST_S", 0.05)
+    async with fleet("a", "b") as (nodes, _, client):
+        await ask(client)
+        await until(lambda: nodes["a"].probes_count == 3)
+        reading = asyncio.create_task(read_on(client, nodes["a"], "pause"))
+        await until(lambda: nodes["a"].probes_count > 3)
+        await nodes["a"].set("end")
+        assert (await reading).text.endswith("end")
+        assert not [task for task in asyncio.all_tasks() if "cut_off" in repr(task)]
+
+
+async def test_a_stream_left_early_is_watched_no_more():
+    async with fleet("a") as (nodes, _, client):
+        async with client.stream_chat("x", model="chat") as stream:
+            await anext(stream)
+            assert [task for task in asyncio.all_tasks() if "cut_off" in repr(task)] == []
+            await anext(stream)
+            assert len([task for task in asyncio.all_tasks() if "cut_off" in repr(task)]) == 1
+        assert [task for task in asyncio.all_tasks() if "cut_off" in repr(task)] == []
+        await nodes["a"].set("down")
