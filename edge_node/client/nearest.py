@@ -73,22 +73,24 @@ class Nearest:
             if not self.has_room(node, now_s) or self.ejections.keeps_failing(node.node_id)
         )
 
-    def next_node(
+    def next_node(self, model: str, now_s: float, tried: Collection[str] = ()) -> RankedNode | None:
+        """The first of `order`; None when all were tried."""
+        return next(iter(self.order(model, now_s, tried)), None)
+
+    def order(
         self, model: str, now_s: float, tried: Collection[str] = (), *, last: bool = False
-    ) -> RankedNode | None:
-        """The best node not tried yet; busy ones come later, and those set aside last, the soonest back first.
+    ) -> list[RankedNode]:
+        """The nodes not tried yet, the best first; busy ones later, those set aside last, the soonest back first.
 
         A second try goes to a node whose last answer was no failure, if there is one, and the `last` try to the one
         that answered last of all: it is the most certain to work, be it far away.
         """
-        left = [node for node in self.ranked(model, now_s) if node.node_id not in tried]
-        return min(
-            left,
+        return sorted(
+            (node for node in self.ranked(model, now_s) if node.node_id not in tried),
             key=lambda node: (
                 *self._standing(node.node_id, now_s, again=bool(tried)),
                 -self._answered_s.get(node.node_id, 0.0) if last else 0.0,
             ),
-            default=None,
         )
 
     def answered(self, node_id: str, now_s: float) -> None:

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 RETRIES_COUNT = 2
 TRIED_MOST_COUNT = 10
 """So many nodes are tried at most, those included that accept no connection and so did nothing."""
+ALIVE_ASKED_COUNT = 3
+"""So many nodes are asked whether they live when one has hung: a second one that hangs would cost a second more."""
 PATIENCE_S = 5.0
 """The longest `Retry-After` that a client waits out, once, before it gives the error to its caller."""
 STALE_WAIT_S = 0.25
@@ -225,8 +227,7 @@ class Session:
             if not await self._waited(call, error):
                 raise error
             return node
-        last = call.retries_count == RETRIES_COUNT
-        found = self._nearest.next_node(call.model, self.now_s(), call.tried, last=last)
+        found = await self._next_node(call, error)
         if found is None or (
             not self._nearest.may_take_more(found, self.now_s()) and self._renewal.may_replace(call.model)
         ):
@@ -237,6 +238,16 @@ class Session:
             raise error
         await self._sleep(backoff_s(call.retries_count, self._chance))
         return found
+
+    async def _next_node(self, call: Call, error: EdgewardError) -> RankedNode | None:
+        """The best node of the list that is left; after one that hung, one that has just shown that it does not."""
+        last = call.retries_count == RETRIES_COUNT
+        left = self._nearest.order(call.model, self.now_s(), call.tried, last=last)
+        if isinstance(error, NodeUnreachableError) and error.sent:
+            alive = await self._prober.first_alive(left[:ALIVE_ASKED_COUNT])
+            if alive is not None:
+                return alive
+        return next(iter(left), None)
 
     async def _permit(self, call: Call, error: EdgewardError) -> None:
         """Wait until the call may be tried again; raises the error when it was tried often enough."""
