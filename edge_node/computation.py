@@ -73,7 +73,9 @@ class Generating:
                 model=self._name, queue_s=event.queue_s, cached_from=event.cached_from
             )
             self._scheduler.started(
-                self._ticket, prompt_tokens=event.prompt_tokens, prompt_bytes=self._prompt_bytes
+                self._ticket,
+                prompt_tokens=event.prompt_tokens + event.resumed_tokens,
+                prompt_bytes=self._prompt_bytes,
             )
         elif isinstance(event, Delta):
             if event.tokens_count:
@@ -155,6 +157,6 @@ def _service(started: Started, service_s: float) -> Service:
     return Service(
         service_s=service_s,
         prompt_tokens=started.prompt_tokens,
-        read_tokens=started.prompt_tokens - started.cached_tokens,
+        read_tokens=started.prompt_tokens + started.resumed_tokens - started.cached_tokens,
         prefill_s=started.prefill_s,
     )

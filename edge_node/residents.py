@@ -62,6 +62,10 @@ class Lease(Protocol):
         """What the engine said when it had loaded the release."""
 
     @property
+    def manifest_sha256(self) -> str:
+        """The digest of the release's manifest."""
+
+    @property
     def stamp(self) -> str:
         """A name for all that answers depend on beside the request: the release's bytes, the engine's settings."""
 

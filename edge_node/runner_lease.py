@@ -28,6 +28,7 @@ class RunnerLease:
         self.name = release.name
         self.version = release.version
         self.ready = ready
+        self.manifest_sha256: str = release.manifest_sha256
         self.stamp = stamp_of(release, ready)
         self._supervisor = supervisor
 

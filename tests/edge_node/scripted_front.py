@@ -56,6 +56,10 @@ class ScriptedLease:
     stopped: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
+    def manifest_sha256(self):
+        return f"sha-of-{self.name}-{self.version}"
+
+    @property
     def stamp(self):
         return f"{self.name}@{self.version} {self.ready.fingerprint}"
 

@@ -17,6 +17,7 @@ from edge_node.engines.llama.generation import Generation, answer_limit_tokens
 from edge_node.engines.llama.library import NativeLog, engine_fingerprint, open_model
 from edge_node.engines.llama.memory import KvMemory
 from edge_node.engines.llama.pace import Pace
+from edge_node.engines.llama.prefix_identity import kernels_digest
 from edge_node.engines.llama.prefix_opening import open_store
 from edge_node.engines.llama.prompts import PromptReader
 from edge_node.engines.llama.sampler import Sampler
@@ -77,7 +78,9 @@ class LlamaEngine:
         self._lane: ExactLane | None = None
         self._batch_tokens = opened.batch_tokens
         self._speculation = Speculation(limit_tokens=spec.guess_tokens if opened.copies_parts else 0)
-        self._fingerprint = f"{engine_fingerprint(spec)}-d{self._deterministic_rows}"
+        self._fingerprint = (
+            f"{engine_fingerprint(spec)}-{kernels_digest(opened.context_tokens)}-d{self._deterministic_rows}"
+        )
 
     @classmethod
     def load(cls, spec: EngineSpec) -> LlamaEngine:
