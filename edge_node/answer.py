@@ -96,11 +96,12 @@ class Answering:
             if listener is None:
                 ticket = enter(self._scheduler, account, lease, self._clock())
                 computation = Generating(
-                    lease.generate(command),
+                    lease,
+                    command,
                     ticket,
                     stack.pop_all(),
-                    name=lease.name,
                     prompt_bytes=account.prompt_bytes,
+                    created_unix_s=created_unix_s,
                     scheduler=self._scheduler,
                     metrics=self._metrics,
                     clock=self._clock,

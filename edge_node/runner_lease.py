@@ -36,6 +36,10 @@ class RunnerLease:
         """Generate; closing the generator early cancels the engine's work."""
         return self._supervisor.generate(command)
 
+    async def back(self, within_s: float) -> bool:
+        """Whether an engine answers within that time, after one has died."""
+        return await self._supervisor.back(within_s)
+
     async def compute(self, command: Compute) -> Computed:
         """Vectors, scores or tensors."""
         return await self._supervisor.compute(command)
