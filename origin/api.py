@@ -14,12 +14,15 @@ from registry.errors import InputInvalidError
 
 ModelState = Literal["on_disk", "fetching", "loading", "asleep", "ready", "failed"]
 NodeState = Literal["up", "suspect", "down", "draining"]
-PlaceSource = Literal["stated", "none"]
+PlaceSource = Literal["stated", "learned", "mmdb", "region", "none"]
+"""How a client's place is known: it said so; worked out from round trips; from a database of addresses; the middle of
+its country; not at all."""
 
 NodeId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
 # Bounded, so that no report can poison an answer: msgpack holds 64 bits, JSON knows no infinity.
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Seconds = Annotated[float, Meta(ge=0, le=1e9)]
+Milliseconds = Annotated[float, Meta(gt=0, le=60_000)]  # no round trip on earth takes a minute
 
 
 class Place(Struct, frozen=True):
@@ -27,6 +30,20 @@ class Place(Struct, frozen=True):
 
     lat: Annotated[float, Meta(ge=-90, le=90)]
     lon: Annotated[float, Meta(ge=-180, le=180)]
+
+
+class RttSample(Struct, frozen=True, kw_only=True):
+    """The round trips that a node's kernel has measured to clients of one network since the last report.
+
+    Attributes:
+        prefix: the clients' network, canonical: a /24 of IPv4, a /48 of IPv6.
+        rtt_ms: the least one.
+        count: how many connections were looked at.
+    """
+
+    prefix: Annotated[str, Meta(max_length=49)]
+    rtt_ms: Milliseconds
+    count: Annotated[int, Meta(ge=1, le=2**31)] = 1
 
 
 class ModelReport(Struct, frozen=True, kw_only=True):
@@ -89,6 +106,7 @@ class NodeReport(Struct, frozen=True, kw_only=True):
         follows: patterns (`fnmatch`) of the model names that it wants.
         channel: the channel it takes releases from.
         machine: what it runs on; of the CPU's features those alone that matter for speed.
+        rtts: the round trips to clients that it has seen since the last report, at most 256 networks.
     """
 
     node_id: NodeId
@@ -102,6 +120,7 @@ class NodeReport(Struct, frozen=True, kw_only=True):
     models: tuple[ModelReport, ...] = ()
     software: str = ""
     machine: MachineReport | None = None
+    rtts: Annotated[tuple[RttSample, ...], Meta(max_length=256)] = ()
 
 
 class WantedRelease(Struct, frozen=True):
@@ -185,6 +204,32 @@ class RouteAnswer(Struct, frozen=True, kw_only=True):
     ttl_s: Seconds
     place: Place | None
     place_source: PlaceSource
+
+
+class ProbedRtt(Struct, frozen=True, kw_only=True):
+    """The least round trip that a client has measured to a node, of `count` tries, `age_s` ago."""
+
+    node_id: NodeId
+    rtt_ms: Milliseconds
+    count: Annotated[int, Meta(ge=1, le=2**31)] = 1
+    age_s: Seconds = 0.0
+
+
+class RttReport(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a client's background probes have measured; its network is that of the address it comes from.
+
+    Attributes:
+        place: where it is, if it says so.
+    """
+
+    probes: Annotated[tuple[ProbedRtt, ...], Meta(min_length=1, max_length=16)]
+    place: Place | None = None
+
+
+class RttReceipt(Struct, frozen=True):
+    """How many of the reported round trips were taken in; the others name nodes that this origin does not know."""
+
+    taken_count: Count
 
 
 class VariantSummary(Struct, frozen=True, kw_only=True):

@@ -9,7 +9,16 @@ from urllib.parse import quote
 import aiohttp
 import msgspec
 
-from origin.api import CatalogAnswer, Directive, NodeList, NodeReport, RouteAnswer, RouteQuery
+from origin.api import (
+    CatalogAnswer,
+    Directive,
+    NodeList,
+    NodeReport,
+    RouteAnswer,
+    RouteQuery,
+    RttReceipt,
+    RttReport,
+)
 from origin.errors import OriginRefusedError, OriginUnreachableError
 from registry.bodies import MSGPACK_TYPE
 from registry.errors import (
@@ -103,6 +112,10 @@ class OriginClient:
             NoNodeAvailableError: no node can answer now; `retry_after_s` is set.
         """
         return self._read(await self._call("POST", "/v1/route", to_msgpack(query)), RouteAnswer)
+
+    async def report_rtts(self, report: RttReport) -> RttReceipt:
+        """Tell how far nodes are from here, as measured; the origin learns from it for clients nearby."""
+        return self._read(await self._call("POST", "/v1/rtts", to_msgpack(report)), RttReceipt)
 
     async def nodes(self) -> NodeList:
         """The fleet as the origin sees it."""

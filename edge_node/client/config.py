@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,8 @@ class ClientConfig:
         place: `LAT,LON` in degrees; empty lets the origin guess.
         api_key: sent as a bearer token; empty sends none.
         timeout_s: how long a node may say nothing before the client gives up on it.
+        deadline_s: how long a call may take until its first text, over all nodes and pauses.
+        idle_after_s: how long after the last request the list of nodes is still renewed and nodes are probed.
         answer_limit_bytes: the most that one answer may unpack to.
     """
 
@@ -33,6 +36,8 @@ class ClientConfig:
     place: str = ""
     api_key: str = ""
     timeout_s: float = 120.0
+    deadline_s: float = 180.0
+    idle_after_s: float = 120.0
     answer_limit_bytes: int = 64 * 2**20
 
 
@@ -62,8 +67,11 @@ def load_client_config(
         raise ConfigError(
             f"the origin's address must start with http:// or https://, and is {config.origin!r}"
         )
-    if config.timeout_s <= 0:
-        raise ConfigError(f"client.timeout_s must be positive, and is {config.timeout_s}")
+    for name in ("timeout_s", "deadline_s"):
+        if not 0 < getattr(config, name) < math.inf:
+            raise ConfigError(f"client.{name} must be positive, and is {getattr(config, name)}")
+    if not config.idle_after_s >= 0:
+        raise ConfigError(f"client.idle_after_s must be 0 or more, and is {config.idle_after_s}")
     return config
 
 

@@ -113,7 +113,8 @@ async def _streamed(request: web.Request, chorus: Chorus, shape: Shape, work: Wo
             elif isinstance(event, Delta):
                 events = shape.delta(index, event.text, event.scores) if marks is None else marks.delta(event)
             else:
-                events = shape.closing(index, _reason(event.reason))
+                reason = _reason(event.reason)
+                events = shape.closing(index, reason) if marks is None else marks.closing(reason)
                 open_count -= 1
             for each in events:
                 await stream.send(each.chunk, each.name)

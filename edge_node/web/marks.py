@@ -10,6 +10,7 @@ from edge_node.api.replies import Mark
 from edge_node.continuation import Written
 
 if TYPE_CHECKING:
+    from edge_node.api.replies import FinishReason
     from edge_node.api.shapes import Event, Shape
     from edge_node.engines import Delta, Started
     from edge_node.engines.resume import Resume
@@ -50,6 +51,11 @@ class Marks:
             return events
         return _marked(events, self._mark())
 
+    def closing(self, reason: FinishReason) -> list[Event]:
+        """Why the text ended; text that is told with it is as settled as the end."""
+        *others, last = self._shape.closing(0, reason)
+        return [*map(_unsettled, others), last]
+
     def _mark(self) -> Mark:
         tokens = tuple(self._unmarked)
         self._unmarked.clear()
@@ -60,9 +66,10 @@ class Marks:
 def _marked(events: list[Event], mark: Mark) -> list[Event]:
     *others, last = events
     return [
-        *(
-            event._replace(chunk=msgspec.structs.replace(event.chunk, edgeward=Mark(more=True)))
-            for event in others
-        ),
+        *map(_unsettled, others),
         last._replace(chunk=msgspec.structs.replace(last.chunk, edgeward=mark)),
     ]
+
+
+def _unsettled(event: Event) -> Event:
+    return event._replace(chunk=msgspec.structs.replace(event.chunk, edgeward=Mark(more=True)))
