@@ -27,6 +27,7 @@ class OpenStream:
     Attributes:
         read: the chunks up to that piece, in order.
         patience: how long it may be silent.
+        node_ids: what the node calls itself, and what the origin calls it.
     """
 
     def __init__(
@@ -36,11 +37,13 @@ class OpenStream:
         read: list[Chunk],
         patience: Patience,
         served: Served,
+        node_ids: frozenset[str],
     ) -> None:
         self.response = response
         self.read = read
         self.patience = patience
         self.served = served
+        self.node_ids = node_ids
         self._chunks = chunks
         self._given_count = 0
 
@@ -99,6 +102,7 @@ class TextStream:
         self._pieces: AsyncGenerator[Piece] | None = None
         self._resumption = Resumption()
         self._held: list[Chunk] = []
+        self._broke_ids: frozenset[str] = frozenset()
 
     @property
     def served(self) -> Served:
@@ -185,11 +189,12 @@ class TextStream:
         assert self._served is not None, "it has been opened"
         await broken.close()
         self._held.clear()
+        self._broke_ids |= broken.node_ids
         hopeless = error.retry != "elsewhere" or isinstance(error, UnpackLimitError)
         if hopeless or not resumption.possible or self._served.resumed_count >= RESUMES_MOST_COUNT:
             raise self._broken(error) from error
         try:
-            self._open = await self._elsewhere(broken.served.node_id)
+            self._open = await self._elsewhere()
         except EdgewardError as refused:
             raise self._broken(error, f"; no other node goes on: {refused.message}") from error
         before, now = self._served, self._open.served
@@ -203,10 +208,10 @@ class TextStream:
             nodes=(*before.nodes, *now.nodes),
         )
 
-    async def _elsewhere(self, broken_id: str) -> OpenStream:
-        """The rest from another node, or where there is no other from the same, which may be back."""
+    async def _elsewhere(self) -> OpenStream:
+        """The rest from another node, or where there is no other from one that broke off: it may be back."""
         try:
-            return await self._start(self._tell, self._resumption, (broken_id,))
+            return await self._start(self._tell, self._resumption, self._broke_ids)
         except NoNodeAvailableError:
             return await self._start(self._tell, self._resumption)
 
