@@ -41,6 +41,13 @@ def rest(make, *parts, count=3, chars=9, **more):
     )
 
 
+def then(network, *steps):
+    """What the other nodes answer one after the other; which of them is asked first, their probes decide."""
+    left = list(steps)
+    for node in "bcd":
+        network.script[node] = left
+
+
 async def texts(stream):
     return [piece.text async for piece in stream]
 
@@ -112,9 +119,8 @@ async def test_it_goes_on_twice_and_no_more(network, client, make):
     network.serve("a", "b", "c", "d")
     network.script["a"] = [make.streaming(chunks(make, *FIRST), end=False)]
     once = [*chunks(make, {"edgeward": RELEASE}, (" is", [4]), count=3, chars=9)]
-    network.script["b"] = [make.streaming(once, end=False)]
     twice = [*chunks(make, {"edgeward": RELEASE}, (" it", [5]), count=4, chars=12)]
-    network.script["c"] = [make.streaming(twice, end=False)]
+    then(network, make.streaming(once, end=False), make.streaming(twice, end=False))
     stream = client.stream_chat("x", model="chat")
     with pytest.raises(StreamBrokenError) as broken:
         await texts(stream)
@@ -129,8 +135,7 @@ async def test_it_goes_on_twice_and_no_more(network, client, make):
 async def test_a_node_that_refuses_to_go_on_is_passed_by(network, client, make):
     network.serve("a", "b", "c")
     network.script["a"] = [make.streaming(chunks(make, *FIRST), end=False)]
-    network.script["b"] = [lambda _: make.failure("resume.mismatched", 409, "another release")]
-    network.script["c"] = [rest(make, ("!", [4]))]
+    then(network, lambda _: make.failure("resume.mismatched", 409, "another release"), rest(make, ("!", [4])))
     stream = client.stream_chat("x", model="chat")
     assert "".join(await texts(stream)) == "The Loire!"
     assert stream.served.attempts == 3
@@ -139,10 +144,8 @@ async def test_a_node_that_refuses_to_go_on_is_passed_by(network, client, make):
 async def test_a_node_that_begins_anew_is_passed_by_before_its_text_is_seen(network, client, make):
     network.serve("a", "b", "c")
     network.script["a"] = [make.streaming(chunks(make, *FIRST), end=False)]
-    network.script["b"] = [
-        make.streaming([make.chunk("The "), make.chunk("Loire"), make.chunk(finish="stop")])
-    ]
-    network.script["c"] = [rest(make, ("!", [4]))]
+    anew = [make.chunk("The "), make.chunk("Loire"), make.chunk(finish="stop")]
+    then(network, make.streaming(anew), rest(make, ("!", [4])))
     assert "".join(await texts(client.stream_chat("x", model="chat"))) == "The Loire!"
 
 
