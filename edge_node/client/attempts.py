@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from edge_node.client.budget import HedgeAllowance
 from edge_node.client.call import Journey
 from edge_node.client.hedging import Latencies, work_of
 from edge_node.client.patience import first_check_s, next_check_s
+from edge_node.client.silence import WatchedItems, ended
 from edge_node.errors import (
     AnswerInvalidError,
     DrainingError,
@@ -22,7 +23,7 @@ from edge_node.errors import (
 from registry.errors import EdgewardError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable
 
     from edge_node.client.call import Call
     from edge_node.client.nearest import Nearest
@@ -125,7 +126,26 @@ class Attempts:
             self._latencies.learn(work, self._now_s() - began_s)
             return result
         finally:
-            await _ended(first)
+            await ended(first)
+
+    def to_the_end(
+        self, call: Call, node: RankedNode, items: AsyncGenerator[T], close: Callable[[], None]
+    ) -> AsyncGenerator[T]:
+        """The rest of an answer that has begun; a node that falls silent and answers no probe either is cut off.
+
+        Args:
+            call: whose answer it is.
+            node: which node was asked.
+            items: what it sends.
+            close: ends its connection, which ends `items` with an error.
+        """
+        journey = call.journey or Journey(node)
+        return WatchedItems(
+            items,
+            seems_alive=lambda: self._prober.seems_alive(journey.node or node),
+            close=close,
+            failed=lambda error: self._failed(call, node, journey, error),
+        )
 
     async def _watched(
         self,
@@ -142,13 +162,23 @@ class Attempts:
                 done, _ = await asyncio.wait({task}, timeout=quiet_s)
                 if done:
                     return task.result()
-                if not await self._prober.seems_alive(journey.node or node) and not task.done():
+                if not await self._lives(journey.node or node, task):
                     raise NodeUnreachableError(
                         f"node {journey.node_id or node.node_id} is silent, also when it is probed"
                     )
                 quiet_s = next_check_s(quiet_s)
         finally:
-            await _ended(task)
+            await ended(task)
+
+    async def _lives(self, node: RankedNode, task: asyncio.Future[T]) -> bool:
+        """Whether the node answers a probe, or what it was asked, whichever comes first."""
+        probe = asyncio.ensure_future(self._prober.seems_alive(node))
+        try:
+            both: set[asyncio.Future[Any]] = {probe, task}
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            return task.done() or probe.result()
+        finally:
+            await ended(probe)
 
     def _idle_node(self, call: Call) -> RankedNode | None:
         """A node in good standing and not busy, other than those that have the request."""
@@ -184,13 +214,4 @@ async def _first_good(first: asyncio.Future[T], second: asyncio.Future[T]) -> T:
             return await first
         return await second
     finally:
-        await _ended(second)
-
-
-async def _ended(task: asyncio.Future[T]) -> None:
-    """Cancel what still runs, and see its end."""
-    if not task.done():
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-    elif not task.cancelled():
-        task.exception()  # marks it as seen
+        await ended(second)

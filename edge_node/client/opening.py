@@ -51,9 +51,10 @@ async def open_stream(
             read.append(chunk)
             if chunk.says():
                 served = served_by(call, node, response, session.now_s())
+                rest = session.watched(call, node, chunks, response.close)
                 at = call.journey.node_id if call.journey else node.node_id
                 return OpenStream(
-                    response, chunks, read, patience, served, frozenset(filter(None, (served.node_id, at)))
+                    response, rest, read, patience, served, frozenset(filter(None, (served.node_id, at)))
                 )
         raise AnswerInvalidError("the stream ended before its first text")
 

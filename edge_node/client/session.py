@@ -22,7 +22,7 @@ from origin.errors import NoNodeAvailableError
 from registry.errors import EdgewardError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
     from contextlib import AbstractAsyncContextManager
 
     import aiohttp
@@ -152,6 +152,12 @@ class Session:
             return self._sending.post(node, path, message, accept)
         patience_s = max(0.001, call.deadline_s - self.now_s())
         return self._sending.post(node, path, message, accept, journey=call.journey, patience_s=patience_s)
+
+    def watched(
+        self, call: Call, node: RankedNode, items: AsyncGenerator[T], close: Callable[[], None]
+    ) -> AsyncGenerator[T]:
+        """The rest of an answer that has begun; see `Attempts.to_the_end`."""
+        return self._attempts.to_the_end(call, node, items, close)
 
     async def body_of(self, response: aiohttp.ClientResponse) -> Any:
         """The whole body of a response as plain dicts and lists."""
