@@ -23,6 +23,7 @@ from edge_node.server import Limits, NodeParts, build_app
 from edge_node.telemetry import Metrics
 from origin.api import RankedNode, RouteAnswer
 from registry.wire import to_msgpack
+from tests.cutting_relay import Relay
 from tests.edge_node.scripted_front import ScriptedLease, ScriptedResidents, node_status
 
 TEXT = "Die Loire fließt 🌊 durch Frankreich, ENDE wäre zu früh: EN E END und nie mehr."
@@ -69,52 +70,6 @@ class ScriptedModel(ScriptedLease):
             await asyncio.sleep(0)
 
 
-class Relay:
-    """Passes bytes on; every answer but what it is told to spare breaks off after `limit_bytes`."""
-
-    def __init__(self, port):
-        self.limit_bytes = None
-        self.passed_bytes = 0
-        self._port = port
-        self._passing = set()
-
-    async def __call__(self, reader, writer):
-        self._passing.add(asyncio.current_task())
-        try:
-            await self._both(reader, writer)
-        except asyncio.CancelledError:
-            return  # else asyncio's streams complain
-        finally:
-            self._passing.discard(asyncio.current_task())
-            writer.close()
-
-    async def close(self):
-        for passing in self._passing:
-            passing.cancel()
-        await asyncio.gather(*self._passing, return_exceptions=True)
-
-    async def _both(self, reader, writer):
-        there_reader, there_writer = await asyncio.open_connection("127.0.0.1", self._port)
-        asking = asyncio.create_task(self._pass(reader, there_writer))
-        self.passed_bytes = 0
-        try:
-            while data := await there_reader.read(1 << 16):
-                if self.limit_bytes is not None and self.passed_bytes + len(data) >= self.limit_bytes:
-                    writer.write(data[: self.limit_bytes - self.passed_bytes])
-                    return
-                self.passed_bytes += len(data)
-                writer.write(data)
-        finally:
-            asking.cancel()
-            await asyncio.gather(asking, return_exceptions=True)
-            there_writer.close()
-
-    @staticmethod
-    async def _pass(reader, writer):
-        while data := await reader.read(1 << 16):
-            writer.write(data)
-
-
 @pytest.fixture
 async def pair(monkeypatch):
     """A client, the relay before node a, and the models of a and b."""
@@ -136,8 +91,7 @@ async def pair(monkeypatch):
         made.append(server)
         models.append(residents.chat)
     relay = Relay(made[0].port)
-    relaying = await asyncio.start_server(relay, "127.0.0.1", 0)
-    urls = [f"http://127.0.0.1:{relaying.sockets[0].getsockname()[1]}", str(made[1].make_url("")).rstrip("/")]
+    urls = [await relay.open(), str(made[1].make_url("")).rstrip("/")]
     nodes = tuple(
         RankedNode(
             node_id=name, url=url, label="", place=None, distance_km=None, rtt_ms=1.0, score_s=0.1, terms_s={},
@@ -156,7 +110,6 @@ async def pair(monkeypatch):
     await origin.start_server()
     config = ClientConfig(origin=str(origin.make_url("")).rstrip("/"), timeout_s=5.0)
     yield config, relay, models, monkeypatch
-    relaying.close()
     await relay.close()
     for server in (origin, *made):
         await server.close()
@@ -184,7 +137,7 @@ async def test_cut_at_any_byte(pair, form, packed, fields):
         cuts = random.Random(form).sample(range(1, relay.passed_bytes), 40 if packed else 60)
         resumed_count = 0
     for cut in cuts:
-        relay.limit_bytes = cut
+        relay.cut_after(cut)
         async with AsyncClient(config=config) as client:
             text, stream = await read(client, **fields)
         assert (text, stream.text, stream.finish_reason) == (whole, whole, reason), cut
