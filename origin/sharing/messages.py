@@ -28,12 +28,14 @@ class OriginCard(Struct, frozen=True, kw_only=True):
     Attributes:
         origin_id: made anew at each start.
         url: where nodes and clients reach it.
+        nodes_url: where nodes with certificates report to it; "" where it hears none.
         route_keys: public keys that its tickets are checked with.
         leaving: it is about to stop.
     """
 
     origin_id: OriginId
     url: ShortText
+    nodes_url: ShortText = ""
     software: ShortText = ""
     route_keys: Annotated[tuple[Key, ...], Meta(max_length=8)] = ()
     leaving: bool = False

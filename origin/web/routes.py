@@ -123,7 +123,7 @@ def _decide(request: web.Request, ask: Ask) -> Decision:
         raise
     best = decision.nodes[0]
     decisions.labels(decision.reason).inc()
-    context.sharing.note_routed(best.node_id, (ask.reference.name, best.version))
+    context.fleet.note_routed(best.node_id, (ask.reference.name, best.version), now_s)
     log.debug(
         "request.routed",
         model=str(ask.reference),

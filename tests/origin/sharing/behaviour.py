@@ -30,13 +30,13 @@ async def test_a_silent_node_ages_by_the_receivers_clock(world, report, until):
     assert not second.standing().held  # its origin is heard: it is the node that is gone
 
 
-async def test_what_one_sends_somewhere_counts_for_the_other(world, report, until):
+async def test_what_one_sends_somewhere_counts_for_the_other(world, report, until, now_s):
     first, second = await world.pair()
     model = ModelReport(name="chat", version="1", state="ready", slots=4)
     first.sharing.accept(report(models=(model,)))
     await until(second.states, 2)
     for _ in range(5):
-        first.sharing.note_routed("paris", ("chat", "1"))
+        first.fleet.note_routed("paris", ("chat", "1"), now_s())
     await until(lambda: len(second.standing().routed_age_s.get(("chat", "1"), ())) == 5, 2)
     assert len(first.standing().routed_age_s["chat", "1"]) == 5
 
@@ -112,13 +112,13 @@ async def test_cut_off_it_keeps_the_last_view_and_says_so(world, report, until, 
     await until(lambda: set(first.states().values()) | set(second.states().values()) == {"up"}, 3)
 
 
-async def test_what_was_said_while_cut_off_is_not_said_later(world, report, until):
+async def test_what_was_said_while_cut_off_is_not_said_later(world, report, until, now_s):
     """A heartbeat that comes late looks like a fresh one."""
     first, second = await world.pair()
     world.net.cut(first.bus)
     await until(lambda: first.sharing.cut_off, 5)
     first.sharing.accept(report())
-    first.sharing.note_routed("paris", ("chat", "1"))
+    first.fleet.note_routed("paris", ("chat", "1"), now_s())
     await asyncio.sleep(3.2 * world.beat_s)
     world.net.mend(first.bus)
     await until(lambda: not first.sharing.cut_off, 10)
