@@ -246,13 +246,18 @@ class RankedNode(Struct, frozen=True, kw_only=True):
 
 
 class RouteAnswer(Struct, frozen=True, kw_only=True):
-    """Candidates, best first, good for `ttl_s`; `place_source` says how the client's place was known."""
+    """Candidates, best first, good for `ttl_s`; `place_source` says how the client's place was known.
+
+    Attributes:
+        probes: the nodes whose round trip it would help most to know: measure them beside the work, and report.
+    """
 
     model: str
     nodes: tuple[RankedNode, ...]
     ttl_s: Seconds
     place: Place | None
     place_source: PlaceSource
+    probes: tuple[Peer, ...] = ()
 
 
 class ProbedRtt(Struct, frozen=True, kw_only=True):

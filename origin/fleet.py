@@ -11,7 +11,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from origin.errors import FleetFullError, NodeSupersededError
-from origin.member import NEVER_S, Member
+from origin.member import Member
 from origin.membership import Membership
 from origin.pool import Pool
 from origin.standing import FleetRules, ReleaseKey, Standing, Watch
@@ -140,14 +140,14 @@ class Fleet:
         offer = self._offer(node_id, release)
         if offer is not None:
             offer.sent.append((now_s, now_s + travel_s))
-            offer.good_until_s = NEVER_S
+            self._members[node_id].seats[release[0]].touch()
 
     def note_failed(self, node_id: str, reporter: str, now_s: float) -> bool:
         """Remember that a request to a node failed; whether this reporter's word was new (`origin.doubts`)."""
         member = self._members.get(node_id)
         if member is None or not member.doubts.note_failure(reporter, now_s):
             return False
-        member.become(member.state)
+        member.touch()
         return True
 
     def view(self, now_s: float) -> FleetView:

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 _SENT_KEPT_COUNT = 1024
 _ANSWERS = frozenset({"ready", "asleep"})
-NEVER_S = float("-inf")
 
 
 class Offer:
@@ -28,19 +27,15 @@ class Offer:
         answers: whether it answers a request that comes now. A sleeping release does: its node loads it.
         sent: when requests were sent here that no report speaks of yet, and when each will have arrived.
         prefixes: the sketch of what it has read, unpacked when it is first asked for.
-        standing_s, token_s, doubt: what routing has worked out of the rest (`origin.geo.score`); good until
-            `good_until_s`.
     """
 
-    __slots__ = (
-        "answers", "doubt", "good_until_s", "loading", "member", "model", "prefixes", "sent", "standing_s", "token_s",
-        "version", "watch",
-    )  # fmt: skip
+    __slots__ = ("answers", "loading", "member", "model", "prefixes", "sent", "version", "watch")
 
     def __init__(self, member: Member, model: ModelReport, watch: Watch) -> None:
         self.member = member
         self.version = model.version
         self.sent: deque[tuple[float, float]] = deque(maxlen=_SENT_KEPT_COUNT)
+        self.prefixes: frozenset[int] | None = None
         self.take(model, watch)
 
     def take(self, model: ModelReport, watch: Watch) -> None:
@@ -49,11 +44,7 @@ class Offer:
         self.watch = watch
         self.answers = model.state in _ANSWERS
         self.loading = model.state == "loading"
-        self.prefixes: frozenset[int] | None = None
-        self.standing_s = 0.0
-        self.token_s = 0.0
-        self.doubt = 0.0
-        self.good_until_s = NEVER_S
+        self.prefixes = None
 
 
 class Seat:
@@ -61,16 +52,32 @@ class Seat:
 
     Attributes:
         number: the node's id as 64 bits that look random.
+        usual: the one release that answers; None where none does, or several do.
+        touched_in: for each pool that it is in, the set of seats there whose figures have changed.
     """
 
-    __slots__ = ("member", "name", "node_id", "number", "offers")
+    __slots__ = ("answering_count", "member", "name", "node_id", "number", "offers", "touched_in", "usual")
 
     def __init__(self, member: Member, name: str) -> None:
         self.member = member
         self.name = name
         self.node_id = member.report.node_id
         self.number = int.from_bytes(hashlib.sha256(self.node_id.encode()).digest()[:8], "little")
-        self.offers: tuple[Offer, ...] = ()
+        self.touched_in: list[set[Seat]] = []
+        self.hold(())
+
+    def hold(self, offers: tuple[Offer, ...]) -> None:
+        """Have these releases now."""
+        self.offers = offers
+        answering = [offer for offer in offers if offer.answers]
+        self.answering_count = len(answering)
+        self.usual = answering[0] if len(answering) == 1 else None
+        self.touch()
+
+    def touch(self) -> None:
+        """Say that what was worked out of this seat's figures is out of date."""
+        for touched in self.touched_in:
+            touched.add(self)
 
 
 class Member:
@@ -107,16 +114,18 @@ class Member:
         self.heard_by = ""
         self.seats: dict[str, Seat] = {}
         self.doubts = Doubts(seen_s)
-        self.heard_count = 0
         self.become("draining" if report.draining else "up")
 
     def become(self, state: NodeState) -> None:
         """Be in this state; what was worked out of the one before is forgotten."""
         self.state: NodeState = state
         self.open = state in {"up", "suspect"}
+        self.touch()
+
+    def touch(self) -> None:
+        """Say that what was worked out of this node's figures is out of date."""
         for seat in self.seats.values():
-            for offer in seat.offers:
-                offer.good_until_s = NEVER_S
+            seat.touch()
 
     def take(self, report: NodeReport, now_s: float) -> None:
         """Let a newer report speak; the seats are the pools' to give."""
@@ -135,10 +144,10 @@ class Member:
                     before.sent.popleft()
             by_name.setdefault(model.name, []).append(before)
         for name, seat in self.seats.items():
-            seat.offers = tuple(by_name.pop(name, ()))
+            seat.hold(tuple(by_name.pop(name, ())))
         for name, offers in by_name.items():
             self.seats[name] = seat = Seat(self, name)
-            seat.offers = tuple(offers)
+            seat.hold(tuple(offers))
 
     def offer(self, release: ReleaseKey) -> Offer | None:
         """What it offers of a release; None where it does not speak of it."""

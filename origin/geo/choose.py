@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     from origin.api import CatalogAnswer, RankedNode
     from origin.fleet import FleetView
     from origin.geo.network import Network
-    from origin.geo.walk import Scored, Walked
-    from origin.pool import Pool
+    from origin.geo.walk import Scored
     from origin.prefixes import Mark
 
 Reason = Literal["nearest", "load", "spread", "explore", "no_place"]
@@ -111,35 +110,44 @@ def choose(
         NoNodeAvailableError: it exists, and no node can answer now; `retry_after_s` is set.
     """
     reference = ask.reference
-    channels = catalog.channels.get(reference.name, {}) if catalog is not None else {}
-    prompt = Prompt(ask.prompt_tokens, ask.marks, ask.prompt_bytes)
-    want = Want(reference.version, channels, ask.exclude, ask.warm, prompt)
-    pool = view.pool(reference.name, None if reference.version is not None else reference.channel)
-    walked, unknown = _walked(view, pool, ask, want, network, chance)
-    if not walked.ready and ask.any_channel:
-        pool = view.pool(reference.name, None)
-        walked, unknown = _walked(view, pool, ask, want, network, chance)
-    if not walked.ready:
+    walk, unknown = _walk(view, ask, catalog, network, chance, any_channel=False)
+    if not walk.ready and ask.any_channel and reference.version is None:
+        walk, unknown = _walk(view, ask, catalog, network, chance, any_channel=True)
+    if not walk.ready:
         raise why_nobody(view, reference, ask.any_channel, ask.exclude, catalog)
-    ordered = _spread(walked.ready, ask, chance)
-    first = ordered[0]
-    others = pool.measured(view.now_s, view.rules.heartbeat_s)
-    nodes = tuple(
-        ranked(it.near, it.offer, prompt, others, view.rules, view.now_s, warm=it.node_id in ask.warm)
-        for it in (*ordered, *walked.loading)[: ask.limit]
-    )
-    if unknown:
-        return Decision(nodes, "no_place")
-    return Decision(nodes, _reason(first, walked, chance))
+    ordered = _spread(walk.ready, ask, chance)
+    found = ordered[: ask.limit]
+    if len(found) < ask.limit:
+        found = [*found, *walk.loading()[: ask.limit - len(found)]]
+    nodes = tuple(ranked(it.near, it.offer, walk.terms_s(it)) for it in found)
+    return Decision(nodes, "no_place" if unknown else _reason(ordered[0], walk, chance))
 
 
-def _walked(
-    view: FleetView, pool: Pool, ask: Ask, want: Want, network: Network | None, chance: float
-) -> tuple[Walked, bool]:
+def _walk(
+    view: FleetView,
+    ask: Ask,
+    catalog: CatalogAnswer | None,
+    network: Network | None,
+    chance: float,
+    *,
+    any_channel: bool,
+) -> tuple[Walk, bool]:
+    """The search, and whether nothing is known of where the client is."""
+    reference = ask.reference
+    channel = None if any_channel or reference.version is not None else reference.channel
+    pool = view.pool(reference.name, channel)
+    pool.settle()
     order = order_of(pool, ask.spot, network, view.now_s)
-    band_s = _explored_band_s if chance < EXPLORED_SHARE else _band_s
-    walk = Walk(pool, order, want, view.rules, view.now_s, limit_count=ask.limit, band_s=band_s)
-    return walk.run(), order.unknown
+    want = Want(
+        version=reference.version,
+        channels=catalog.channels.get(reference.name, {}) if catalog is not None else {},
+        exclude=ask.exclude,
+        warm=ask.warm,
+        prompt=Prompt(ask.prompt_tokens, ask.marks, ask.prompt_bytes),
+        limit_count=ask.limit,
+        band_s=_explored_band_s if chance < EXPLORED_SHARE else _band_s,
+    )
+    return Walk(pool, order, want, view.rules, view.now_s), order.unknown
 
 
 def _band_s(best_s: float) -> float:
@@ -165,7 +173,7 @@ def _spread(ready: list[Scored], ask: Ask, chance: float) -> list[Scored]:
     # No part can hold a NUL: names and ids have a pattern, and HTTP headers forbid it.
     key = f"{ask.reference.name}\0{ask.session}".encode(errors="surrogatepass")
     number = int.from_bytes(hashlib.sha256(key).digest()[:8], "little")
-    equals.sort(key=lambda it: _mixed(number ^ it.near.seat.number), reverse=True)
+    equals.sort(key=lambda it: _mixed(number ^ it.seat.number), reverse=True)
     loads = [(_load_count(it), max(1, it.offer.model.slots)) for it in equals]
     share = _BOUND * (sum(load for load, _ in loads) + 1) / sum(slots for _, slots in loads)
     roomy = [load + 1 <= math.ceil(share * slots) for load, slots in loads]
@@ -186,10 +194,10 @@ def _mixed(number: int) -> int:
     return number ^ (number >> 31)
 
 
-def _reason(first: Scored, walked: Walked, chance: float) -> Reason:
-    best = walked.ready[0]
+def _reason(first: Scored, walk: Walk, chance: float) -> Reason:
+    best = walk.ready[0]
     if chance < EXPLORED_SHARE and first is not best:
         return "explore"
-    if first.near.rtt_ms == walked.least_rtt_ms:
+    if first.near.network_s <= walk.nearest_s:
         return "nearest"
     return "spread" if first is not best else "load"

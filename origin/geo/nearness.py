@@ -11,13 +11,14 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
 from origin.geo.distance import EARTH_RADIUS_KM, MEAN_DISTANCE_KM, distance_km, estimated_rtt_ms
 
 if TYPE_CHECKING:
     from origin.api import Place
     from origin.geo.client_spot import ClientSpot
     from origin.geo.network import Network, RttSource
-    from origin.member import Seat
     from origin.pool import Pool
 
 _LIGHT_MS_PER_KM = 2 / 299.792458
@@ -28,10 +29,11 @@ _RENEW_S = 1.0
 _KEEP_S = 30.0
 """…and after so long in any case, since measurements grow old."""
 _SPOTS_LIMIT_COUNT = 4096
-_ENTRIES_LIMIT_COUNT = 400_000
+_ROWS_LIMIT_COUNT = 4_000_000
 _ROUND_TRIPS_TLS = 3  # TCP, TLS 1.3, the request
 _ROUND_TRIPS_PLAIN = 2  # TCP, the request
 _GRID = "grid"
+_STEP_COUNT = 256
 
 
 class Near(NamedTuple):
@@ -42,21 +44,19 @@ class Near(NamedTuple):
     """
 
     network_s: float
-    node_id: str
-    seat: Seat
     rtt_ms: float
     source: RttSource
     apart_km: float | None
 
 
 class _Cell:
-    """Nodes that are near one another: within `radius_km` of the middle."""
+    """Rows of a pool whose nodes are near one another: within `radius_km` of the middle."""
 
-    __slots__ = ("middle", "radius_km", "seats")
+    __slots__ = ("middle", "radius_km", "rows")
 
-    def __init__(self, seats: list[tuple[Place, Seat]]) -> None:
-        self.seats = [seat for _, seat in seats]
-        vectors = [_vector(place) for place, _ in seats]
+    def __init__(self, placed: list[tuple[Place, int]]) -> None:
+        self.rows = [row for _, row in placed]
+        vectors = [_vector(place) for place, _ in placed]
         total = [sum(axis) for axis in zip(*vectors, strict=True)]
         length = math.hypot(*total) or 1.0
         self.middle = tuple(part / length for part in total)
@@ -67,41 +67,41 @@ class Order:
     """The nodes around one spot, nearest first.
 
     Attributes:
-        entries: those that are known to come first, in order.
         unknown: nothing is known of the client, so the network counts for nothing, for all nodes alike.
+        network_s: of the nodes that are known to come first, in order; whoever is not among them is further away.
+        rtt_ms: theirs.
+        rows: which rows of the pool they are.
     """
 
     def __init__(self, pool: Pool, spot: ClientSpot, network: Network | None, now_s: float) -> None:
         self.epoch = 0 if network is None else network.epoch
         self.made_at_s = now_s
-        self.entries: list[Near] = []
-        self._spot = spot
-        self._network = network
         self.unknown = spot.place is None and not (
             spot.prefix or spot.region or spot.as_number or spot.client
         )
-        self._found: list[Near] = []  # opened, past the horizon
+        self._pool = pool
+        self._spot = spot
+        self._network = network
+        self._nears: dict[int, Near] = {}
+        self._found: list[tuple[float, float, int]] = []  # opened, past the horizon
+        self.network_s, self.rtt_ms = np.empty(0), np.empty(0)
+        self.rows = np.empty(0, dtype=np.intp)
         placed, placeless = _grid(pool)
+        self._cells: list[tuple[float, int, _Cell]] = []
         if spot.place is None:
-            self._cells: list[tuple[float, int, _Cell]] = []
-            placeless = list(pool.seats.values())
+            placeless = list(range(len(pool.rows)))
         else:
             here = _vector(spot.place)
-            self._cells = sorted(
-                (
-                    max(0.0, _arc_km(here, cell.middle) - cell.radius_km) * _LIGHT_MS_PER_KM,
-                    number,
-                    cell,
-                )
-                for number, cell in enumerate(placed)
-            )
-            self._cells.reverse()
+            for number, cell in enumerate(placed):
+                least_km = max(0.0, _arc_km(here, cell.middle) - cell.radius_km)
+                self._cells.append((least_km * _LIGHT_MS_PER_KM, number, cell))
+            self._cells.sort(reverse=True)
         self._open(placeless)
         self._settle()
 
     @property
     def horizon_s(self) -> float:
-        """Whoever is not in `entries` is at least so far."""
+        """Whoever is not among the known nodes is at least so far."""
         return _ROUND_TRIPS_PLAIN * self._cells[-1][0] / 1000 if self._cells else math.inf
 
     def fresh(self, network: Network | None, now_s: float) -> bool:
@@ -110,47 +110,61 @@ class Order:
         return age_s < _KEEP_S and (network is None or network.epoch == self.epoch or age_s < _RENEW_S)
 
     def extend(self) -> bool:
-        """Find some more nodes; False when all are known."""
-        known_count = len(self.entries)
-        while self._cells and len(self.entries) == known_count:
-            self._open(self._cells.pop()[2].seats)
-            self._settle()
-        return len(self.entries) > known_count
+        """Find some more nodes, about as many as are known; False when all are."""
+        if not self._cells:
+            return False
+        wanted_count = max(_STEP_COUNT, len(self.rows))
+        opened_count = 0
+        while self._cells and opened_count < wanted_count:
+            rows = self._cells.pop()[2].rows
+            self._open(rows)
+            opened_count += len(rows)
+        self._settle()
+        return True
 
-    def _open(self, seats: list[Seat]) -> None:
-        self._found.extend(map(self.near, seats))
+    def near(self, row: int) -> Near:
+        """One node as seen from the spot."""
+        near = self._nears.get(row)
+        if near is None:
+            near = self._nears[row] = self._look(row)
+        return near
+
+    def _open(self, rows: list[int]) -> None:
+        for row in rows:
+            near = self._look(row)
+            self._found.append((near.network_s, near.rtt_ms, row))
 
     def _settle(self) -> None:
         """Take over what no closed cell can come before."""
         horizon_s = self.horizon_s
         self._found.sort()
         count = len(self._found)
-        while count and self._found[count - 1].network_s > horizon_s:
+        while count and self._found[count - 1][0] > horizon_s:
             count -= 1
-        self.entries.extend(self._found[:count])
-        del self._found[:count]
+        if count:
+            taken = self._found[:count]
+            del self._found[:count]
+            self.network_s = np.concatenate([self.network_s, [it[0] for it in taken]])
+            self.rtt_ms = np.concatenate([self.rtt_ms, [it[1] for it in taken]])
+            self.rows = np.concatenate([self.rows, np.array([it[2] for it in taken], dtype=np.intp)])
 
-    def near(self, seat: Seat) -> Near:
-        """One node as seen from the spot."""
-        report, spot = seat.member.report, self._spot
+    def _look(self, row: int) -> Near:
+        report, spot = self._pool.rows[row].member.report, self._spot
         place = report.place
         apart_km = None if spot.place is None or place is None else distance_km(spot.place, place)
         source: RttSource
         if self.unknown:
             rtt_ms, source = 0.0, "none"
         elif self._network is not None:
-            rtt_ms, source = self._estimate(self._network, seat)
+            estimate = self._network.estimate(spot, report.node_id, place, self.made_at_s)
+            rtt_ms, source = estimate.rtt_ms, estimate.source
         else:
             rtt_ms = estimated_rtt_ms(MEAN_DISTANCE_KM if apart_km is None else apart_km)
             source = "none" if apart_km is None else "place"
         if apart_km is not None:
             rtt_ms = max(rtt_ms, apart_km * _LIGHT_MS_PER_KM)
         round_trips = _ROUND_TRIPS_TLS if report.url.startswith("https:") else _ROUND_TRIPS_PLAIN
-        return Near(round_trips * rtt_ms / 1000, seat.node_id, seat, rtt_ms, source, apart_km)
-
-    def _estimate(self, network: Network, seat: Seat) -> tuple[float, RttSource]:
-        estimate = network.estimate(self._spot, seat.node_id, seat.member.report.place, self.made_at_s)
-        return estimate.rtt_ms, estimate.source
+        return Near(round_trips * rtt_ms / 1000, rtt_ms, source, apart_km)
 
 
 def order_of(pool: Pool, spot: ClientSpot, network: Network | None, now_s: float) -> Order:
@@ -162,27 +176,27 @@ def order_of(pool: Pool, spot: ClientSpot, network: Network | None, now_s: float
     pool.kept.pop(spot, None)
     pool.kept[spot] = order
     # The oldest go first; each new one makes room for itself, so two go where too many are kept.
-    limit_count = max(16, min(_SPOTS_LIMIT_COUNT, _ENTRIES_LIMIT_COUNT // max(1, len(pool.seats))))
+    limit_count = max(16, min(_SPOTS_LIMIT_COUNT, _ROWS_LIMIT_COUNT // max(1, len(pool.rows))))
     if len(pool.kept) > limit_count:
         for key in [key for key in list(pool.kept)[:3] if key not in {_GRID, spot}][:2]:
             del pool.kept[key]
     return order
 
 
-def _grid(pool: Pool) -> tuple[list[_Cell], list[Seat]]:
-    """The cells of a pool, and the nodes that do not say where they are."""
-    grid: tuple[list[_Cell], list[Seat]] | None = pool.kept.get(_GRID)
+def _grid(pool: Pool) -> tuple[list[_Cell], list[int]]:
+    """The cells of a pool, and the rows of nodes that do not say where they are."""
+    grid: tuple[list[_Cell], list[int]] | None = pool.kept.get(_GRID)
     if grid is None:
-        placeless: list[Seat] = []
-        cells: dict[tuple[int, int], list[tuple[Place, Seat]]] = {}
-        for seat in pool.seats.values():
+        placeless: list[int] = []
+        cells: dict[tuple[int, int], list[tuple[Place, int]]] = {}
+        for row, seat in enumerate(pool.rows):
             place = seat.member.report.place
             if place is None:
-                placeless.append(seat)
+                placeless.append(row)
             else:
                 key = (int(place.lat // _CELL_DEGREES), int(place.lon // _CELL_DEGREES))
-                cells.setdefault(key, []).append((place, seat))
-        grid = pool.kept[_GRID] = [_Cell(seats) for seats in cells.values()], placeless
+                cells.setdefault(key, []).append((place, row))
+        grid = pool.kept[_GRID] = [_Cell(placed) for placed in cells.values()], placeless
     return grid
 
 

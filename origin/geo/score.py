@@ -13,15 +13,15 @@ other nodes with the same model.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from origin.api import RankedNode
-from origin.member import NEVER_S
+from origin.pool import token_s
 from origin.prefixes import kept_bytes, unpack_sketch
 
 if TYPE_CHECKING:
+    from origin.api import ModelReport
     from origin.geo.nearness import Near
     from origin.member import Member, Offer
     from origin.pool import Measured
@@ -33,7 +33,7 @@ CONNECT_TIMEOUT_S = (0.15, 1.0)
 _LEAST_LOAD_S = 0.1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Prompt:
     """What there is to read; `marks` name its beginnings, where somebody has worked them out of its `size_bytes`."""
 
@@ -51,25 +51,15 @@ class Prompt:
         return self.tokens_count * (1 - kept_bytes(self.marks, offer.prefixes) / size_bytes)
 
 
-def renew(offer: Offer, others: Measured, rules: FleetRules, now_s: float) -> None:
-    """Work out of a node's figures all that does not depend on who asks, and until when that is good."""
-    model = offer.model
-    rate = model.prefill_tokens_per_s or others.prefill_tokens_per_s
-    offer.token_s = 1 / rate if rate else 0.0
-    offer.doubt = offer.member.doubts.failure_share()
-    offer.standing_s = sum(standing_terms_s(offer, others, rules, now_s))
-    moving = offer.loading or offer.member.state == "suspect"
-    if moving or model.service_s is None or not model.prefill_tokens_per_s or model.load_s is None:
-        offer.good_until_s = NEVER_S  # it changes with the clock, or with what others measure
-    else:
-        offer.good_until_s = offer.sent[0][1] + model.service_s if offer.sent else math.inf
-
-
 def standing_terms_s(
     offer: Offer, others: Measured, rules: FleetRules, now_s: float
 ) -> tuple[float, float, float]:
     """The terms `queue`, `load` and `age`."""
-    return queue_s(offer, others, now_s), load_s(offer, others, now_s), age_s(offer.member, rules, now_s)
+    return (
+        queue_s(offer, others, now_s),
+        0.0 if offer.model.state == "ready" else load_s(offer, others, now_s),
+        0.0 if offer.member.state == "up" else age_s(offer.member, rules, now_s),
+    )
 
 
 def queue_s(offer: Offer, others: Measured, now_s: float) -> float:
@@ -106,39 +96,42 @@ def age_s(member: Member, rules: FleetRules, now_s: float) -> float:
 
 def failure_s(doubt: float, base_s: float, rtt_ms: float) -> float:
     """What the chance of a failure costs: the time-out, and as long again as this would have taken."""
-    if not doubt:
-        return 0.0
     shortest_s, longest_s = CONNECT_TIMEOUT_S
     return doubt * (min(max(3 * rtt_ms / 1000, shortest_s), longest_s) + base_s)
 
 
-def score_s(near: Near, offer: Offer, prompt: Prompt, *, warm: bool) -> float:
-    """The whole score, from what `renew` has worked out."""
-    network_s = near.rtt_ms / 1000 if warm else near.network_s
-    base_s = network_s + offer.standing_s + prompt.unread_tokens(offer) * offer.token_s
-    return base_s + failure_s(offer.doubt, base_s, near.rtt_ms)
+def reading_s(model: ModelReport, others: Measured) -> float:
+    """The time to read a token; 0 while nobody has measured a rate."""
+    rate = model.prefill_tokens_per_s or others.prefill_tokens_per_s
+    return token_s(rate) if rate else 0.0
 
 
-def ranked(
+def terms_s(
     near: Near,
     offer: Offer,
     prompt: Prompt,
     others: Measured,
-    rules: FleetRules,
-    now_s: float,
+    standing_s: tuple[float, float, float],
     *,
     warm: bool,
-) -> RankedNode:
-    """A node with its score explained term by term."""
-    queue, load, age = standing_terms_s(offer, others, rules, now_s)
-    terms_s = {
+) -> dict[str, float]:
+    """All terms by their names, `standing_terms_s` among them; the score is their sum."""
+    terms = {
         "network": near.rtt_ms / 1000 if warm else near.network_s,
-        "queue": queue,
-        "prefill": prompt.unread_tokens(offer) * offer.token_s,
-        "load": load,
-        "age": age,
+        "queue": standing_s[0],
+        "prefill": prompt.unread_tokens(offer) * reading_s(offer.model, others),
+        "load": standing_s[1],
+        "age": standing_s[2],
+        "failure": 0.0,
     }
-    terms_s["failure"] = failure_s(offer.doubt, sum(terms_s.values()), near.rtt_ms)
+    doubt = offer.member.doubts.failure_share()
+    if doubt:
+        terms["failure"] = failure_s(doubt, sum(terms.values()), near.rtt_ms)
+    return terms
+
+
+def ranked(near: Near, offer: Offer, terms: dict[str, float]) -> RankedNode:
+    """A node with its score explained term by term."""
     report = offer.member.report
     return RankedNode(
         node_id=report.node_id,
@@ -148,7 +141,7 @@ def ranked(
         distance_km=near.apart_km,
         rtt_ms=near.rtt_ms,
         rtt_source=near.source,
-        score_s=sum(terms_s.values()),
-        terms_s=terms_s,
+        score_s=sum(terms.values()),
+        terms_s=terms,
         version=offer.version,
     )
