@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from origin.api import NodeReport
     from origin.fleet import Fleet, ReleaseKey
     from origin.sharing.bus import Bus, Kept
-    from origin.sharing.messages import News, OriginCard
+    from origin.sharing.messages import News, OriginCard, Probed
 
 log = structlog.get_logger()
 
@@ -45,6 +45,7 @@ class Sharing:
         route_keys: the public keys that this origin's tickets are checked with now.
         now_s: a clock that does not go back.
         taken: called with every report that another origin heard and the fleet took in.
+        probed: called with what another origin's clients have measured.
         refused: called with the reason for each thing that was told and could not be taken.
     """
 
@@ -57,6 +58,7 @@ class Sharing:
         *,
         route_keys: Callable[[], tuple[bytes, ...]] = tuple,
         taken: Callable[[NodeReport], None] = lambda _report: None,
+        probed: Callable[[Probed], None] = lambda _probed: None,
         refused: Callable[[str], None] = lambda _reason: None,
     ) -> None:
         beat_s = fleet.rules.heartbeat_s
@@ -66,6 +68,7 @@ class Sharing:
         self._fleet = fleet
         self._now_s = now_s
         self._taken = taken
+        self._probed = probed
         self._refused = refused
         self._beat_s = beat_s
         self._peers = Peers(
@@ -102,6 +105,12 @@ class Sharing:
         before, kept_s = self._kept.get(report.node_id, (None, 0.0))
         if lasting != before or now_s - kept_s >= _KEEP_AGAIN_S:
             self._keep(report, now_s)
+
+    def tell_probed(self, probed: Probed) -> None:
+        """Tell the others what a client has measured, soon."""
+        if not self._bus.alone:
+            self._outgoing.add_probed(probed)
+            self._wake.set()
 
     def _tell_routed(self, node_id: str, release: ReleaseKey, travel_s: float) -> None:
         self._outgoing.add_routed(node_id, release, travel_s=travel_s)
@@ -224,6 +233,8 @@ class Sharing:
                 continue
             if self._accept_told(report, now_s, news.card.origin_id):
                 self._taken(report)
+        for probed in news.probed:
+            self._probed(probed)
         left_count = _HINTS_LIMIT_COUNT
         for hint in news.routed:
             for _ in range(min(hint.count, left_count)):

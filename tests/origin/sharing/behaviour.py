@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from origin.api import ModelReport
+from origin.api import ModelReport, Place, ProbedRtt
+from origin.sharing.messages import Probed
 
 
 async def test_a_node_that_reports_to_one_is_known_to_the_other(world, report, until, now_s):
@@ -181,3 +182,16 @@ async def test_junk_is_counted_and_harms_nobody(world, report, until, junk):
     first.sharing.accept(report())
     await until(lambda: second.states() == {"paris": "up"}, 3)
     assert second.refused == ["message"]
+
+
+async def test_what_a_client_measured_is_known_to_all(world, until):
+    first, second = await world.pair()
+    probed = Probed(
+        client="203.0.113.7",
+        prefix="203.0.113.0/24",
+        rtts=(ProbedRtt(node_id="paris", rtt_ms=12.5),),
+        place=Place(48.9, 2.4),
+    )
+    first.sharing.tell_probed(probed)
+    await until(lambda: second.probed == [probed], 2)
+    assert first.probed == []
