@@ -30,7 +30,7 @@ _TELL_AFTER_S = 0.02
 """What comes within this time travels in one message."""
 _SILENT_AFTER_BEATS = 1.5  # less than the 2 that make a node suspect: its origin is missed before it is
 _FORGET_ORIGIN_AFTER_S = 600.0
-_KEEP_AGAIN_S = 10.0
+_KEEP_AGAIN_S = 30.0
 _SAY_AGAIN_S = 60.0
 _HINTS_LIMIT_COUNT = 8192  # of one message: more than a core can decide within the time that one gathers
 
