@@ -30,6 +30,7 @@ from edge_node.identity import take_identity
 from edge_node.machine import probe_machine, usable_bytes
 from edge_node.model_store import ModelStore
 from edge_node.peers import Exchange
+from edge_node.public_addresses import public_addresses
 from edge_node.runner import Runner
 from edge_node.scheduler import Scheduler
 from edge_node.scrubber import Scrubber
@@ -210,6 +211,7 @@ class Node:
             models=self._model_reports(),
             software=self._software,
             machine=self._machine,
+            addresses=public_addresses(self._config.public_addresses, self.url),
         )
 
     def status(self) -> NodeStatus:

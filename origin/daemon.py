@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from origin.dns.opening import dns_door
 from origin.fleet import Fleet, FleetRules
 from origin.releases import Blobs, Releases
 from origin.server import make_app, make_runner
@@ -66,7 +67,8 @@ async def running_origin(config: OriginConfig, store: SignedStore) -> AsyncItera
     rules = FleetRules(heartbeat_s=config.heartbeat_s, forget_after_s=config.forget_node_after_s)
     releases = Releases(store, refresh_s=config.catalog_refresh_s, now_s=time.monotonic)
     trust = TrustFiles(store, renews=config.keys_dir is not None, now_unix_s=time.time)
-    context = Context(config, Fleet(rules), releases, Blobs(store), trust, Telemetry(), time.monotonic)
+    fleet, telemetry = Fleet(rules), Telemetry()
+    context = Context(config, fleet, releases, Blobs(store), trust, telemetry, time.monotonic)
     runner = make_runner(make_app(context), stop_grace_s=config.stop_grace_s)
     await runner.setup()
     try:
@@ -75,8 +77,10 @@ async def running_origin(config: OriginConfig, store: SignedStore) -> AsyncItera
             asyncio.create_task(releases.keep_fresh(), name="catalog"),
             asyncio.create_task(trust.keep_renewed(), name="renewal"),
         ]
+        door = dns_door(config, fleet, releases, telemetry, time.monotonic, serial=int(time.time()))
         try:
-            yield url
+            async with door:
+                yield url
         finally:
             for task in tasks:
                 task.cancel()

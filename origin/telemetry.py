@@ -37,6 +37,15 @@ class Telemetry:
             registry=self._registry,
         )
         self.blob_bytes = Counter("origin_blob_bytes_total", "Bytes of packs sent", registry=self._registry)
+        self.dns_answers = Counter(
+            "origin_dns_answers_total", "Answers over DNS by their rcode", ["rcode"], registry=self._registry
+        )
+        self.dns_dropped = Counter(
+            "origin_dns_dropped_total",
+            "Packets and connections of DNS that got no answer, or only an empty one",
+            ["reason"],
+            registry=self._registry,
+        )
         self.requests = Histogram(
             "origin_request_duration_seconds",
             "Time to answer, the body included",

@@ -16,6 +16,7 @@ and ranks nodes for clients. Settings: [origin] and [store]. Logs go to standard
 EXAMPLES = """\
   edgeward origin serve
   edgeward origin serve --port 7800 --endpoint http://127.0.0.1:8333 --bucket edgeward
+  edgeward origin serve --dns-zone route.example.org --config edgeward.toml
   EDGEWARD_STORE_ACCESS_KEY=… EDGEWARD_STORE_SECRET_KEY=… edgeward origin serve --config edgeward.toml"""
 
 
@@ -27,6 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--insecure", action="store_true", default=None, help="allow an address that other machines can reach"
     )
+    parser.add_argument("--dns-zone", metavar="DOMAIN", help="answer DNS for this domain, too (needs dns_ns)")
+    parser.add_argument("--dns-port", type=int, help="port for DNS, UDP and TCP (53)")
     add_store_arguments(parser)
 
 
@@ -40,6 +43,7 @@ def run(args: argparse.Namespace) -> int:
 
     configure_logging(service="origin", level=args.log_level or "info")
     flags = {"host": args.host, "port": args.port, "insecure": args.insecure}
+    flags |= {"dns_zone": args.dns_zone, "dns_port": args.dns_port}
     config = load_settings(OriginConfig, "origin", file=config_file(args), flags=flags)
     run_origin(config, store_settings(args))
     return 0

@@ -1,0 +1,141 @@
+"""Which nodes a name is answered with, for one client: the fleet's choice, cut to what fits into an answer."""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from origin.errors import ModelUnknownError, NoNodeAvailableError
+from origin.geo.choose import Ask, choose
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from origin.api import CatalogAnswer, NodeReport, RankedNode
+    from origin.dns.directory import Target
+    from origin.fleet import FleetView
+    from origin.geo.client_spot import ClientSpot
+
+_LOOKED_AT_COUNT = 32
+"""Ranked nodes among which those with an address of the right family are sought."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeAddress:
+    """A node as DNS tells of it; `port` and `secure` are those of its URL, the addresses are text."""
+
+    node_id: str
+    port: int
+    secure: bool
+    ipv4: tuple[str, ...]
+    ipv6: tuple[str, ...]
+    url: str
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Nodes for one name and client, best first.
+
+    Attributes:
+        stale: nobody answers now, and these did when they were last heard.
+        known: whether anything is known to choose from: False is no reason to say that there is no address.
+        shared: the same for every client, since there was nothing to choose.
+    """
+
+    nodes: tuple[NodeAddress, ...] = ()
+    stale: bool = False
+    known: bool = True
+    shared: bool = False
+
+
+def chosen(
+    view: FleetView,
+    reports: Mapping[str, NodeReport],
+    catalog: CatalogAnswer | None,
+    target: Target,
+    spot: ClientSpot,
+    session: str,
+    *,
+    keep_s: float,
+) -> Choice:
+    """The ranked nodes for a target and a client.
+
+    When no node is up, those that were heard within `keep_s` stand in: a resolver that gets no address has nothing,
+    and it may be the origin that is cut off, while nodes serve on without one (the spirit of RFC 8767).
+
+    Args:
+        view: the fleet now.
+        reports: what its nodes last said, by their ids.
+        catalog: what is known of releases.
+        target: an apex, a model, or a node.
+        spot: where the client is.
+        session: what hashes among equals go by.
+        keep_s: how long silent nodes stand in.
+    """
+    if target.kind == "node":
+        report = reports.get(target.node_id)
+        return Choice((_address(report),) if report else (), shared=True)
+    if target.reference is None:
+        return Choice(known=False, shared=True)
+    ask = Ask(
+        target.reference,
+        any_channel=target.any_channel,
+        place=spot.place,
+        session=session,
+        limit=_LOOKED_AT_COUNT,
+    )
+    stale = False
+    ranked = _ranked(view, ask, catalog)
+    if not ranked:
+        stale = True
+        ranked = _ranked(_as_last_heard(view, keep_s), ask, catalog)
+    nodes = tuple(_address(reports[node.node_id], node.version) for node in ranked)
+    return Choice(nodes, stale=stale and bool(nodes), known=bool(reports), shared=len(nodes) < 2)
+
+
+def _ranked(view: FleetView, ask: Ask, catalog: CatalogAnswer | None) -> tuple[RankedNode, ...]:
+    try:
+        return choose(view, ask, catalog).nodes
+    except (NoNodeAvailableError, ModelUnknownError):
+        return ()
+
+
+def _as_last_heard(view: FleetView, keep_s: float) -> FleetView:
+    """The fleet as if nodes that fell silent not long ago were only late."""
+    return dataclasses.replace(
+        view,
+        standings=tuple(
+            dataclasses.replace(standing, state="suspect")
+            if standing.state == "down" and standing.age_s <= keep_s
+            else standing
+            for standing in view.standings
+        ),
+    )
+
+
+def _address(report: NodeReport, version: str = "") -> NodeAddress:
+    return _parsed(report.node_id, report.url, report.addresses, version)
+
+
+@lru_cache(maxsize=16_384)
+def _parsed(node_id: str, url: str, addresses: tuple[str, ...], version: str) -> NodeAddress:
+    try:
+        parts = urlsplit(url)
+        secure = parts.scheme == "https"
+        port = parts.port or (443 if secure else 80)
+    except ValueError:  # a node may report anything: one without a port is never answered for
+        secure, port = False, 0
+    ipv4: list[str] = []
+    ipv6: list[str] = []
+    for text in addresses:
+        try:
+            address = ipaddress.ip_address(text)
+        except ValueError:
+            continue
+        (ipv4 if address.version == 4 else ipv6).append(str(address))
+    return NodeAddress(node_id, port, secure, tuple(ipv4), tuple(ipv6), url, version)
