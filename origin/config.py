@@ -15,7 +15,7 @@ _DNS_RANGES = {
     "dns_port": (0, 65_535),
     "dns_node_port": (1, 65_535),
     "dns_ttl_s": (1, 86_400),
-    "dns_nodes_count": (1, 8),  # eight of IPv6 with a long name still fit into a packet
+    "dns_nodes_count": (1, 8),
     "dns_keep_s": (0, 30 * 86_400),
     "dns_limit_per_s": (0, 10**9),
 }

@@ -111,7 +111,7 @@ def _as_last_heard(view: FleetView, keep_s: float) -> FleetView:
         view,
         standings=tuple(
             dataclasses.replace(standing, state="suspect")
-            if standing.state == "down" and standing.age_s <= keep_s
+            if standing.state == "down" and standing.age_s <= keep_s and not standing.report.draining
             else standing
             for standing in view.standings
         ),

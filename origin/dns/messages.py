@@ -89,11 +89,20 @@ def _query(packet: bytes) -> dns.message.Message | dns.rcode.Rcode:
     if len(packet) > QUERY_LIMIT_BYTES or questions != 1 or answers or authorities > 1 or additionals > 2:
         return dns.rcode.FORMERR
     try:
-        return dns.message.from_wire(packet)
+        query = dns.message.from_wire(packet)
     except dns.message.UnknownTSIGKey:
         return dns.rcode.NOTAUTH
     except (dns.exception.DNSException, ValueError, struct.error):
         return dns.rcode.FORMERR
+    # The first name has no earlier one to point at: what it would read there is the header.
+    spelled_out = packet.startswith(
+        b"".join(_spelled(label) for label in query.question[0].name.labels), _HEADER.size
+    )
+    return query if spelled_out else dns.rcode.FORMERR
+
+
+def _spelled(label: bytes) -> bytes:
+    return bytes([len(label)]) + label
 
 
 def header_alone(packet: bytes, rcode: dns.rcode.Rcode, extra_flags: int = 0) -> bytes:

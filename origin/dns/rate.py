@@ -39,4 +39,4 @@ class RateLimit:
         self._counts[network] = count
         if count <= self._per_s:
             return "answer"
-        return "slip" if count % 2 else "drop"
+        return "slip" if (count - self._per_s) % 2 else "drop"

@@ -40,6 +40,7 @@ OF_NODES = frozenset({A, AAAA, HTTPS, TXT})
 
 _SERVERS_TTL_S = 3600
 _TEXT_LIMIT_BYTES = 255
+_ADDRESSES_COUNT = 24  # of IPv6, these and the longest name fit into 1232 bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +123,9 @@ def depends_on_client(target: Target, rdtype: RdataType) -> bool:
 def _of_nodes(zone: Zone, name: dns.name.Name, rdtype: RdataType, choice: Choice) -> tuple[RRset, ...]:
     nodes = choice.nodes
     if rdtype == A:
-        texts = [text for node in _on_port(zone, nodes, "ipv4") for text in node.ipv4]
+        texts = [text for node in _on_port(zone, nodes, "ipv4") for text in node.ipv4][:_ADDRESSES_COUNT]
     elif rdtype == AAAA:
-        texts = [text for node in _on_port(zone, nodes, "ipv6") for text in node.ipv6]
+        texts = [text for node in _on_port(zone, nodes, "ipv6") for text in node.ipv6][:_ADDRESSES_COUNT]
     elif rdtype == HTTPS:
         secure = [node for node in nodes if node.secure and (node.ipv4 or node.ipv6)][: zone.nodes_count]
         texts = [_https(zone, node, rank) for rank, node in enumerate(secure, 1)]
