@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+import hashlib
 import ipaddress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from origin.errors import ModelUnknownError, NoNodeAvailableError
 from origin.geo.choose import Ask, choose
+from origin.geo.distance import MEAN_DISTANCE_KM, distance_km
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -70,7 +71,7 @@ def chosen(
 
     Args:
         view: the fleet now.
-        reports: what its nodes last said, by their ids.
+        reports: what its nodes last said, by their ids; those that came later have no address yet.
         catalog: what is known of releases.
         target: an apex, a model, or a node.
         spot: where the client is.
@@ -89,13 +90,15 @@ def chosen(
         session=session,
         limit=_LOOKED_AT_COUNT,
     )
-    stale = False
-    ranked = _ranked(view, ask, catalog)
-    if not ranked:
-        stale = True
-        ranked = _ranked(_as_last_heard(view, keep_s), ask, catalog)
-    nodes = tuple(_address(reports[node.node_id], node.version) for node in ranked)
-    return Choice(nodes, stale=stale and bool(nodes), known=bool(reports), shared=len(nodes) < 2)
+    nodes = tuple(
+        _address(reports[node.node_id], node.version)
+        for node in _ranked(view, ask, catalog)
+        if node.node_id in reports
+    )
+    if nodes:
+        return Choice(nodes, shared=len(nodes) == 1)
+    nodes = tuple(_address(report) for report in _last_heard(view, ask, spot, keep_s))
+    return Choice(nodes, stale=bool(nodes), known=bool(reports), shared=len(nodes) < 2)
 
 
 def _ranked(view: FleetView, ask: Ask, catalog: CatalogAnswer | None) -> tuple[RankedNode, ...]:
@@ -105,16 +108,32 @@ def _ranked(view: FleetView, ask: Ask, catalog: CatalogAnswer | None) -> tuple[R
         return ()
 
 
-def _as_last_heard(view: FleetView, keep_s: float) -> FleetView:
-    """The fleet as if nodes that fell silent not long ago were only late."""
-    return dataclasses.replace(
-        view,
-        standings=tuple(
-            dataclasses.replace(standing, state="suspect")
-            if standing.state == "down" and standing.age_s <= keep_s and not standing.report.draining
-            else standing
-            for standing in view.standings
-        ),
+def _last_heard(view: FleetView, ask: Ask, spot: ClientSpot, keep_s: float) -> list[NodeReport]:
+    """Nodes that fell silent not long ago, without having said that they would leave, the nearest first.
+
+    Nothing but places counts: what they said of their load is too old.
+    """
+
+    def order(report: NodeReport) -> tuple[float, bytes]:
+        apart_km = MEAN_DISTANCE_KM
+        if spot.place is not None and report.place is not None:
+            apart_km = distance_km(spot.place, report.place)
+        return apart_km, hashlib.sha256(f"{ask.session}\0{report.node_id}".encode()).digest()
+
+    silent = [
+        standing.report
+        for standing in view.standings
+        if standing.state == "down" and standing.age_s <= keep_s and not standing.report.draining
+    ]
+    return sorted((it for it in silent if _held(it, ask)), key=order)[: ask.limit]
+
+
+def _held(report: NodeReport, ask: Ask) -> bool:
+    """Whether a node could answer for the model when it was last heard."""
+    if not ask.any_channel and report.channel != ask.reference.channel:
+        return False
+    return any(
+        model.name == ask.reference.name and model.state in {"ready", "asleep"} for model in report.models
     )
 
 

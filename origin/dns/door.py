@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from origin.dns.directory import Target
     from origin.dns.records import Zone
     from origin.dns.subnet import Network, Subnet
-    from origin.fleet import FleetView
+    from origin.fleet import FleetView, Standing
     from origin.geo.client_spot import ClientSpot
 
 _GENERATION_COUNT = 32_768  # 65,536 answers of about 300 bytes: some 30 MB at most
@@ -50,7 +50,7 @@ class Knowing(Protocol):
     """What the door asks of the origin."""
 
     def view(self, now_s: float) -> FleetView:
-        """The fleet now."""
+        """The fleet now, good until it hears anything else."""
 
     def catalog(self) -> CatalogAnswer | None:
         """Releases and channels; None when they could never be read."""
@@ -86,7 +86,6 @@ class Door:
         self._apex = zone_bytes(zone.name)
         self._looked_s = float("-inf")
         self._signature: object = None
-        self._view: FleetView
         self._catalog: CatalogAnswer | None = None
         self._reports: Mapping[str, NodeReport] = {}
         self._directory: Mapping[bytes, Target] = {}
@@ -193,9 +192,8 @@ class Door:
         key = (target.name, session, spot)
         found = self._choices.get(key)
         if found is None or now_s >= found.expires_s:
-            choice = chosen(
-                self._view, self._reports, self._catalog, target, spot, session, keep_s=self._keep_s
-            )
+            view = self._knowing.view(now_s)
+            choice = chosen(view, self._reports, self._catalog, target, spot, session, keep_s=self._keep_s)
             found = _Chosen(choice, 0 if choice.shared else scope_bits, now_s + self._answer_s)
             self._choices.put(key, found)
         return found
@@ -205,11 +203,11 @@ class Door:
         if now_s - self._looked_s < self._view_s:
             return
         self._looked_s = now_s
-        self._view = self._knowing.view(now_s)
+        standings = self._knowing.view(now_s).standings
         self._catalog = self._knowing.catalog()
-        self._reports = {standing.report.node_id: standing.report for standing in self._view.standings}
+        self._reports = {standing.report.node_id: standing.report for standing in standings}
         self._certain = self._catalog is not None and bool(self._reports)
-        signature = (self._catalog, _signature(self._view))
+        signature = (self._catalog, _signature(standings))
         if signature == self._signature:
             return
         self._signature = signature
@@ -227,7 +225,7 @@ def _client(subnet: Subnet | None, address: bytes) -> bytes:
     return subnet.client if subnet is not None and subnet.client else client_at(address)
 
 
-def _signature(view: FleetView) -> tuple[object, ...]:
+def _signature(standings: tuple[Standing, ...]) -> tuple[object, ...]:
     """All of the fleet that names, addresses and the set of candidates depend on, and nothing that load moves."""
     return tuple(
         (
@@ -238,5 +236,5 @@ def _signature(view: FleetView) -> tuple[object, ...]:
             standing.report.channel,
             tuple((model.name, model.version, model.state) for model in standing.report.models),
         )
-        for standing in view.standings
+        for standing in standings
     )

@@ -88,9 +88,11 @@ class TestNothingKnown:
 
 class TestKept:
     def test_the_fleet_is_looked_at_once_a_second(self, world):
-        for number in range(50):
+        world.ask("chat")
+        seen_count = world.views_count
+        for number in range(1, 50):
             world.ask("chat", now_s=number / 25)
-        assert world.views_count == 2
+        assert world.views_count == seen_count + 1
 
     def test_who_shares_a_prefix_shares_a_choice(self, world, wire):
         first = world.ask("chat", subnet="80.1.2.0/24")

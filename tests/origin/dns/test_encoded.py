@@ -83,10 +83,10 @@ def packets(draw):
         options += struct.pack("!HH", 8, len(subnet)) + subnet
     if not draw(st.integers(0, 3)):
         options += draw(st.sampled_from(OPTIONS))
-    opt = struct.pack(
-        "!3sHBBHH", b"\0\0\x29", draw(st.sampled_from([0, 100, 512, 1232, 4096, 65535])),
-        draw(st.sampled_from([0, 0, 1])), draw(st.sampled_from([0, 0, 0, 1])), draw(st.sampled_from([0, 0x8000, 0x4000])), len(options),
-    )  # fmt: skip
+    payload_bytes = draw(st.sampled_from([0, 100, 512, 1232, 4096, 65535]))
+    high_bits, version = draw(st.sampled_from([0, 0, 1])), draw(st.sampled_from([0, 0, 0, 1]))
+    more = draw(st.sampled_from([0, 0x8000, 0x4000]))
+    opt = struct.pack("!3sHBBHH", b"\0\0\x29", payload_bytes, high_bits, version, more, len(options))
     return (
         draw(st.binary(min_size=2, max_size=2))
         + struct.pack("!5H", flags, 1, 0, 0, 1)
