@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 from origin.errors import ModelUnknownError, NoNodeAvailableError
@@ -21,12 +20,8 @@ if TYPE_CHECKING:
     from origin.fleet import FleetView
     from origin.geo.client_spot import ClientSpot
 
-_LOOKED_AT_COUNT = 32
-"""Ranked nodes among which those with an address of the right family are sought."""
 
-
-@dataclass(frozen=True, slots=True)
-class NodeAddress:
+class NodeAddress(NamedTuple):
     """A node as DNS tells of it; `port` and `secure` are those of its URL, the addresses are text."""
 
     node_id: str
@@ -38,8 +33,7 @@ class NodeAddress:
     version: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(NamedTuple):
     """Nodes for one name and client, best first.
 
     Attributes:
@@ -62,6 +56,7 @@ def chosen(
     spot: ClientSpot,
     session: str,
     *,
+    limit_count: int,
     keep_s: float,
 ) -> Choice:
     """The ranked nodes for a target and a client.
@@ -76,11 +71,12 @@ def chosen(
         target: an apex, a model, or a node.
         spot: where the client is.
         session: what hashes among equals go by.
+        limit_count: how many to rank.
         keep_s: how long silent nodes stand in.
     """
     if target.kind == "node":
         report = reports.get(target.node_id)
-        return Choice((_address(report),) if report else (), shared=True)
+        return Choice((address_of(report),) if report else (), shared=True)
     if target.reference is None:
         return Choice(known=False, shared=True)
     ask = Ask(
@@ -88,16 +84,16 @@ def chosen(
         any_channel=target.any_channel,
         place=spot.place,
         session=session,
-        limit=_LOOKED_AT_COUNT,
+        limit=limit_count,
     )
     nodes = tuple(
-        _address(reports[node.node_id], node.version)
+        address_of(reports[node.node_id], node.version)
         for node in _ranked(view, ask, catalog)
         if node.node_id in reports
     )
     if nodes:
         return Choice(nodes, shared=len(nodes) == 1)
-    nodes = tuple(_address(report) for report in _last_heard(view, ask, spot, keep_s))
+    nodes = tuple(address_of(report) for report in _last_heard(view, ask, spot, keep_s))
     return Choice(nodes, stale=bool(nodes), known=bool(reports), shared=len(nodes) < 2)
 
 
@@ -137,7 +133,8 @@ def _held(report: NodeReport, ask: Ask) -> bool:
     )
 
 
-def _address(report: NodeReport, version: str = "") -> NodeAddress:
+def address_of(report: NodeReport, version: str = "") -> NodeAddress:
+    """A node as its report has it; addresses that are none are left out."""
     return _parsed(report.node_id, report.url, report.addresses, version)
 
 

@@ -1,8 +1,8 @@
-"""Door: a packet and its sender in, the answer's bytes out; keeps names, choices and encoded answers in between.
+"""Door: a packet and its sender in, the answer's bytes out; keeps choices and encoded answers in between.
 
-The fleet is looked at once in `view_s`. Names are made anew when nodes, their addresses or states or the catalog have
-changed, and all that was kept goes with them; what only load and round trips move is chosen anew when a kept answer
-is `answer_s` old. Both are short beside the TTL for which resolvers keep an answer.
+The fleet is looked at once in `view_s`. A kept answer goes when a node that it names has changed; what load, round
+trips and new nodes would move is chosen anew when it is `answer_s` old. Both are short beside the TTL for which
+resolvers keep an answer.
 """
 
 from __future__ import annotations
@@ -13,27 +13,25 @@ from dns.rcode import SERVFAIL
 from dns.rdatatype import SOA
 
 from origin.dns.choice import chosen
-from origin.dns.directory import directory_of
 from origin.dns.encoded import KEPT_TYPES, Encoded, Plain, composed, encoded, recognised
 from origin.dns.kept import Kept
 from origin.dns.labels import is_below, zone_bytes
 from origin.dns.messages import Answered, respond
-from origin.dns.records import Reply, depends_on_client, reply_of, soa_names
+from origin.dns.records import Reply, depends_on_client, needed, reply_of, soa_names
+from origin.dns.roster import Roster
 from origin.dns.subnet import client_at, network_of
 from origin.geo.client_spot import NOWHERE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from dns.name import Name
     from dns.rdatatype import RdataType
 
-    from origin.api import CatalogAnswer, NodeReport
+    from origin.api import CatalogAnswer
     from origin.dns.choice import Choice
     from origin.dns.directory import Target
     from origin.dns.records import Zone
     from origin.dns.subnet import Network, Subnet
-    from origin.fleet import FleetView, Standing
+    from origin.fleet import FleetView
     from origin.geo.client_spot import ClientSpot
 
 _GENERATION_COUNT = 32_768  # 65,536 answers of about 300 bytes: some 30 MB at most
@@ -60,9 +58,21 @@ class Knowing(Protocol):
 
 
 class _Chosen(NamedTuple):
+    """A choice, for what it was made, and from when until when it is good."""
+
+    target: Target
     choice: Choice
     scope_bits: int
+    epoch: int
     expires_s: float
+
+
+class _KeptAnswer(NamedTuple):
+    """An encoded answer, with the choice that it tells and the epoch in which both were last found to be good."""
+
+    encoded: Encoded
+    chosen: _Chosen | None
+    epoch: int
 
 
 class Door:
@@ -73,29 +83,24 @@ class Door:
         knowing: the fleet, the catalog and the map.
         keep_s: how long nodes that fell silent stand in when nobody answers.
         view_s: how often the fleet is looked at.
-        answer_s: how long a choice is kept while nothing but load changes.
+        answer_s: how long a choice is kept while no node of it changes.
     """
 
     def __init__(
         self, zone: Zone, knowing: Knowing, *, keep_s: float, view_s: float = 1.0, answer_s: float = 5.0
     ) -> None:
         self.zone = zone
-        self.epoch = 0
+        self.roster = Roster(zone)
         self._knowing = knowing
         self._keep_s, self._view_s, self._answer_s = keep_s, view_s, answer_s
         self._apex = zone_bytes(zone.name)
         self._looked_s = float("-inf")
-        self._signature: object = None
-        self._catalog: CatalogAnswer | None = None
-        self._reports: Mapping[str, NodeReport] = {}
-        self._directory: Mapping[bytes, Target] = {}
         # Names that the SOA spells out: a question for one below them lets it point further into the question.
         self._spelled_out = tuple(zone_bytes(name) for name in soa_names(zone))
         self._denials: dict[int, Encoded] = {}
-        self._certain = False
         self._choices: Kept[tuple[bytes, str, ClientSpot], _Chosen] = Kept(_GENERATION_COUNT)
-        self._answers: Kept[bytes, Encoded] = Kept(_GENERATION_COUNT)
-        self._bodies: Kept[tuple[bytes, bytes, tuple[str, ...]], Encoded] = Kept(_GENERATION_COUNT)
+        self._answers: Kept[bytes, _KeptAnswer] = Kept(_GENERATION_COUNT)
+        self._bodies: Kept[tuple[bytes, bytes, Choice | None], Encoded] = Kept(_GENERATION_COUNT)
 
     def answer(self, packet: bytes, address: bytes, now_s: float, *, stream: bool) -> bytes | None:
         """The answer to a packet, or None where silence is right.
@@ -124,8 +129,8 @@ class Door:
             wire = b"".join(bytes([len(label)]) + label for label in name.labels).lower()
             if not (wire.endswith(self._apex) and name.is_subdomain(self.zone.origin)):
                 return None
-            target = self._directory.get(wire)
-            if target is None and not self._certain:
+            target = self.roster.directory.get(wire)
+            if target is None and not self.roster.certain:
                 return Answered(Reply(SERVFAIL), 0)
             found = self._chosen(target, _client(subnet, address), now_s) if target else None
             choice = found.choice if found else None
@@ -137,26 +142,45 @@ class Door:
 
     def _encoded(self, plain: Plain, address: bytes, now_s: float) -> Encoded | None:
         rdtype = KEPT_TYPES.get(plain.type_and_class)
-        target = self._directory.get(plain.name)
         if rdtype is None:
             return None
+        target = self.roster.directory.get(plain.name)
         if target is None:
             return self._denial(plain)
         client = _client(plain.subnet, address) if depends_on_client(target, rdtype) else b""
         key = plain.name + plain.type_and_class + client
         kept = self._answers.get(key)
-        if kept is None or now_s >= kept.expires_s:
+        if kept is None or not self._good(kept, target, now_s):
             kept = self._encoded_anew(plain, target, rdtype, client, now_s)
             self._answers.put(key, kept)
-        return kept
+        elif kept.epoch != self.roster.epoch:
+            self._answers.put(key, kept._replace(epoch=self.roster.epoch))
+        return kept.encoded
+
+    def _good(self, kept: _KeptAnswer, target: Target, now_s: float) -> bool:
+        if kept.chosen is None:
+            return kept.epoch == self.roster.epoch
+        if kept.epoch == self.roster.epoch:
+            return now_s < kept.chosen.expires_s
+        return self._still_good(kept.chosen, target, now_s)
+
+    def _still_good(self, found: _Chosen, target: Target, now_s: float) -> bool:
+        """Whether a choice is what it was: nothing is as old as it may be, and nobody in it has changed."""
+        if now_s >= found.expires_s or found.target is not target:
+            return False
+        if found.epoch == self.roster.epoch:
+            return True
+        nodes = found.choice.nodes
+        # Where nobody could answer, any change may be the end of that.
+        if not nodes or found.choice.stale:
+            return False
+        return self.roster.unchanged_since(found.epoch, (node.node_id for node in nodes))
 
     def _denial(self, plain: Plain) -> Encoded | None:
         """That there is no such name: but for the question the same bytes for all names of one length."""
-        if (
-            not is_below(plain.name, self._apex)
-            or plain.name.endswith(self._spelled_out)
-            or not self._certain
-        ):
+        if not is_below(plain.name, self._apex) or plain.name.endswith(self._spelled_out):
+            return None
+        if not self.roster.certain:
             return None
         kept = self._denials.get(len(plain.name))
         if kept is None:
@@ -166,18 +190,17 @@ class Door:
 
     def _encoded_anew(
         self, plain: Plain, target: Target, rdtype: RdataType, client: bytes, now_s: float
-    ) -> Encoded:
+    ) -> _KeptAnswer:
         found = self._chosen(target, client, now_s)
-        ids = tuple(node.node_id for node in found.choice.nodes) if found else ()
-        key = (plain.name, plain.type_and_class, ids)
+        choice = found.choice if found else None
+        key = (plain.name, plain.type_and_class, choice)
         body = self._bodies.get(key)
         if body is None:
-            body = encoded(plain, reply_of(self.zone, target, rdtype, found.choice if found else None))
+            body = encoded(plain, reply_of(self.zone, target, rdtype, choice))
             self._bodies.put(key, body)
-        if found is None:
-            return body._replace(expires_s=now_s + self._answer_s)
-        scope_bits = found.scope_bits if depends_on_client(target, rdtype) else 0
-        return body._replace(scope_bits=scope_bits, expires_s=found.expires_s)
+        if found is not None and depends_on_client(target, rdtype):
+            body = body._replace(scope_bits=found.scope_bits)
+        return _KeptAnswer(body, found, self.roster.epoch)
 
     def _chosen(self, target: Target, client: bytes, now_s: float) -> _Chosen | None:
         """The nodes for a target and a client; None where the name has none to choose from."""
@@ -191,50 +214,34 @@ class Door:
             session = str(network.supernet(new_prefix=min(scope_bits, network.prefixlen)))
         key = (target.name, session, spot)
         found = self._choices.get(key)
-        if found is None or now_s >= found.expires_s:
-            view = self._knowing.view(now_s)
-            choice = chosen(view, self._reports, self._catalog, target, spot, session, keep_s=self._keep_s)
-            found = _Chosen(choice, 0 if choice.shared else scope_bits, now_s + self._answer_s)
+        if found is None or not self._still_good(found, target, now_s):
+            choice = self._choose(target, spot, session, now_s)
+            found = _Chosen(
+                target, choice, 0 if choice.shared else scope_bits, self.roster.epoch, now_s + self._answer_s
+            )
             self._choices.put(key, found)
         return found
 
-    def _look(self, now_s: float) -> None:
-        """Look at the fleet again when it is time; forget what was kept if that changed who can answer."""
-        if now_s - self._looked_s < self._view_s:
-            return
-        self._looked_s = now_s
-        standings = self._knowing.view(now_s).standings
-        self._catalog = self._knowing.catalog()
-        self._reports = {standing.report.node_id: standing.report for standing in standings}
-        self._certain = self._catalog is not None and bool(self._reports)
-        signature = (self._catalog, _signature(standings))
-        if signature == self._signature:
-            return
-        self._signature = signature
-        self.epoch += 1
-        self._directory = directory_of(
-            self.zone.name, self.zone.servers, self._reports.values(), self._catalog
+    def _choose(self, target: Target, spot: ClientSpot, session: str, now_s: float) -> Choice:
+        roster = self.roster
+        choice = chosen(
+            self._knowing.view(now_s),
+            roster.reports,
+            roster.catalog,
+            target,
+            spot,
+            session,
+            limit_count=roster.ranked_count,
+            keep_s=self._keep_s,
         )
-        self._choices.clear()
-        self._answers.clear()
-        self._bodies.clear()
+        return choice._replace(nodes=needed(self.zone, choice.nodes))
+
+    def _look(self, now_s: float) -> None:
+        if now_s - self._looked_s >= self._view_s:
+            self._looked_s = now_s
+            self.roster.look(self._knowing.view(now_s).standings, self._knowing.catalog())
 
 
 def _client(subnet: Subnet | None, address: bytes) -> bytes:
     """The network to answer for: the client's where it is told, else that of who asks."""
     return subnet.client if subnet is not None and subnet.client else client_at(address)
-
-
-def _signature(standings: tuple[Standing, ...]) -> tuple[object, ...]:
-    """All of the fleet that names, addresses and the set of candidates depend on, and nothing that load moves."""
-    return tuple(
-        (
-            standing.report.node_id,
-            standing.state,
-            standing.report.url,
-            standing.report.addresses,
-            standing.report.channel,
-            tuple((model.name, model.version, model.state) for model in standing.report.models),
-        )
-        for standing in standings
-    )

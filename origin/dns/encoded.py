@@ -71,13 +71,12 @@ class Plain(NamedTuple):
 
 
 class Encoded(NamedTuple):
-    """The sections of an answer behind its question, which they point into; `expires_s` is a time of the clock."""
+    """The sections of an answer behind its question, which they point into."""
 
     flags: int
     counts: tuple[int, int, int]
     sections: bytes
-    scope_bits: int
-    expires_s: float
+    scope_bits: int = 0
 
 
 def recognised(packet: bytes) -> Plain | None:
@@ -125,8 +124,6 @@ def encoded(plain: Plain, reply: Reply) -> Encoded:
         QR | reply.rcode | (AA if reply.authoritative else 0),
         (counts[0], counts[1], counts[2]),
         wire[_HEADER_BYTES + len(plain.question) :],
-        0,
-        0.0,
     )
 
 

@@ -115,6 +115,21 @@ def reply_of(zone: Zone, target: Target | None, rdtype: RdataType, choice: Choic
     return Reply(NOERROR, authority=(_soa(zone),)) if known else Reply(SERVFAIL)
 
 
+def needed(zone: Zone, nodes: tuple[NodeAddress, ...]) -> tuple[NodeAddress, ...]:
+    """Those of the ranked nodes that any answer will name, in their order: what a kept choice has to remember."""
+    kept = {
+        node.node_id
+        for some in (
+            _on_port(zone, nodes, "ipv4"),
+            _on_port(zone, nodes, "ipv6"),
+            _secure(zone, nodes),
+            nodes[: zone.nodes_count],
+        )
+        for node in some
+    }
+    return tuple(node for node in nodes if node.node_id in kept)
+
+
 def depends_on_client(target: Target, rdtype: RdataType) -> bool:
     """Whether another client might get other records."""
     return rdtype in OF_NODES and target.kind in {"apex", "model"}
@@ -127,8 +142,7 @@ def _of_nodes(zone: Zone, name: dns.name.Name, rdtype: RdataType, choice: Choice
     elif rdtype == AAAA:
         texts = [text for node in _on_port(zone, nodes, "ipv6") for text in node.ipv6][:_ADDRESSES_COUNT]
     elif rdtype == HTTPS:
-        secure = [node for node in nodes if node.secure and (node.ipv4 or node.ipv6)][: zone.nodes_count]
-        texts = [_https(zone, node, rank) for rank, node in enumerate(secure, 1)]
+        texts = [_https(zone, node, rank) for rank, node in enumerate(_secure(zone, nodes), 1)]
     elif rdtype == TXT:
         texts = [_text(node) for node in nodes[: zone.nodes_count]]
     else:
@@ -140,6 +154,10 @@ def _on_port(zone: Zone, nodes: tuple[NodeAddress, ...], family: str) -> list[No
     """The best nodes that have an address of the family, on the port that clients will use."""
     found = [node for node in nodes if getattr(node, family) and node.port == zone.node_port]
     return found[: zone.nodes_count]
+
+
+def _secure(zone: Zone, nodes: tuple[NodeAddress, ...]) -> list[NodeAddress]:
+    return [node for node in nodes if node.secure and (node.ipv4 or node.ipv6)][: zone.nodes_count]
 
 
 def _https(zone: Zone, node: NodeAddress, rank: int) -> str:

@@ -18,7 +18,7 @@ def target_of(text="chat"):
 def choice_of(world, target, now_s=0.0, spot=NOWHERE, catalog=None):
     view = world.fleet.view(now_s)
     reports = {standing.report.node_id: standing.report for standing in view.standings}
-    return chosen(view, reports, catalog, target, spot, "s", keep_s=600)
+    return chosen(view, reports, catalog, target, spot, "s", limit_count=32, keep_s=600)
 
 
 def ids(choice):

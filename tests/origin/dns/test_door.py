@@ -97,7 +97,7 @@ class TestKept:
     def test_who_shares_a_prefix_shares_a_choice(self, world, wire):
         first = world.ask("chat", subnet="80.1.2.0/24")
         assert wire.texts(world.ask("chat", subnet="80.1.3.0/24")) == wire.texts(first)
-        assert world.door.epoch == 1
+        assert world.door.roster.epoch == 1
 
     def test_a_node_that_leaves_is_gone_within_a_second(self, world, wire):
         assert wire.texts(world.ask("chat"))[0] == "198.51.100.2"
@@ -123,7 +123,7 @@ class TestKept:
             world.hear("paris", now_s, models=(self.busy(),))
         assert wire.texts(world.ask("chat", now_s=4.9))[0] == "198.51.100.2"
         assert wire.texts(world.ask("chat", now_s=5.0))[0] != "198.51.100.2"
-        assert world.door.epoch == 1
+        assert world.door.roster.epoch == 1
 
     @staticmethod
     def busy():
