@@ -19,6 +19,23 @@ class Telemetry:
             registry=self._registry,
         )
         self.reports = Counter("origin_reports_total", "Heartbeats taken in", registry=self._registry)
+        self.sharing_connected = Gauge(
+            "origin_sharing_connected",
+            "0 while the other origins cannot be told anything; 1 where there are none",
+            registry=self._registry,
+        )
+        self.origins_heard = Gauge(
+            "origin_origins_heard", "Other origins that are heard now", registry=self._registry
+        )
+        self.reports_told = Counter(
+            "origin_reports_told_total", "Heartbeats taken in from other origins", registry=self._registry
+        )
+        self.news_refused = Counter(
+            "origin_news_refused_total",
+            "What other origins told and was not taken in",
+            ["reason"],
+            registry=self._registry,
+        )
         self.decisions = Counter(
             "router_decisions_total", "Routing decisions by reason", ["reason"], registry=self._registry
         )

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from origin.dns.directory import Target
     from origin.fleet import FleetView
     from origin.geo.client_spot import ClientSpot
+    from origin.geo.network import Network
 
 
 class NodeAddress(NamedTuple):
@@ -56,6 +57,7 @@ def chosen(
     spot: ClientSpot,
     session: str,
     *,
+    network: Network | None,
     limit_count: int,
     keep_s: float,
 ) -> Choice:
@@ -71,6 +73,7 @@ def chosen(
         target: an apex, a model, or a node.
         spot: where the client is.
         session: what hashes among equals go by.
+        network: round trips that were measured; None goes by places alone.
         limit_count: how many to rank.
         keep_s: how long silent nodes stand in.
     """
@@ -82,14 +85,14 @@ def chosen(
     ask = Ask(
         target.reference,
         any_channel=target.any_channel,
-        place=spot.place,
+        spot=spot,
         session=session,
         limit=limit_count,
     )
     nodes = tuple(
         address_of(reports[node.node_id], node.version)
-        for node in _ranked(view, ask, catalog)
-        if node.node_id in reports
+        for node in _ranked(view, ask, catalog, network)
+        if node.node_id in reports and _held(reports[node.node_id], ask)
     )
     if nodes:
         return Choice(nodes, shared=len(nodes) == 1)
@@ -97,9 +100,11 @@ def chosen(
     return Choice(nodes, stale=bool(nodes), known=bool(reports), shared=len(nodes) < 2)
 
 
-def _ranked(view: FleetView, ask: Ask, catalog: CatalogAnswer | None) -> tuple[RankedNode, ...]:
+def _ranked(
+    view: FleetView, ask: Ask, catalog: CatalogAnswer | None, network: Network | None
+) -> tuple[RankedNode, ...]:
     try:
-        return choose(view, ask, catalog).nodes
+        return choose(view, ask, catalog, network=network).nodes
     except (NoNodeAvailableError, ModelUnknownError):
         return ()
 
@@ -125,7 +130,7 @@ def _last_heard(view: FleetView, ask: Ask, spot: ClientSpot, keep_s: float) -> l
 
 
 def _held(report: NodeReport, ask: Ask) -> bool:
-    """Whether a node could answer for the model when it was last heard."""
+    """Whether a node could answer for the model when it was last heard, not only load it."""
     if not ask.any_channel and report.channel != ask.reference.channel:
         return False
     return any(

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from origin.dns.subnet import Network, Subnet
     from origin.fleet import FleetView
     from origin.geo.client_spot import ClientSpot
+    from origin.geo.network import Network as RoundTrips
 
 _GENERATION_COUNT = 32_768  # 65,536 answers of about 300 bytes: some 30 MB at most
 
@@ -52,6 +53,9 @@ class Knowing(Protocol):
 
     def catalog(self) -> CatalogAnswer | None:
         """Releases and channels; None when they could never be read."""
+
+    def network(self) -> RoundTrips | None:
+        """Round trips that were measured; None while none are kept."""
 
     def locate(self, network: Network, now_s: float) -> Located:
         """Where a client's network is."""
@@ -231,6 +235,7 @@ class Door:
             target,
             spot,
             session,
+            network=self._knowing.network(),
             limit_count=roster.ranked_count,
             keep_s=self._keep_s,
         )

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from origin.api import CatalogAnswer
     from origin.dns.subnet import Network
     from origin.fleet import Fleet, FleetView
+    from origin.geo.network import Network as RoundTrips
     from origin.releases import Releases
 
 
@@ -27,6 +28,10 @@ class OriginKnowledge:
     def catalog(self) -> CatalogAnswer | None:
         """Releases and channels; None when they could never be read."""
         return self._releases.view
+
+    def network(self) -> RoundTrips | None:
+        """Round trips that were measured; None while none are kept."""
+        return None
 
     def locate(self, network: Network, now_s: float) -> Located:  # noqa: ARG002  # until there is a map
         """The network itself, whose place nobody has told."""

@@ -39,7 +39,7 @@ class Roster:
 
     def look(self, standings: Sequence[Standing], catalog: CatalogAnswer | None) -> None:
         """Take in the fleet and the catalog as they are now."""
-        seen = {
+        seen: dict[str, object] = {
             standing.report.node_id: (standing.state, *_lasting(standing.report)) for standing in standings
         }
         self.reports = {standing.report.node_id: standing.report for standing in standings}

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from origin.config import OriginConfig
     from origin.fleet import Fleet
     from origin.releases import Blobs, Releases
+    from origin.sharing.sharing import Sharing
     from origin.telemetry import Telemetry
     from origin.trust import TrustFiles
 
@@ -27,6 +28,7 @@ class Context:
     blobs: Blobs
     trust: TrustFiles
     telemetry: Telemetry
+    sharing: Sharing
     now_s: Callable[[], float]
 
 

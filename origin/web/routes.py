@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
 
 import structlog
 from aiohttp import web
@@ -12,13 +11,11 @@ from msgspec import Struct
 from origin.api import RouteAnswer, RouteQuery
 from origin.errors import ModelUnknownError, NoNodeAvailableError
 from origin.geo.choose import Ask, Decision, choose, parse_model
+from origin.geo.client_spot import ClientSpot
 from origin.geo.places import PLACE_HEADER, PLACE_PARAMETER, client_place
 from origin.web.context import context_of
 from origin.web.payload import read_message, reply
 from registry.errors import InputInvalidError
-
-if TYPE_CHECKING:
-    from origin.api import Place
 
 log = structlog.get_logger()
 
@@ -41,7 +38,7 @@ async def route(request: web.Request) -> web.Response:
     place, source = client_place(
         query.place, request.query.get(PLACE_PARAMETER), request.headers.get(PLACE_HEADER)
     )
-    ask = _ask(request, query.model, place)
+    ask = _ask(request, query.model, ClientSpot(place=place, place_source=source))
     ask = dataclasses.replace(
         ask, prompt_tokens=query.prompt_tokens, limit=query.limit, exclude=frozenset(query.exclude)
     )
@@ -91,8 +88,9 @@ def inference_routes() -> list[web.RouteDef]:
 
 
 def _sent_on(request: web.Request, model: str, *, prompt_tokens: int = 0) -> web.Response:
-    place, _ = client_place(None, request.query.get(PLACE_PARAMETER), request.headers.get(PLACE_HEADER))
-    ask = dataclasses.replace(_ask(request, model, place), prompt_tokens=prompt_tokens, limit=1)
+    place, source = client_place(None, request.query.get(PLACE_PARAMETER), request.headers.get(PLACE_HEADER))
+    spot = ClientSpot(place=place, place_source=source)
+    ask = dataclasses.replace(_ask(request, model, spot), prompt_tokens=prompt_tokens, limit=1)
     best = _decide(request, ask).nodes[0]
     headers = {
         "Location": best.url.rstrip("/") + request.rel_url.raw_path_qs,
@@ -104,11 +102,11 @@ def _sent_on(request: web.Request, model: str, *, prompt_tokens: int = 0) -> web
     return web.Response(status=307, headers=headers)
 
 
-def _ask(request: web.Request, model: str, place: Place | None) -> Ask:
+def _ask(request: web.Request, model: str, spot: ClientSpot) -> Ask:
     reference, bare = parse_model(model)
     # Without a stated session a client's address stands for it: its requests tend to share a prefix.
     session = request.headers.get(SESSION_HEADER) or request.remote or ""
-    return Ask(reference, any_channel=bare, place=place, session=session)
+    return Ask(reference, any_channel=bare, spot=spot, session=session)
 
 
 def _decide(request: web.Request, ask: Ask) -> Decision:
@@ -125,7 +123,7 @@ def _decide(request: web.Request, ask: Ask) -> Decision:
         raise
     best = decision.nodes[0]
     decisions.labels(decision.reason).inc()
-    context.fleet.note_routed(best.node_id, (ask.reference.name, best.version), now_s)
+    context.sharing.note_routed(best.node_id, (ask.reference.name, best.version))
     log.debug(
         "request.routed",
         model=str(ask.reference),

@@ -2,8 +2,8 @@
 
     python tests/bench/dns_load.py '{"port": 5353, "kind": "known", "seconds": 5, "per_s": 0}'
 
-prints one JSON object. With `per_s` 0 a fixed number of questions is on the way at any time (a closed loop: it shows the
-server's pace), else questions leave at that rate whatever comes back (an open loop: it shows waiting and loss).
+prints one JSON object. With `per_s` 0 a fixed number of questions is on the way at any time (a closed loop: it shows
+the server's pace), else questions leave at that rate whatever comes back (an open loop: it shows waiting and loss).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def question(name, rdtype, network):
 
 
 def questions(kind, count, seed=7):
-    """So many questions: `known` clients come again and again, `new` ones once, `denied` ask for names that are none."""
+    """So many questions: `known` clients come again, `new` ones once, `denied` ask for names that are none."""
     chance = random.Random(seed)
     known = [
         bytes([chance.randrange(1, 224), chance.randrange(256), chance.randrange(256)])

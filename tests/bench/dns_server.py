@@ -57,6 +57,9 @@ class Knowing:
     def catalog(self):
         return self.releases
 
+    def network(self):
+        return None
+
     def locate(self, network, now_s):
         around = network.supernet(new_prefix=min(SCOPE_BITS, network.prefixlen))
         chance = random.Random(int(around.network_address))

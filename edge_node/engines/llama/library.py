@@ -180,8 +180,8 @@ def cells_count(context_tokens: int, *, slots_count: int, token_bytes: float, li
 def remembered_cells_count(*, parameters_count: int, heads_count: int) -> int:
     """How many cells may be kept of sequences that are not at work, for about a twentieth of the speed.
 
-    Every row looks at the mask of every used cell, in each head of each layer. Measured on a CPU: a
-    cell costs 1.2 ns a head, a row 58 ns for 1,000 parameters; SmolLM2-135M wrote a third slower with 8,192 cells kept.
+    Every row looks at the mask of every used cell, in each head of each layer. Measured on a CPU
+    (`tests/bench/bench_choosing.py`): a cell costs 1.2 ns a head, a row 58 ns for 1,000 parameters.
     """
     row_ns, cell_ns = 0.058 * parameters_count, 1.2 * max(1, heads_count)
     return max(_LEAST_REMEMBERED_COUNT, int(_REMEMBERED_COST * row_ns / cell_ns))

@@ -44,6 +44,9 @@ class World:
     def catalog(self):
         return self.releases
 
+    def network(self):
+        return None
+
     def locate(self, network, now_s):
         self.located_count += 1
         bits = min(network.prefixlen, SCOPE_BITS[network.version])

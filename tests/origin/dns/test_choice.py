@@ -2,7 +2,7 @@
 
 import pytest
 
-from origin.api import CatalogAnswer, NodeReport
+from origin.api import CatalogAnswer, ModelReport, NodeReport
 from origin.dns.choice import chosen
 from origin.dns.directory import Target, directory_of
 from origin.dns.labels import zone_bytes
@@ -18,7 +18,7 @@ def target_of(text="chat"):
 def choice_of(world, target, now_s=0.0, spot=NOWHERE, catalog=None):
     view = world.fleet.view(now_s)
     reports = {standing.report.node_id: standing.report for standing in view.standings}
-    return chosen(view, reports, catalog, target, spot, "s", limit_count=32, keep_s=600)
+    return chosen(view, reports, catalog, target, spot, "s", network=None, limit_count=32, keep_s=600)
 
 
 def ids(choice):
@@ -49,6 +49,11 @@ def test_one_that_answers_is_better_than_three_that_did(world):
     choice = choice_of(world, target_of(), now_s=500.5)
     assert ids(choice) == ["london"]
     assert not choice.stale
+
+
+def test_a_node_that_is_still_loading_is_not_told(world):
+    world.hear("paris", 0.1, models=(ModelReport(name="chat", version="1.0", state="loading"),))
+    assert sorted(ids(choice_of(world, target_of(), now_s=0.2))) == ["london", "tokyo"]
 
 
 def test_who_said_that_it_leaves_does_not_stand_in(world):
