@@ -19,7 +19,7 @@ from origin.dns.labels import is_below, zone_bytes
 from origin.dns.messages import Answered, respond
 from origin.dns.records import Reply, depends_on_client, needed, reply_of, soa_names
 from origin.dns.roster import Roster
-from origin.dns.subnet import client_at, network_of
+from origin.dns.subnet import client_at, network_of, shortened
 from origin.geo.client_spot import NOWHERE
 
 if TYPE_CHECKING:
@@ -212,10 +212,9 @@ class Door:
             return None
         spot, scope_bits, session = NOWHERE, 0, ""
         if client and target.kind != "node":
-            network = network_of(client)
-            spot, scope_bits = self._knowing.locate(network, now_s)
+            spot, scope_bits = self._knowing.locate(network_of(client), now_s)
             # Whoever shares the scope shares the hash, or resolvers would mix up answers that differ.
-            session = str(network.supernet(new_prefix=min(scope_bits, network.prefixlen)))
+            session = shortened(client, scope_bits)
         key = (target.name, session, spot)
         found = self._choices.get(key)
         if found is None or not self._still_good(found, target, now_s):

@@ -7,6 +7,7 @@ a learned round trip is known for, and what keeps answers few.
 from __future__ import annotations
 
 import ipaddress
+from functools import lru_cache
 from typing import NamedTuple
 
 OPTION_SUBNET = 8
@@ -57,12 +58,20 @@ def client_at(address: bytes) -> bytes:
     return b"\x02\x30" + address[:6]
 
 
+@lru_cache(maxsize=65_536)
 def network_of(client: bytes) -> Network:
     """The network that a client's bytes stand for."""
     bits, data = client[1], client[2:]
     if client[0] == FAMILY_V4:
         return ipaddress.IPv4Network((data.ljust(4, b"\0"), bits))
     return ipaddress.IPv6Network((data.ljust(16, b"\0"), bits))
+
+
+def shortened(client: bytes, bits: int) -> str:
+    """One text for all clients that share so many bits: what they are spread over equal nodes by."""
+    kept_bits = min(bits, client[1])
+    kept = int.from_bytes(client[2:], "big") >> max(0, 8 * len(client[2:]) - kept_bits)
+    return f"{client[0]}/{kept_bits}/{kept:x}"
 
 
 def answered(data: bytes, scope_bits: int) -> bytes:

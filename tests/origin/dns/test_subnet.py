@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from origin.dns.subnet import answered, client_at, network_of, read_subnet
+from origin.dns.subnet import answered, client_at, network_of, read_subnet, shortened
 
 
 @pytest.mark.parametrize(
@@ -70,3 +70,18 @@ def test_addresses():
     address = ipaddress.ip_address("2001:db8:1:2::3")
     assert network_of(client_at(address.packed)) == ipaddress.ip_network("2001:db8:1::/48")
     assert read_subnet(b"\0\1\x20\0\xc0\0\2\x4d").client == client_at(bytes([192, 0, 2, 77]))
+
+
+@given(st.ip_addresses(), st.ip_addresses(), st.integers(0, 48), st.integers(1, 48))
+def test_a_shortened_client_is_that_of_its_network(a, b, bits, kept_bits):
+    def of(address):
+        width = address.max_prefixlen
+        network = ipaddress.ip_network((address, min(kept_bits, width)), strict=False)
+        data = bytes([0, 1 if width == 32 else 2, network.prefixlen, 0])
+        data += network.network_address.packed[: (network.prefixlen + 7) // 8]
+        client = read_subnet(data).client
+        known = network_of(client)
+        return shortened(client, bits), known.supernet(new_prefix=min(bits, known.prefixlen))
+
+    (text_a, net_a), (text_b, net_b) = of(a), of(b)
+    assert (text_a == text_b) is (net_a == net_b)
