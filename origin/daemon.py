@@ -102,7 +102,7 @@ async def running_origin(
             asyncio.create_task(trust.keep_renewed(), name="renewal"),
             asyncio.create_task(sharing.run(), name="sharing"),
         ]
-        door = dns_door(config, fleet, releases, telemetry, time.monotonic, serial=int(time.time()))
+        door = dns_door(config, fleet, releases, telemetry, time.monotonic)
         try:
             async with door:
                 yield url

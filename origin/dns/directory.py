@@ -49,6 +49,16 @@ class Target:
     addresses: tuple[str, ...] = ()
 
 
+def names_of(reports: Iterable[NodeReport]) -> tuple[object, ...]:
+    """All that the directory takes from the nodes: while this is equal, so is the directory."""
+    known = tuple(reports)
+    return (
+        frozenset(report.node_id for report in known),
+        frozenset((model.name, report.channel) for report in known for model in report.models),
+        _most_ready(known),
+    )
+
+
 def directory_of(
     zone: str,
     servers: Iterable[NameServer],

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from origin.telemetry import Telemetry
 
 
-def zone_of(config: OriginConfig, *, serial: int) -> Zone:
+def zone_of(config: OriginConfig) -> Zone:
     """The zone that the settings describe.
 
     Raises:
@@ -35,7 +35,6 @@ def zone_of(config: OriginConfig, *, serial: int) -> Zone:
         ttl_s=config.dns_ttl_s,
         nodes_count=config.dns_nodes_count,
         node_port=config.dns_node_port,
-        serial=serial,
     )
 
 
@@ -46,8 +45,6 @@ async def dns_door(
     releases: Releases,
     telemetry: Telemetry,
     now_s: Callable[[], float],
-    *,
-    serial: int,
 ) -> AsyncIterator[list[tuple[str, int]]]:
     """Answer DNS while this is open, if a zone is set; gives the addresses and ports.
 
@@ -57,7 +54,6 @@ async def dns_door(
         releases: the catalog.
         telemetry: the counters.
         now_s: the fleet's clock.
-        serial: of the zone: the time of the start in seconds, so that it grows.
 
     Raises:
         ConfigError: an address or a port that cannot be had.
@@ -66,7 +62,7 @@ async def dns_door(
         yield []
         return
     door = Door(
-        zone_of(config, serial=serial),
+        zone_of(config),
         OriginKnowledge(fleet, releases),
         keep_s=config.dns_keep_s,
         view_s=config.heartbeat_s,

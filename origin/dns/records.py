@@ -53,7 +53,7 @@ class Zone:
         ttl_s: of nodes' records and of denials.
         nodes_count: nodes in one answer at most.
         node_port: the port that clients write behind a name; nodes on another one are not answered with A and AAAA.
-        serial: of the SOA; nobody transfers this zone, so it may stay.
+        serial: of the SOA; nobody transfers this zone, so it stays, and all origins say the same.
     """
 
     name: str

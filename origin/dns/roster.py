@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from origin.dns.choice import address_of
-from origin.dns.directory import directory_of
+from origin.dns.directory import directory_of, names_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -35,6 +35,7 @@ class Roster:
         self.ranked_count = _ALIKE_BUT_FOR_COUNT
         self._zone = zone
         self._seen: dict[str, object] = {}
+        self._names: tuple[object, ...] = ()
         self._changed: dict[str, int] = {}
 
     def look(self, standings: Sequence[Standing], catalog: CatalogAnswer | None) -> None:
@@ -58,18 +59,24 @@ class Roster:
                 self._changed[node_id] = self.epoch
             else:
                 del self._changed[node_id]
-        self._seen, self.catalog = seen, catalog
-        found = directory_of(self._zone.name, self._zone.servers, self.reports.values(), catalog)
-        # What a name stands for stays the same object while it is the same, so that it is compared at no cost.
-        before = self.directory
-        self.directory = {
-            name: before[name] if before.get(name) == target else target for name, target in found.items()
-        }
+        self._seen = seen
+        names = names_of(self.reports.values())
+        if names != self._names or catalog != self.catalog:
+            self._names, self.catalog = names, catalog
+            self._name_anew()
         self.ranked_count = self._zone.nodes_count if self._alike() else _ALIKE_BUT_FOR_COUNT
 
     def unchanged_since(self, epoch: int, node_ids: Iterable[str]) -> bool:
         """Whether all these nodes are what they were in that epoch."""
         return all(self._changed.get(node_id, epoch + 1) <= epoch for node_id in node_ids)
+
+    def _name_anew(self) -> None:
+        found = directory_of(self._zone.name, self._zone.servers, self.reports.values(), self.catalog)
+        # What a name stands for stays the same object while it is the same, so that it is compared at no cost.
+        before = self.directory
+        self.directory = {
+            name: before[name] if before.get(name) == target else target for name, target in found.items()
+        }
 
     def _alike(self) -> bool:
         forms = set()

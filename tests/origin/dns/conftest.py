@@ -61,9 +61,10 @@ class World:
             "url": f"http://{city}.example:7710",
             "addresses": (f"198.51.100.{number}", f"2001:db8:1::{number}"),
             "incarnation": 1,
+            "node_id": city,
             **fields,
         }
-        self.fleet.accept(NodeReport(node_id=city, place=CITIES[city], **fields), now_s)
+        self.fleet.accept(NodeReport(place=CITIES[city], **fields), now_s)
 
     def hear_all(self, now_s=0.0, **fields):
         for city in CITIES:

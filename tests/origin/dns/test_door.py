@@ -94,6 +94,17 @@ class TestKept:
             world.ask("chat", now_s=number / 25)
         assert world.views_count == seen_count + 1
 
+    def test_a_large_fleet_is_looked_at_less_often(self, world):
+        for number in range(5000):
+            world.hear("paris", node_id=f"n{number}")
+        world.ask("nope")
+        seen_count = world.views_count
+        for now_s in (1.0, 2.0, 2.4):
+            world.ask("nope", now_s=now_s)
+        assert world.views_count == seen_count
+        world.ask("nope", now_s=2.6)
+        assert world.views_count == seen_count + 1
+
     def test_who_shares_a_prefix_shares_a_choice(self, world, wire):
         first = world.ask("chat", subnet="80.1.2.0/24")
         assert wire.texts(world.ask("chat", subnet="80.1.3.0/24")) == wire.texts(first)
