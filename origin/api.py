@@ -112,6 +112,7 @@ class NodeReport(Struct, frozen=True, kw_only=True):
         channel: the channel it takes releases from.
         machine: what it runs on; of the CPU's features those alone that matter for speed.
         addresses: public addresses of the node, IPv4 and IPv6, that DNS may answer with.
+        handed_on: how many requests it has sent on to other nodes since its start, by reason.
         rtts: the round trips to clients that it has seen since the last report, at most 256 networks.
     """
 
@@ -128,6 +129,7 @@ class NodeReport(Struct, frozen=True, kw_only=True):
     software: str = ""
     machine: MachineReport | None = None
     addresses: Annotated[tuple[Annotated[str, Meta(max_length=45)], ...], Meta(max_length=8)] = ()
+    handed_on: dict[str, Count] = {}
     rtts: Annotated[tuple[RttSample, ...], Meta(max_length=256)] = ()
 
 
@@ -156,6 +158,7 @@ class Directive(Struct, frozen=True, kw_only=True):
         origins: URLs of the origins of this fleet that are heard now, the answering one first; empty where there is
             one alone.
         cut_off: this origin does not hear the others: report to each of them as well.
+        route_keys: the public keys (Ed25519) whose tickets the node may believe.
     """
 
     wanted: tuple[WantedRelease, ...] | None
@@ -163,6 +166,7 @@ class Directive(Struct, frozen=True, kw_only=True):
     peers: dict[str, tuple[Peer, ...]] = {}
     origins: tuple[str, ...] = ()
     cut_off: bool = False
+    route_keys: tuple[bytes, ...] = ()
 
 
 class NodeView(Struct, frozen=True, kw_only=True):
@@ -219,11 +223,13 @@ class RouteQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         model: `chat`, `chat:canary` or `chat@1.2.0`.
         place: where the client is, if it says so.
         exclude: ids of nodes that have just failed this client.
+        explains: say of every node why it is where it is, or why it is not in the list; nothing is noted as sent.
     """
 
     model: str
     place: Place | None = None
     prompt_tokens: Count = 0
+    explains: bool = False
     limit: Annotated[int, Meta(ge=1, le=16)] = 4
     exclude: tuple[str, ...] = ()
 
@@ -247,11 +253,23 @@ class RankedNode(Struct, frozen=True, kw_only=True):
     version: str
 
 
+class LeftOut(Struct, frozen=True):
+    """A node that is not in a ranked list; `why` follows its name in a sentence."""
+
+    node_id: str
+    label: str
+    why: str
+
+
 class RouteAnswer(Struct, frozen=True, kw_only=True):
     """Candidates, best first, good for `ttl_s`; `place_source` says how the client's place was known.
 
     Attributes:
         probes: the nodes whose round trip it would help most to know: measure them beside the work, and report.
+        expires_unix_s: when that is, by the origin's clock.
+        ticket: the list, signed, to send along with requests (`x-edgeward-ticket`), so that nodes may hand them on.
+        reason: why the first is first: `nearest`, `load`, `spread`, `explore` or `no_place`.
+        left_out: the other nodes, when the question asked for them.
     """
 
     model: str
@@ -260,6 +278,10 @@ class RouteAnswer(Struct, frozen=True, kw_only=True):
     place: Place | None
     place_source: PlaceSource
     probes: tuple[Peer, ...] = ()
+    expires_unix_s: float = 0.0
+    ticket: str = ""
+    reason: str = ""
+    left_out: tuple[LeftOut, ...] = ()
 
 
 class ProbedRtt(Struct, frozen=True, kw_only=True):

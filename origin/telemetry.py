@@ -36,9 +36,10 @@ class Telemetry:
             ["reason"],
             registry=self._registry,
         )
-        self.decisions = Counter(
+        self._decisions = Counter(
             "router_decisions_total", "Routing decisions by reason", ["reason"], registry=self._registry
         )
+        self._decisions_by: dict[str, Counter] = {}
         self.catalog_age = Gauge(
             "origin_catalog_age_seconds",
             "Age of the catalog being served; NaN before the first read",
@@ -54,6 +55,17 @@ class Telemetry:
             registry=self._registry,
         )
         self.blob_bytes = Counter("origin_blob_bytes_total", "Bytes of packs sent", registry=self._registry)
+        self.requests = Histogram(
+            "origin_request_duration_seconds",
+            "Time to answer, the body included",
+            ["method", "url", "status"],
+            buckets=_DURATIONS_S,
+            registry=self._registry,
+        )
+
+        self._count_dns()
+
+    def _count_dns(self) -> None:
         self.dns_answers = Counter(
             "origin_dns_answers_total", "Answers over DNS by their rcode", ["rcode"], registry=self._registry
         )
@@ -63,13 +75,13 @@ class Telemetry:
             ["reason"],
             registry=self._registry,
         )
-        self.requests = Histogram(
-            "origin_request_duration_seconds",
-            "Time to answer, the body included",
-            ["method", "url", "status"],
-            buckets=_DURATIONS_S,
-            registry=self._registry,
-        )
+
+    def decided(self, reason: str) -> None:
+        """Count a decision; a child is looked up by its labels once, since that takes longer than counting."""
+        child = self._decisions_by.get(reason)
+        if child is None:
+            child = self._decisions_by[reason] = self._decisions.labels(reason)
+        child.inc()
 
     def rendered(self) -> bytes:
         """The metrics in Prometheus' text format."""
