@@ -20,17 +20,19 @@ from aiohttp import web
 
 from edge_node.api.health import NodeStatus
 from edge_node.cache.answers import AnswerCache
+from edge_node.client_rtts import ClientRtts
 from edge_node.config import stated_place
 from edge_node.engine_plan import runner_limits
 from edge_node.engines.process import EngineProcess
 from edge_node.enrolment.joining import enrolled, origin_urls
-from edge_node.enrolment.renewal import Renewal
+from edge_node.enrolment.renewal import renewal_of
 from edge_node.heartbeat import Heartbeat
 from edge_node.identity import fresh_id, take_identity
 from edge_node.machine import probe_machine, usable_bytes
 from edge_node.model_store import ModelStore
 from edge_node.offers import TicketDesk
 from edge_node.peers import Exchange
+from edge_node.public_addresses import public_addresses
 from edge_node.runner import Runner
 from edge_node.scheduler import Scheduler
 from edge_node.scrubber import Scrubber
@@ -99,7 +101,7 @@ class Node:
         self._software = f"edgeward {_version()}"
         # Reported every second: of some hundred features those that matter.
         self._machine = msgspec.structs.replace(machine, features=speed_features(machine.features))
-        self._renewal = self._make_renewal(membership, clock)
+        self._renewal = renewal_of(config.data_dir, membership, clock)
         self._origin = self._make_origin(membership)
         self._metrics = Metrics(node_id=self.node_id, software=self._software)
         self._scheduler = Scheduler(
@@ -131,15 +133,19 @@ class Node:
             exchange=self._exchange,
         )
         self._scrubber = self._make_scrubber(clock)
-        self._heartbeat = Heartbeat(
+        self._rtts = ClientRtts()
+        self._heartbeat = self._make_heartbeat(clock)
+        self._engine_grace_s = _ENGINE_GRACE_S
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def _make_heartbeat(self, clock: Clock) -> Heartbeat:
+        return Heartbeat(
             origin=self._origin,
             compose=self.report,
             heard=self._heard,
             clock=clock,
             jitter=random.SystemRandom().random,
         )
-        self._engine_grace_s = _ENGINE_GRACE_S
-        self._tasks: list[asyncio.Task[None]] = []
 
     def _make_trust(self, clock: Clock) -> NodeTrust:
         return NodeTrust(
@@ -164,13 +170,6 @@ class Node:
             pause_s=self._config.scrub_pause_s,
         )
 
-    def _make_renewal(self, membership: Membership | None, clock: Clock) -> Renewal | None:
-        if membership is None:
-            return None
-        jitter = random.SystemRandom().random
-        data_dir = self._config.data_dir
-        return Renewal(data_dir, membership, clock=clock, now_unix_s=time.time, jitter=jitter)
-
     def _make_origin(self, membership: Membership | None) -> OriginClient:
         return OriginClient(
             origin_urls(self._config, membership),
@@ -190,6 +189,7 @@ class Node:
 
     def _heard(self, directive: Directive) -> None:
         self._desk.learn(directive.route_keys)
+        self._rtts.told()
         self._sync.heard(directive)
 
     async def start(self, ends: AsyncExitStack) -> None:
@@ -243,7 +243,9 @@ class Node:
             models=self._model_reports(),
             software=self._software,
             machine=self._machine,
+            addresses=public_addresses(self._config.public_addresses, self.url),
             handed_on=dict(self._desk.handed_on),
+            rtts=self._rtts.pending(),
         )
 
     def status(self) -> NodeStatus:
@@ -306,6 +308,7 @@ class Node:
             ),
             tracing=open_tracing(config.otlp_endpoint, self.node_id, self._software, ends),
             desk=self._desk,
+            rtts=self._rtts,
         )
         front = web.AppRunner(build_app(parts), shutdown_timeout=_FLUSH_S)
         await front.setup()

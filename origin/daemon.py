@@ -13,18 +13,24 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from origin.dns.opening import dns_door
 from origin.fleet import Fleet, FleetRules
+from origin.geo.network import Network
+from origin.geo_files import GeoFiles
 from origin.identity.authority import find_authority, fresh_fleet
 from origin.identity.enrolment import Enrolment
 from origin.releases import Blobs, Releases
+from origin.route_keys import RouteKeys
 from origin.server import make_app, make_runner
 from origin.sharing.config import SharingConfig
 from origin.sharing.in_process import InProcessBus
 from origin.sharing.messages import OriginCard
 from origin.sharing.sharing import Sharing
 from origin.telemetry import Telemetry
+from origin.tickets import SEED_BYTES
 from origin.trust import TrustFiles
 from origin.web.context import Context
+from origin.whereabouts import Whereabouts, keep_known
 from registry.errors import ConfigError
 from registry.listening import listen
 from registry.store.opening import open_store
@@ -38,14 +44,17 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
+    from origin.api import NodeReport
     from origin.config import OriginConfig
     from origin.sharing.bus import Bus
     from registry.store.config import StoreConfig
+    from registry.tls import TlsFiles
     from registry.trust.signed_store import SignedStore
 
 log = structlog.get_logger()
 
 _ALONE = SharingConfig()
+_EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104  # compared with, never bound to
 
 _STORE_TRIES_COUNT = (
     3  # few: the catalog is looked at again anyway, and a node that waits for bytes tries again too
@@ -94,38 +103,58 @@ async def running_origin(
     trust = TrustFiles(store, renews=config.keys_dir is not None, now_unix_s=time.time)
     tls = tls_files("origin", config.tls_cert_file, config.tls_key_file)
     fleet, telemetry = Fleet(rules), Telemetry()
+    route_keys = RouteKeys(lambda: secrets.token_bytes(SEED_BYTES))
+    geo_files = GeoFiles([path for path in (config.geo_file, config.as_file) if path is not None])
+    whereabouts = Whereabouts(Network(), geo_files, config.trusted_proxies)
+
+    def taken(report: NodeReport) -> None:
+        whereabouts.hear(report, time.monotonic())
+        telemetry.reports_told.inc()
+
     sharing = Sharing(
         _open_bus(sharing_config, config),
         fleet,
         OriginCard(origin_id=secrets.token_hex(8), url=config.public_url),
         time.monotonic,
-        taken=lambda _report: telemetry.reports_told.inc(),
+        route_keys=lambda: route_keys.public_keys(time.monotonic()),
+        taken=taken,
         refused=lambda reason: telemetry.news_refused.labels(reason).inc(),
     )
     context = Context(
-        config, fleet, releases, Blobs(store), trust, telemetry, sharing, time.monotonic, enrolment=enrolment
-    )
+        config, fleet, releases, Blobs(store), trust, telemetry, sharing, route_keys, time.monotonic,
+        whereabouts=whereabouts, enrolment=enrolment,
+    )  # fmt: skip
     runner = make_runner(make_app(context), stop_grace_s=config.stop_grace_s)
     await runner.setup()
     try:
         url = await listen(runner, config.host, config.port, tls.context if tls else None)
         door_url = await _open_door(runner, config, enrolment) if enrolment else ""
-        sharing.announce(config.public_url or url, door_url=config.nodes_public_url or door_url)
-        tasks = [
-            asyncio.create_task(releases.keep_fresh(), name="catalog"),
-            asyncio.create_task(trust.keep_renewed(), name="renewal"),
-            asyncio.create_task(sharing.run(), name="sharing"),
-            *([asyncio.create_task(tls.watch(), name="tls")] if tls else []),
-            *([asyncio.create_task(enrolment.keep_fresh(), name="enrolment")] if enrolment else []),
-        ]
+        sharing.announce(config.public_url or url, config.nodes_public_url or door_url)
+        tasks = _begin_works(context, tls)
+        door = dns_door(config, fleet, releases, telemetry, time.monotonic)
         try:
-            yield url
+            async with door:
+                yield url
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
     finally:
         await runner.cleanup()
+        geo_files.close()
+
+
+def _begin_works(context: Context, tls: TlsFiles | None) -> list[asyncio.Task[None]]:
+    """What an origin does besides answering."""
+    enrolment = context.enrolment
+    return [
+        asyncio.create_task(context.releases.keep_fresh(), name="catalog"),
+        asyncio.create_task(context.trust.keep_renewed(), name="renewal"),
+        asyncio.create_task(context.sharing.run(), name="sharing"),
+        asyncio.create_task(keep_known(context.whereabouts), name="whereabouts"),
+        *([asyncio.create_task(tls.watch(), name="tls")] if tls else []),
+        *([asyncio.create_task(enrolment.keep_fresh(), name="enrolment")] if enrolment else []),
+    ]
 
 
 async def _open_door(runner: web.AppRunner, config: OriginConfig, enrolment: Enrolment) -> str:
@@ -146,6 +175,15 @@ def _enrolment(config: OriginConfig, store_config: StoreConfig, store: SignedSto
 def _open_bus(sharing_config: SharingConfig, config: OriginConfig) -> Bus:
     if not sharing_config.servers:
         return InProcessBus()
+    for key, host, stated in (
+        ("public_url", config.host, config.public_url),
+        ("nodes_public_url", config.nodes_host or config.host, config.nodes_public_url),
+    ):
+        if host in _EVERYWHERE and not stated:
+            raise ConfigError(
+                f"{host!r} listens on every address: say in origin.{key} where nodes and other origins reach this one "
+                "(for example https://origin.example:7743)"
+            )
     try:
         over_nats = importlib.import_module("origin.sharing.over_nats")
     except ImportError as error:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import random
+import time
 from typing import TYPE_CHECKING, NoReturn
 
 import structlog
@@ -49,6 +51,14 @@ def renew_at_unix_s(begins_unix_s: float, ends_unix_s: float, jitter: float) -> 
         jitter: between 0 and 1.
     """
     return begins_unix_s + (_SHARE + _JITTER * jitter) * (ends_unix_s - begins_unix_s)
+
+
+def renewal_of(data_dir: Path, membership: Membership | None, clock: Clock) -> Renewal | None:
+    """What keeps a member's certificate good, by the wall clock and by chance; None for a node that is no member."""
+    if membership is None:
+        return None
+    jitter = random.SystemRandom().random
+    return Renewal(data_dir, membership, clock=clock, now_unix_s=time.time, jitter=jitter)
 
 
 class Renewal:

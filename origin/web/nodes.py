@@ -39,6 +39,8 @@ async def report(request: web.Request) -> web.Response:
     context.sharing.accept(heard)
     if shown is not None:
         context.enrolled.add(heard.node_id)
+    context.whereabouts.hear(heard, context.now_s())
+    context.telemetry.rtts.labels("kernel").inc(len(heard.rtts))
     context.telemetry.reports.inc()
     wanted = context.releases.wanted(heard)
     return reply(
@@ -47,9 +49,9 @@ async def report(request: web.Request) -> web.Response:
             wanted=wanted,
             heartbeat_s=context.config.heartbeat_s,
             peers=_peers(context, heard, wanted),
-            origins=context.sharing.origin_urls(at_door=shown is not None),
+            route_keys=context.sharing.route_keys(),
+            origins=context.sharing.origin_urls(with_certificate=shown is not None),
             cut_off=context.sharing.cut_off,
-            route_keys=context.route_keys.public_keys(context.now_s()),
         ),
     )
 
