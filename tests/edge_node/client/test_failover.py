@@ -283,6 +283,21 @@ async def test_a_first_try_carries_the_ticket_of_its_list_and_a_second_one_does_
         assert "x-edgeward-ticket" not in nodes["a"].heads[1]
 
 
+async def test_what_goes_on_elsewhere_is_not_handed_back():
+    async with fleet("a", "b") as (nodes, origin, client):
+        origin.ticket = "signed"
+        session = session_of(client)
+
+        async def attempt(call, node):
+            async with session.post(
+                node, "/v1/chat/completions", {}, "application/json", call=call
+            ) as response:
+                return await session.body_of(response)
+
+        await session.call("chat", attempt, avoid=["a"])
+        assert "x-edgeward-ticket" not in nodes["b"].heads[0]
+
+
 async def embed_often(client, count):
     for _ in range(count):
         await client.embed("x", model="embed")
