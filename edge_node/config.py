@@ -33,7 +33,7 @@ class NodeConfig:
         host: address to listen on; anything but loopback needs `insecure`, since requests carry no keys yet.
         port: 0 takes any free one.
         public_url: where clients reach the node; empty says `http://host:port`.
-        origin: URL of the origin.
+        origin: URLs of the origins, the preferred one first; heartbeats go to the first that answers.
         place: where the node stands, `LAT,LON` in degrees; empty when unknown.
         label: a name for people, such as `Frankfurt`.
         data_dir: the node's own directory: releases, its id, and what it served last.
@@ -88,7 +88,7 @@ class NodeConfig:
     port: int = 7710
     insecure: bool = False
     public_url: str = ""
-    origin: str = "http://127.0.0.1:7700"
+    origin: tuple[str, ...] = ("http://127.0.0.1:7700",)
     place: str = ""
     label: str = ""
     data_dir: Path = field(default_factory=_default_data_dir)
@@ -137,7 +137,10 @@ class NodeConfig:
                 "beginning with a letter or digit"
             )
         check_listener("node", self)
-        _check_url("origin", self.origin)
+        if not self.origin:
+            raise ConfigError("node.origin is empty: give the URL of at least one origin")
+        for url in self.origin:
+            _check_url("origin", url)
         if self.otlp_endpoint:
             _check_url("otlp_endpoint", self.otlp_endpoint)
         if self.public_url:

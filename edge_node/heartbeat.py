@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Protocol
 
+import msgspec
 import structlog
 
 from registry.errors import EdgewardError
@@ -57,6 +58,7 @@ class Heartbeat:
         self._period_s = _FIRST_PERIOD_S
         self._heard_at_s: float | None = None
         self._failures_count = 0
+        self._reports_count = 0
         self._failure = ""
         self._turn = asyncio.Lock()
 
@@ -85,7 +87,10 @@ class Heartbeat:
         """Report once, now; whether the origin answered."""
         async with self._turn:  # a later report must not arrive before an earlier one
             try:
-                directive = await self._origin.report(self._compose())
+                # Numbered, so that one that took a longer way is not taken for the last word.
+                self._reports_count += 1
+                report = msgspec.structs.replace(self._compose(), number=self._reports_count)
+                directive = await self._origin.report(report)
             except EdgewardError as error:
                 self._lost(error.message)
                 return False

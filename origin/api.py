@@ -55,6 +55,8 @@ class ModelReport(Struct, frozen=True, kw_only=True):
         service_s: mean time a request holds a slot; None until measured.
         prefill_tokens_per_s: prompt tokens read a second; None until measured.
         load_s: how long making it ready takes (from disk), measured or None.
+        arrived_count: requests that were let in since the node started.
+        prefixes: which beginnings of prompts it keeps (`origin.prefixes`); empty says nothing.
         variant: which of the release's variants is resident.
     """
 
@@ -67,6 +69,8 @@ class ModelReport(Struct, frozen=True, kw_only=True):
     service_s: Seconds | None = None
     prefill_tokens_per_s: Seconds | None = None
     load_s: Seconds | None = None
+    arrived_count: Count = 0
+    prefixes: bytes = b""
     fetched_bytes: Count = 0
     fetch_total_bytes: Count = 0
     detail: str = ""
@@ -102,16 +106,19 @@ class NodeReport(Struct, frozen=True, kw_only=True):
 
     Attributes:
         incarnation: a number larger at every start of the node; an older one is ignored.
+        number: of this report since the node's start, from 1; a lower one that comes later is ignored; 0: not counted.
         url: where clients reach the node.
         follows: patterns (`fnmatch`) of the model names that it wants.
         channel: the channel it takes releases from.
         machine: what it runs on; of the CPU's features those alone that matter for speed.
+        handed_on: how many requests it has sent on to other nodes since its start, by reason.
         rtts: the round trips to clients that it has seen since the last report, at most 256 networks.
     """
 
     node_id: NodeId
     incarnation: Count
     url: str
+    number: Count = 0
     place: Place | None = None
     label: str = ""
     draining: bool = False
@@ -120,6 +127,7 @@ class NodeReport(Struct, frozen=True, kw_only=True):
     models: tuple[ModelReport, ...] = ()
     software: str = ""
     machine: MachineReport | None = None
+    handed_on: dict[str, Count] = {}
     rtts: Annotated[tuple[RttSample, ...], Meta(max_length=256)] = ()
 
 
@@ -145,25 +153,65 @@ class Directive(Struct, frozen=True, kw_only=True):
         wanted: None when the origin cannot say now (its object store is away): keep what you have.
         peers: for wanted releases that are not on the node's disk yet, by the sha256 of the manifest: whom to ask
             for chunks before the origin, the nearest first.
+        origins: URLs of the origins of this fleet that are heard now, the answering one first; empty where there is
+            one alone.
+        cut_off: this origin does not hear the others: report to each of them as well.
+        route_keys: the public keys (Ed25519) whose tickets the node may believe.
     """
 
     wanted: tuple[WantedRelease, ...] | None
     heartbeat_s: Seconds
     peers: dict[str, tuple[Peer, ...]] = {}
+    origins: tuple[str, ...] = ()
+    cut_off: bool = False
+    route_keys: tuple[bytes, ...] = ()
 
 
 class NodeView(Struct, frozen=True, kw_only=True):
-    """A node as the origin sees it; `age_s` is the time since its last report."""
+    """A node as the origin sees it.
+
+    Attributes:
+        age_s: time since its last report.
+        heard_by: the id of the origin that told of it; "" when it reports to the one that answers.
+        held: it is silent, and likelier out of our hearing than down.
+    """
 
     report: NodeReport
     state: NodeState
     age_s: Seconds
+    heard_by: str = ""
+    held: bool = False
+
+
+class OriginView(Struct, frozen=True, kw_only=True):
+    """Another origin of the fleet; `age_s` is the time since its last word."""
+
+    origin_id: str
+    url: str
+    heard: bool
+    age_s: Seconds
+
+
+class SharingView(Struct, frozen=True, kw_only=True):
+    """How an origin stands with the others.
+
+    Attributes:
+        connected: it reaches NATS.
+        problem: why it does not; "" when it does.
+        kept_problem: why last-known states of nodes are not kept for origins that come later; "" when they are.
+    """
+
+    connected: bool
+    problem: str
+    kept_problem: str
+    origins: tuple[OriginView, ...]
 
 
 class NodeList(Struct, frozen=True):
-    """The fleet, by node id."""
+    """The fleet, by node id; `sharing` is None where one origin is alone."""
 
     nodes: tuple[NodeView, ...]
+    sharing: SharingView | None = None
 
 
 class RouteQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -173,17 +221,23 @@ class RouteQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         model: `chat`, `chat:canary` or `chat@1.2.0`.
         place: where the client is, if it says so.
         exclude: ids of nodes that have just failed this client.
+        explains: say of every node why it is where it is, or why it is not in the list; nothing is noted as sent.
     """
 
     model: str
     place: Place | None = None
     prompt_tokens: Count = 0
+    explains: bool = False
     limit: Annotated[int, Meta(ge=1, le=16)] = 4
     exclude: tuple[str, ...] = ()
 
 
 class RankedNode(Struct, frozen=True, kw_only=True):
-    """One candidate; `score_s` is the expected time to first token, the sum of `terms_s`."""
+    """One candidate; `score_s` is the expected time to first token, the sum of `terms_s`.
+
+    Attributes:
+        rtt_source: what `rtt_ms` rests on: `probe`, `prefix`, `as`, `region`, `place`, or `none`.
+    """
 
     node_id: str
     url: str
@@ -191,19 +245,41 @@ class RankedNode(Struct, frozen=True, kw_only=True):
     place: Place | None
     distance_km: float | None
     rtt_ms: float
+    rtt_source: str = "none"
     score_s: float
     terms_s: dict[str, float]
     version: str
 
 
+class LeftOut(Struct, frozen=True):
+    """A node that is not in a ranked list; `why` follows its name in a sentence."""
+
+    node_id: str
+    label: str
+    why: str
+
+
 class RouteAnswer(Struct, frozen=True, kw_only=True):
-    """Candidates, best first, good for `ttl_s`; `place_source` says how the client's place was known."""
+    """Candidates, best first, good for `ttl_s`; `place_source` says how the client's place was known.
+
+    Attributes:
+        probes: the nodes whose round trip it would help most to know: measure them beside the work, and report.
+        expires_unix_s: when that is, by the origin's clock.
+        ticket: the list, signed, to send along with requests (`x-edgeward-ticket`), so that nodes may hand them on.
+        reason: why the first is first: `nearest`, `load`, `spread`, `explore` or `no_place`.
+        left_out: the other nodes, when the question asked for them.
+    """
 
     model: str
     nodes: tuple[RankedNode, ...]
     ttl_s: Seconds
     place: Place | None
     place_source: PlaceSource
+    probes: tuple[Peer, ...] = ()
+    expires_unix_s: float = 0.0
+    ticket: str = ""
+    reason: str = ""
+    left_out: tuple[LeftOut, ...] = ()
 
 
 class ProbedRtt(Struct, frozen=True, kw_only=True):

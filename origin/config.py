@@ -20,6 +20,7 @@ class OriginConfig:
     """How an origin listens, how often it looks, and what it accepts.
 
     Attributes:
+        public_url: where nodes, clients and other origins reach this one; empty says `http://host:port`.
         insecure: allow a host that other machines can reach, with neither keys nor TLS.
         heartbeat_s: how often nodes are told to report; 2 missed make a node suspect, 3 make it down.
         catalog_refresh_s: how often releases and channels are read from the object store.
@@ -36,6 +37,7 @@ class OriginConfig:
     host: str = "127.0.0.1"
     port: int = 7700
     insecure: bool = False
+    public_url: str = ""
     heartbeat_s: float = 1.0
     catalog_refresh_s: float = 2.0
     route_ttl_s: float = 60.0
@@ -49,6 +51,10 @@ class OriginConfig:
     def __post_init__(self) -> None:
         """Refuse what cannot work. Raises ConfigError."""
         check_listener("origin", self)
+        if self.public_url and not self.public_url.startswith(("http://", "https://")):
+            raise ConfigError(
+                f"origin.public_url = {self.public_url[:120]!r} is not a URL (for example https://origin.example)"
+            )
         for key in ("heartbeat_s", "catalog_refresh_s", "route_ttl_s", "forget_node_after_s"):
             if not getattr(self, key) > 0:
                 raise ConfigError(f"origin.{key} = {getattr(self, key)}: must be more than 0")

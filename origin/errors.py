@@ -47,6 +47,7 @@ class FleetFullError(EdgewardError):
 
     code = "fleet.full"
     http_status = 503
+    retry = "elsewhere"
 
 
 class OriginBodyTooLargeError(BodyTooLargeError):

@@ -1,108 +1,54 @@
 """Fleet: which nodes there are, how fresh that knowledge is, and what has been sent to them since.
 
-Nothing here reads a clock: every call takes `now_s`, from any clock that does not go back.
-
-A node is up while it reports, suspect after 2 missed heartbeats, down after 3. Draining is what it says of
-itself. When more than half of the nodes fall silent within 5 s, the likelier story is that we are the ones who
-are cut off: those nodes are held as suspect instead of down (the quorum of Apache Traffic Control's monitors and
-the panic threshold of Envoy answer the same question).
+Nothing here reads a clock: every call takes `now_s`, from any clock that does not go back. Nothing costs more in a
+large fleet than in a small one, but what looks at all of it: a heartbeat changes one member, `view` looks at no
+member whose deadline has not passed, and pools keep the nodes of each model together.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
-from collections import deque
-from dataclasses import dataclass, field
+from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from origin.errors import FleetFullError, NodeSupersededError
+from origin.member import Member
+from origin.membership import Membership
+from origin.pool import Pool
+from origin.standing import FleetRules, ReleaseKey, Standing, Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from origin.api import ModelReport, NodeReport
+    from origin.member import Offer, Seat
+    from origin.pool import PoolKey
 
-    from origin.api import ModelReport, ModelState, NodeReport, NodeState
+__all__ = ["Fleet", "FleetRules", "FleetView", "ReleaseKey", "Standing", "Watch"]
 
-ReleaseKey = tuple[str, str]
-"""A release's name and version."""
-
-_ROUTED_KEPT_COUNT = 1024
-
-
-@dataclass(frozen=True, slots=True)
-class FleetRules:
-    """The thresholds of membership.
-
-    Attributes:
-        vanish_window_s: nodes that fall silent within this time of one another vanish together.
-        vanish_least_count: fewer nodes than this vanish by ordinary chance (someone stopped them).
-        vanish_hold_s: how long nodes that vanished together are held.
-        forget_after_s: how long a silent node stays listed as down.
-        nodes_limit_count: how many nodes are remembered at most.
-    """
-
-    heartbeat_s: float = 1.0
-    suspect_after_count: int = 2
-    down_after_count: int = 3
-    vanish_window_s: float = 5.0
-    vanish_least_count: int = 3
-    vanish_hold_s: float = 300.0
-    forget_after_s: float = 86_400.0
-    nodes_limit_count: int = 10_000
-
-    @property
-    def suspect_after_s(self) -> float:
-        """The age of a report past which its node is suspect."""
-        return self.suspect_after_count * self.heartbeat_s
-
-    @property
-    def down_after_s(self) -> float:
-        """The age of a report past which its node is down."""
-        return self.down_after_count * self.heartbeat_s
+_NO_POOL = Pool()
 
 
-@dataclass(frozen=True, slots=True)
-class Watch:
-    """Since when a release has been in its state on a node, and how many bytes were there at that moment."""
-
-    state: ModelState
-    since_s: float
-    since_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """One node at one moment.
-
-    Attributes:
-        held: it is silent, and kept as suspect because most nodes fell silent with it.
-        routed_age_s: for each release, how long ago requests were sent here that no report speaks of yet.
-        watches: for each release of the report, since when it is in its state.
-    """
-
-    report: NodeReport
-    state: NodeState
-    age_s: float
-    held: bool = False
-    routed_age_s: Mapping[ReleaseKey, tuple[float, ...]] = field(default_factory=dict)
-    watches: Mapping[ReleaseKey, Watch] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
 class FleetView:
-    """The whole fleet at one moment, by node id; `isolated` says that nodes are being held."""
+    """The fleet at one moment: it is looked at as it is used, so use it before the fleet hears anything else."""
 
-    now_s: float
-    standings: tuple[Standing, ...]
-    isolated: bool
-    rules: FleetRules
+    __slots__ = ("_fleet", "now_s", "rules")
 
+    def __init__(self, fleet: Fleet, now_s: float) -> None:
+        self._fleet = fleet
+        self.now_s = now_s
+        self.rules = fleet.rules
 
-@dataclass(slots=True)
-class _Member:
-    report: NodeReport
-    seen_s: float
-    watches: dict[ReleaseKey, Watch]
-    routed: deque[tuple[float, ReleaseKey]] = field(default_factory=lambda: deque(maxlen=_ROUTED_KEPT_COUNT))
+    @property
+    def standings(self) -> tuple[Standing, ...]:
+        """Every node with its state, by node id; the work grows with the fleet."""
+        return self._fleet.standings(self.now_s)
+
+    @property
+    def isolated(self) -> bool:
+        """Whether nodes are being held because most fell silent together."""
+        return self._fleet.isolated
+
+    def pool(self, name: str, channel: str | None) -> Pool:
+        """The nodes that speak of this model, on this channel or, with None, on any."""
+        return self._fleet.pool(name, channel)
 
 
 class Fleet:
@@ -110,10 +56,23 @@ class Fleet:
 
     def __init__(self, rules: FleetRules) -> None:
         self.rules = rules
-        self._members: dict[str, _Member] = {}
+        self._members: OrderedDict[str, Member] = OrderedDict()  # the one that was heard last comes last
+        self._membership = Membership(rules)
+        self._pools: dict[PoolKey, Pool] = {}
 
-    def accept(self, report: NodeReport, now_s: float) -> None:
-        """Take in a heartbeat.
+    @property
+    def isolated(self) -> bool:
+        """Whether nodes are being held because most fell silent together."""
+        return self._membership.held_count > 0
+
+    def accept(self, report: NodeReport, now_s: float, *, heard_by: str = "", age_s: float = 0.0) -> bool:
+        """Take in a heartbeat; False when it tells nothing new: it came twice, or after a later one.
+
+        Args:
+            report: what the node says of itself.
+            now_s: the time.
+            heard_by: the id of the origin that heard it; "" when the node reports here.
+            age_s: how long ago it was heard.
 
         Raises:
             NodeSupersededError: a later start of a node with this id reports and is alive.
@@ -122,85 +81,135 @@ class Fleet:
         known = self._members.get(report.node_id)
         if known is None:
             self._make_room(now_s)
-        elif (
-            report.incarnation < known.report.incarnation and now_s - known.seen_s <= self.rules.down_after_s
-        ):
+            member = self._members[report.node_id] = Member(report, now_s - age_s)
+            member.heard_by = heard_by
+            self._reseat(member, report, now_s - age_s)
+            self._membership.join(member)
+            return True
+        if _told_before(report, known.report) or now_s - age_s < known.seen_s:
+            return False
+        if report.incarnation < known.report.incarnation and now_s - known.seen_s <= self.rules.down_after_s:
             raise NodeSupersededError(
                 f"another process with the node id {report.node_id} started later and reports too; "
                 "stop one of them or give this one its own node_id",
                 param="incarnation",
             )
-        watches = known.watches if known is not None else {}
-        self._members[report.node_id] = _Member(
-            report,
-            now_s,
-            {_key(model): _watched(watches.get(_key(model)), model, now_s) for model in report.models},
+        before = known.report
+        if not before.draining:  # a silence that was announced speaks against nobody
+            arrived_count = _arrived_count(report) - _arrived_count(before)
+            same_start = report.incarnation == before.incarnation
+            known.doubts.note_beat(
+                now_s - known.seen_s,
+                self.rules.heartbeat_s,
+                max(0, arrived_count) if same_start else 0,
+                now_s,
+            )
+        self._members.move_to_end(report.node_id)
+        self._reseat(known, report, now_s - age_s)
+        known.heard_by = heard_by
+        self._membership.heard(known, was_draining=before.draining)
+        return True
+
+    def hear_origins(self, origin_ids: frozenset[str]) -> None:
+        """Say which other origins are heard now; nodes known from others alone are held while these are not."""
+        self._membership.hear_origins(origin_ids)
+
+    def reports_heard_here(self, now_s: float) -> tuple[NodeReport, ...]:
+        """The last report of every node that reports to this origin and is not down."""
+        return tuple(
+            member.report
+            for member in self._members.values()
+            if not member.heard_by and now_s - member.seen_s <= self.rules.down_after_s
         )
 
-    def note_routed(self, node_id: str, release: ReleaseKey, now_s: float) -> None:
-        """Remember that a request was sent to a node, until the node's next heartbeat speaks for itself."""
+    def note_routed(self, node_id: str, release: ReleaseKey, now_s: float, *, travel_s: float = 0.0) -> None:
+        """Remember that a request was sent to a node, until a heartbeat comes after it has arrived (`travel_s`)."""
+        offer = self._offer(node_id, release)
+        if offer is not None:
+            offer.sent.append((now_s, now_s + travel_s))
+            self._members[node_id].seats[release[0]].touch()
+
+    def note_failed(self, node_id: str, reporter: str, now_s: float) -> bool:
+        """Remember that a request to a node failed; whether this reporter's word was new (`origin.doubts`)."""
         member = self._members.get(node_id)
-        if member is not None:
-            member.routed.append((now_s, release))
+        if member is None or not member.doubts.note_failure(reporter, now_s):
+            return False
+        member.touch()
+        return True
 
     def view(self, now_s: float) -> FleetView:
-        """Every node with its state; nodes silent for too long are forgotten."""
-        for node_id in [i for i, m in self._members.items() if now_s - m.seen_s > self.rules.forget_after_s]:
-            del self._members[node_id]
-        held = self._vanished_together(now_s)
-        standings = tuple(self._standing(node_id, now_s, held) for node_id in sorted(self._members))
-        return FleetView(now_s, standings, any(s.held for s in standings), self.rules)
+        """The fleet now; nodes silent for too long are forgotten."""
+        for member in self._membership.advance(now_s):
+            self._forget(member)
+        return FleetView(self, now_s)
 
-    def _standing(self, node_id: str, now_s: float, vanished: set[str]) -> Standing:
-        member = self._members[node_id]
-        age_s = now_s - member.seen_s
-        silent = age_s > self.rules.down_after_s
-        held = silent and node_id in vanished
-        state: NodeState = "up"
-        if silent and not held:
-            state = "down"
-        elif member.report.draining:
-            state = "draining"
-        elif age_s > self.rules.suspect_after_s:
-            state = "suspect"
-        routed: dict[ReleaseKey, tuple[float, ...]] = {}
-        for sent_s, release in member.routed:
-            routed[release] = (*routed.get(release, ()), now_s - sent_s)
-        return Standing(member.report, state, age_s, held, routed, member.watches)
+    def standings(self, now_s: float) -> tuple[Standing, ...]:
+        """Every node with its state, by node id, as of the last `view`."""
+        return tuple(self._members[node_id].standing(now_s) for node_id in sorted(self._members))
 
-    def _vanished_together(self, now_s: float) -> set[str]:
-        """Nodes that fell silent within one window of 5 s, where they were more than half of those alive then."""
-        rules = self.rules
-        # A node that said it was leaving has not vanished.
-        members = sorted((m.seen_s, i) for i, m in self._members.items() if not m.report.draining)
-        seen_s = [seen for seen, _ in members]
-        # Suspects count too: within one heartbeat they are as silent as the first that is found to be down.
-        silent_count = bisect_left(seen_s, now_s - rules.suspect_after_s)
-        oldest = bisect_left(seen_s, now_s - rules.vanish_hold_s)
-        vanished: set[str] = set()
-        for first in range(oldest, silent_count):
-            last = bisect_right(seen_s, seen_s[first] + rules.vanish_window_s, hi=silent_count)
-            gone_count, alive_count = last - first, len(members) - first
-            if gone_count >= rules.vanish_least_count and 2 * gone_count > alive_count:
-                vanished.update(node_id for _, node_id in members[first:last])
-        return vanished
+    def pool(self, name: str, channel: str | None) -> Pool:
+        """The nodes that speak of this model, on this channel or, with None, on any."""
+        return self._pools.get((name, channel), _NO_POOL)
+
+    def _offer(self, node_id: str, release: ReleaseKey) -> Offer | None:
+        member = self._members.get(node_id)
+        return member.offer(release) if member is not None else None
+
+    def _reseat(self, member: Member, report: NodeReport, now_s: float) -> None:
+        """Let a member take a report, and keep the pools in step with what it speaks of and where it is."""
+        before = member.report
+        moved = (before.channel, before.place, before.url) != (report.channel, report.place, report.url)
+        seats = set(member.seats)
+        member.take(report, now_s)
+        for name in seats:
+            if moved or not member.seats[name].offers:
+                self._stand_up(before, name)
+            if not member.seats[name].offers:
+                del member.seats[name]
+        for name, seat in member.seats.items():
+            if moved or name not in seats:
+                self._sit_down(seat)
+            self._note_rates(seat)
+
+    def _sit_down(self, seat: Seat) -> None:
+        for channel in (seat.member.report.channel, None):
+            self._pools.setdefault((seat.name, channel), Pool()).put(seat)
+
+    def _stand_up(self, report: NodeReport, name: str) -> None:
+        for key in ((name, report.channel), (name, None)):
+            pool = self._pools[key]
+            pool.drop(report.node_id)
+            if not pool.seats:
+                del self._pools[key]
+
+    def _note_rates(self, seat: Seat) -> None:
+        for offer in seat.offers:
+            if offer.model.prefill_tokens_per_s:
+                for channel in (seat.member.report.channel, None):
+                    self._pools[seat.name, channel].faster(offer.model.prefill_tokens_per_s)
+
+    def _forget(self, member: Member) -> None:
+        del self._members[member.report.node_id]
+        self._membership.leave(member)
+        for name in member.seats:
+            self._stand_up(member.report, name)
 
     def _make_room(self, now_s: float) -> None:
         if len(self._members) < self.rules.nodes_limit_count:
             return
-        oldest = min(self._members, key=lambda node_id: self._members[node_id].seen_s)
-        if now_s - self._members[oldest].seen_s <= self.rules.down_after_s:
+        oldest = next(iter(self._members.values()))
+        if now_s - oldest.seen_s <= self.rules.down_after_s:
             raise FleetFullError(
                 f"{len(self._members)} nodes report to this origin already, which is its limit; use another origin"
             )
-        del self._members[oldest]
+        self._forget(oldest)
 
 
-def _key(model: ModelReport) -> ReleaseKey:
-    return model.name, model.version
+def _told_before(report: NodeReport, known: NodeReport) -> bool:
+    """Whether a report is no later than the known one of the same start; nodes that do not count never are."""
+    return report.incarnation == known.incarnation and 0 < report.number <= known.number
 
 
-def _watched(before: Watch | None, model: ModelReport, now_s: float) -> Watch:
-    if before is not None and before.state == model.state and before.since_bytes <= model.fetched_bytes:
-        return before
-    return Watch(model.state, now_s, model.fetched_bytes)
+def _arrived_count(report: NodeReport) -> int:
+    models: tuple[ModelReport, ...] = report.models
+    return sum(model.arrived_count for model in models)

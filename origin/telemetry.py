@@ -19,9 +19,27 @@ class Telemetry:
             registry=self._registry,
         )
         self.reports = Counter("origin_reports_total", "Heartbeats taken in", registry=self._registry)
-        self.decisions = Counter(
+        self.sharing_connected = Gauge(
+            "origin_sharing_connected",
+            "0 while the other origins cannot be told anything; 1 where there are none",
+            registry=self._registry,
+        )
+        self.origins_heard = Gauge(
+            "origin_origins_heard", "Other origins that are heard now", registry=self._registry
+        )
+        self.reports_told = Counter(
+            "origin_reports_told_total", "Heartbeats taken in from other origins", registry=self._registry
+        )
+        self.news_refused = Counter(
+            "origin_news_refused_total",
+            "What other origins told and was not taken in",
+            ["reason"],
+            registry=self._registry,
+        )
+        self._decisions = Counter(
             "router_decisions_total", "Routing decisions by reason", ["reason"], registry=self._registry
         )
+        self._decisions_by: dict[str, Counter] = {}
         self.catalog_age = Gauge(
             "origin_catalog_age_seconds",
             "Age of the catalog being served; NaN before the first read",
@@ -44,6 +62,13 @@ class Telemetry:
             buckets=_DURATIONS_S,
             registry=self._registry,
         )
+
+    def decided(self, reason: str) -> None:
+        """Count a decision; a child is looked up by its labels once, since that takes longer than counting."""
+        child = self._decisions_by.get(reason)
+        if child is None:
+            child = self._decisions_by[reason] = self._decisions.labels(reason)
+        child.inc()
 
     def rendered(self) -> bytes:
         """The metrics in Prometheus' text format."""

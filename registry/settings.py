@@ -1,6 +1,6 @@
 """A process's settings: a frozen dataclass filled from defaults, a TOML file, the environment and flags, in that order.
 
-A TOML file has one table per section (`[store]`, `[origin]`, `[node]`, `[client]`), so one file can serve
+A TOML file has one table per section (`[store]`, `[origin]`, `[sharing]`, `[node]`, `[client]`), so one file can serve
 several processes. The environment variable of a setting is `EDGEWARD_<SECTION>_<KEY>`. An unknown key is an
 error that names the nearest known one. No other file reads the environment for a setting.
 """
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-SECTIONS = ("store", "origin", "node", "client")
+SECTIONS = ("store", "origin", "sharing", "node", "client")
 _PREFIX = "EDGEWARD_"
 _FILES = (
     Path(".edgeward/edgeward.toml"),

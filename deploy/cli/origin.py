@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """\
 Run an origin: it serves metadata and chunks from the object store, keeps the fleet from the nodes' heartbeats,
-and ranks nodes for clients. Settings: [origin] and [store]. Logs go to standard error; SIGTERM and Ctrl-C stop it."""
+and ranks nodes for clients. Settings: [origin], [store] and, for several origins over NATS, [sharing]. Logs go to
+standard error; SIGTERM and Ctrl-C stop it."""
 
 EXAMPLES = """\
   edgeward origin serve
@@ -35,11 +36,13 @@ def run(args: argparse.Namespace) -> int:
     from deploy.cli.connect import config_file, store_settings
     from origin.config import OriginConfig
     from origin.daemon import run_origin
+    from origin.sharing.config import SharingConfig
     from registry.log import configure_logging
     from registry.settings import load_settings
 
     configure_logging(service="origin", level=args.log_level or "info")
     flags = {"host": args.host, "port": args.port, "insecure": args.insecure}
     config = load_settings(OriginConfig, "origin", file=config_file(args), flags=flags)
-    run_origin(config, store_settings(args))
+    sharing = load_settings(SharingConfig, "sharing", file=config_file(args))
+    run_origin(config, store_settings(args), sharing)
     return 0

@@ -15,6 +15,7 @@ Ctrl-C stops everything."""
 EXAMPLES = """\
   edgeward up
   edgeward up --port 9000 --dir ./network
+  edgeward up --origins 2             # two origins over NATS: kill one, or NATS, and ask on
   edgeward up --no-samples            # an empty network: publish your own models"""
 
 
@@ -25,6 +26,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--dir", default=".edgeward", metavar="DIR", help="data, logs and settings (.edgeward)"
+    )
+    parser.add_argument(
+        "--origins",
+        type=int,
+        default=1,
+        choices=range(1, 5),
+        metavar="COUNT",
+        help="how many origins, 1 to 4; several share what they know over NATS (1)",
     )
     parser.add_argument("--no-samples", action="store_true", help="publish no sample models")
 
@@ -43,7 +52,8 @@ def run(args: argparse.Namespace) -> int:
     console = Console()
     directory = Path(args.dir).resolve()
     with only_one(directory):
-        network = LocalNetwork(directory, fixed_ports(args.port, len(SITES)))
+        ports = fixed_ports(args.port, len(SITES), args.origins)
+        network = LocalNetwork(directory, ports, origins_count=args.origins)
         try:
             run_until_stopped(stay_up(network, console, samples=not args.no_samples))
         except KeyboardInterrupt:

@@ -6,9 +6,11 @@ import asyncio
 import sys
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from deploy.local.child import Child, ChildFailedError, start_child, stop_children
+from deploy.local.nats import load_or_make_token, start_nats, write_settings
 from deploy.local.objectstore import BUCKET, load_or_make_keys, start_object_store
 from origin.api import NodeView, Place
 from origin.client import OriginClient
@@ -51,17 +53,24 @@ SITES = (
 
 
 class LocalNetwork:
-    """All processes of one network; everything that they write is below `directory`."""
+    """All processes of one network; everything that they write is below `directory`.
 
-    def __init__(self, directory: Path, ports: NetworkPorts) -> None:
+    Several origins share what they know over a NATS server of the network's own.
+    """
+
+    def __init__(self, directory: Path, ports: NetworkPorts, *, origins_count: int = 1) -> None:
         self.directory = directory
         self.ports = ports
-        self.origin_url = f"http://127.0.0.1:{ports.origin}"
+        self.origin_urls = tuple(
+            f"http://127.0.0.1:{ports.origin_at(index)}" for index in range(origins_count)
+        )
+        self.origin_url = self.origin_urls[0]
         self.settings_file = directory / "edgeward.toml"
         self._keys = load_or_make_keys(directory / "store.keys")
         self._signing = KeyDirectory(directory / "keys")
         self._store: Child | None = None
-        self._origin: Child | None = None
+        self._nats: Child | None = None
+        self._origins: dict[int, Child] = {}
         self._nodes: dict[str, Child] = {}
         self._sites: dict[str, tuple[Site, int]] = {}
 
@@ -88,10 +97,17 @@ class LocalNetwork:
             f'keys_dir = "{config.keys_dir}"\n\n'
             f'[origin]\nport = {self.ports.origin}\ndata_dir = "{self.directory / "origin"}"\n'
             f'keys_dir = "{self._origin_keys_dir}"\n\n'
+            f"{self._sharing_settings()}"
             f'[node]\ntrusted_root = "{config.keys_dir / ROOT_FILE}"\n\n'
             f'[client]\norigin = "{self.origin_url}"\n',
             "utf-8",
         )
+
+    def _sharing_settings(self) -> str:
+        if len(self.origin_urls) == 1:
+            return ""
+        token = load_or_make_token(self.directory / "nats.token")
+        return f'[sharing]\nservers = ["nats://127.0.0.1:{self.ports.nats}"]\ntoken = "{token}"\n\n'
 
     @property
     def _origin_keys_dir(self) -> Path:
@@ -120,13 +136,17 @@ class LocalNetwork:
         return self.signed(store)
 
     async def start_origin(self) -> None:
-        """Start the origin and wait until it is ready.
+        """Start the origins, with what they share over, and wait until each is ready.
 
         Raises:
-            ChildFailedError: it ended, or was not ready in time.
+            ChildFailedError: one ended, or was not ready in time.
         """
-        self._origin = self._start_origin()
-        await self._until(self._origin, self._origin_ready, _ORIGIN_START_S)
+        if len(self.origin_urls) > 1:
+            self._nats = self._start_nats()
+        for index in range(len(self.origin_urls)):
+            self._origins[index] = self._start_origin(index)
+        for index, child in self._origins.items():
+            await self._until(child, partial(self._origin_ready, index), _ORIGIN_START_S)
 
     def start_node(self, site: Site, index: int) -> None:
         """Start the edge node of a site; it joins by itself."""
@@ -137,7 +157,7 @@ class LocalNetwork:
             {
                 "EDGEWARD_NODE_NODE_ID": site.node_id,
                 "EDGEWARD_NODE_PORT": str(self.ports.node(index)),
-                "EDGEWARD_NODE_ORIGIN": self.origin_url,
+                "EDGEWARD_NODE_ORIGIN": ",".join(self._origins_for(index)),
                 "EDGEWARD_NODE_PLACE": f"{site.place.lat},{site.place.lon}",
                 "EDGEWARD_NODE_LABEL": site.label,
                 "EDGEWARD_NODE_DATA_DIR": str(self.directory / "nodes" / site.node_id),
@@ -145,6 +165,11 @@ class LocalNetwork:
                 "EDGEWARD_NODE_THREADS_COUNT": "1",
             },
         )
+
+    def _origins_for(self, index: int) -> tuple[str, ...]:
+        """All origins, a different one first for each node, so that each origin hears some."""
+        first = index % len(self.origin_urls)
+        return self.origin_urls[first:] + self.origin_urls[:first]
 
     def kill_node(self, node_id: str) -> None:
         """End a node as a power cut would; it stays away."""
@@ -155,8 +180,11 @@ class LocalNetwork:
         dead = [child.name for child in self._children() if not child.running]
         if self._store is not None and self._store.name in dead:
             self._store = self._start_store()
-        if self._origin is not None and self._origin.name in dead:
-            self._origin = self._start_origin()
+        if self._nats is not None and self._nats.name in dead:
+            self._nats = self._start_nats()
+        for index, child in list(self._origins.items()):
+            if child.name in dead:
+                self._origins[index] = self._start_origin(index)
         for node_id, child in list(self._nodes.items()):
             if child.name in dead:
                 self.start_node(*self._sites[node_id])
@@ -184,7 +212,7 @@ class LocalNetwork:
             ChildFailedError: a process ended, a node says that it cannot, or it took too long.
         """
         deadline_s = asyncio.get_running_loop().time() + timeout_s
-        async with OriginClient(self.origin_url) as origin:
+        async with OriginClient(self.origin_urls) as origin:
             while True:
                 self.require_running()
                 views = tuple(
@@ -209,27 +237,42 @@ class LocalNetwork:
     def stop(self) -> None:
         """Stop everything, nodes first, so that nobody misses a part that it still needs."""
         stop_children(list(self._nodes.values()), _STOP_S)
-        for child in (self._origin, self._store):
+        stop_children(list(self._origins.values()), _STOP_S)
+        for child in (self._nats, self._store):
             if child is not None:
                 stop_children([child], _STOP_S)
 
     def _children(self) -> list[Child]:
-        return [child for child in (self._store, self._origin, *self._nodes.values()) if child is not None]
+        parts = (self._store, self._nats, *self._origins.values(), *self._nodes.values())
+        return [child for child in parts if child is not None]
 
     def _start_store(self) -> Child:
         data, log = self.directory / "store", self.directory / "logs" / "store.log"
         return start_object_store(data, self.ports, self._keys, log)
 
-    def _start_origin(self) -> Child:
-        return self._start("origin", ["origin", "serve"], {})
+    def _start_nats(self) -> Child:
+        directory, log = self.directory / "nats", self.directory / "logs" / "nats.log"
+        token = load_or_make_token(self.directory / "nats.token")
+        settings = write_settings(directory / "nats.conf", self.ports.nats, token, directory)
+        return start_nats(settings, log)
+
+    def _start_origin(self, index: int) -> Child:
+        if index == 0:
+            return self._start("origin", ["origin", "serve"], {})
+        name = f"origin-{index + 1}"
+        environ = {
+            "EDGEWARD_ORIGIN_PORT": str(self.ports.origin_at(index)),
+            "EDGEWARD_ORIGIN_DATA_DIR": str(self.directory / name),
+        }
+        return self._start(name, ["origin", "serve"], environ)
 
     def _start(self, name: str, verb: list[str], environ: dict[str, str]) -> Child:
         command = [sys.executable, "-m", "deploy.cli", "--config", str(self.settings_file), *verb]
         return start_child(name, command, log_file=self.directory / "logs" / f"{name}.log", environ=environ)
 
-    async def _origin_ready(self) -> bool:
+    async def _origin_ready(self, index: int = 0) -> bool:
         try:
-            async with OriginClient(self.origin_url) as origin:
+            async with OriginClient(self.origin_urls[index]) as origin:
                 await origin.catalog()
         except EdgewardError as error:
             if error.retry != "later":  # not listening yet, or has not read the object store yet

@@ -24,6 +24,15 @@ class NetworkPorts:
         """The origin's port."""
         return self.base_port
 
+    def origin_at(self, index: int) -> int:
+        """The port of an origin, 0 being the first."""
+        return self.origin if index == 0 else self.base_port + 15 + index
+
+    @property
+    def nats(self) -> int:
+        """The port over which several origins share what they know."""
+        return self.base_port + 15
+
     def node(self, index: int) -> int:
         """The port of a node, 0 being the first."""
         return self.base_port + 1 + index
@@ -38,15 +47,17 @@ class NetworkPorts:
         """The object store's own services: master, volume, filer, admin."""
         return (self.base_port + 11, self.base_port + 12, self.base_port + 13, self.base_port + 14)
 
-    def taken(self, nodes_count: int) -> list[int]:
+    def taken(self, nodes_count: int, origins_count: int = 1) -> list[int]:
         """Those ports of the network that another program listens on."""
         store = (self.s3, *self.store_inner)
         wanted = [self.origin, *(self.node(index) for index in range(nodes_count)), *store]
         wanted += [port + _GRPC_OFFSET for port in store]
+        if origins_count > 1:
+            wanted += [self.nats, *(self.origin_at(index) for index in range(1, origins_count))]
         return [port for port in wanted if not _is_free(port)]
 
 
-def fixed_ports(base_port: int, nodes_count: int) -> NetworkPorts:
+def fixed_ports(base_port: int, nodes_count: int, origins_count: int = 1) -> NetworkPorts:
     """The ports that start at `base_port`.
 
     Raises:
@@ -55,7 +66,7 @@ def fixed_ports(base_port: int, nodes_count: int) -> NetworkPorts:
     if not 1024 <= base_port <= _HIGHEST_BASE:
         raise ConfigError(f"the first port must lie between 1024 and {_HIGHEST_BASE}, not {base_port}")
     ports = NetworkPorts(base_port)
-    taken = ports.taken(nodes_count)
+    taken = ports.taken(nodes_count, origins_count)
     if taken:
         raise ConfigError(
             f"port {taken[0]} on 127.0.0.1 is in use by another program (perhaps another `edgeward up`); "
@@ -64,7 +75,7 @@ def fixed_ports(base_port: int, nodes_count: int) -> NetworkPorts:
     return ports
 
 
-def free_ports(nodes_count: int, *, start_port: int = 21_700) -> NetworkPorts:
+def free_ports(nodes_count: int, *, origins_count: int = 1, start_port: int = 21_700) -> NetworkPorts:
     """The first block of ports, from `start_port` on, of which none is in use.
 
     Raises:
@@ -72,7 +83,7 @@ def free_ports(nodes_count: int, *, start_port: int = 21_700) -> NetworkPorts:
     """
     for base_port in range(start_port, _HIGHEST_BASE, _STEP):
         ports = NetworkPorts(base_port)
-        if not ports.taken(nodes_count):
+        if not ports.taken(nodes_count, origins_count):
             return ports
     raise ConfigError(f"no block of free ports between {start_port} and {_HIGHEST_BASE}")
 

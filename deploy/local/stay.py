@@ -97,7 +97,9 @@ def _welcome(network: LocalNetwork, console: Console) -> None:
     for column in ("part", "address", "where", "process"):
         table.add_column(column)
     pids = network.pids()
-    table.add_row("origin", network.origin_url, "", str(pids.get("origin", "")))
+    for index, url in enumerate(network.origin_urls):
+        name = "origin" if index == 0 else f"origin-{index + 1}"
+        table.add_row(name, url, "", str(pids.get(name, "")))
     for index, site in enumerate(SITES):
         url = f"http://127.0.0.1:{network.ports.node(index)}"
         table.add_row(site.node_id, url, site.label, str(pids.get(f"node-{site.node_id}", "")))

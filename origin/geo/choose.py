@@ -2,34 +2,47 @@
 
 Candidates are nodes that are up or suspect, do not drain, and hold a fitting release that is ready, or asleep: then
 loading it is part of the score. Nodes that are still loading one follow at the end of the list. The least score
-wins; among nodes within 10 ms or 5 % of it, whichever is more, rendezvous hashing on model and session decides (D.
-Thaler and C. Ravishankar, "Using name-based mappings to increase hit rates", IEEE/ACM Transactions on Networking
-6(1), 1998), so that equals share the load and a session stays where its cache is.
+wins; nodes within 10 ms or 5 % of it, whichever is more, are its equals, and rendezvous hashing on model and session
+decides among those (D. Thaler and C. Ravishankar, "Using name-based mappings to increase hit rates", IEEE/ACM
+Transactions on Networking 6(1), 1998), so that equals share the load and a session stays where its cache is; but
+nobody gets more than 1.25 times its share of what the equals have to do (V. Mirrokni, M. Thorup and M.
+Zadimoghaddam, "Consistent hashing with bounded loads", SODA 2018).
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from origin.geo.client_spot import NOWHERE, ClientSpot
+from origin.geo.nearness import order_of
 from origin.geo.refusal import why_nobody
-from origin.geo.score import Candidate, measured, scored
+from origin.geo.score import Prompt, ranked
+from origin.geo.walk import Walk, Want
 from registry.errors import InputInvalidError
 from registry.reference import Reference, parse_reference
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from origin.api import CatalogAnswer, RankedNode
+    from origin.fleet import FleetView
+    from origin.geo.network import Network
+    from origin.geo.walk import Scored
+    from origin.prefixes import Mark
 
-    from origin.api import CatalogAnswer, ModelReport, Place, RankedNode
-    from origin.fleet import FleetView, Standing
-
-Reason = Literal["nearest", "load", "spread", "no_place"]
+Reason = Literal["nearest", "load", "spread", "explore", "no_place"]
 """Why the first of the list is first: it is the nearest; a nearer one would be slower; a hash among equals
-decided; or the client's place is unknown and only load counted."""
+decided; it was tried to learn of it; or the client's place is unknown and only load counted."""
 
 _EQUAL_S = 0.010
 _EQUAL_SHARE = 0.05
+_BOUND = 1.25
+EXPLORED_SHARE = 0.01
+"""So many requests go to any node that is not much worse, so that what is believed of idle nodes is put right."""
+_EXPLORE_S = 0.050
+_EXPLORE_SHARE = 0.25
+_64_BITS = 2**64 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,16 +51,21 @@ class Ask:
 
     Attributes:
         any_channel: a bare name, which nodes on other channels may answer when no stable one can.
+        marks: beginnings of the prompt, of `prompt_bytes`, where somebody has worked them out (`origin.prefixes`).
         session: whatever stays the same between requests that profit from the same node.
+        warm: ids of nodes to which the client has a connection.
     """
 
     reference: Reference
     any_channel: bool = False
-    place: Place | None = None
+    spot: ClientSpot = NOWHERE
     prompt_tokens: int = 0
+    prompt_bytes: int = 0
+    marks: tuple[Mark, ...] = ()
     session: str = ""
     limit: int = 4
     exclude: frozenset[str] = frozenset()
+    warm: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,95 +88,116 @@ def parse_model(text: str) -> tuple[Reference, bool]:
         raise InputInvalidError(error.message, param="model") from error
 
 
-def choose(view: FleetView, ask: Ask, catalog: CatalogAnswer | None) -> Decision:
+def choose(
+    view: FleetView,
+    ask: Ask,
+    catalog: CatalogAnswer | None,
+    *,
+    network: Network | None = None,
+    chance: float = 1.0,
+) -> Decision:
     """The nodes that should answer, best first.
 
     Args:
         view: the fleet now.
         ask: what is wanted.
         catalog: the releases and channels that are known; None when they could never be read.
+        network: round trips that were measured; None goes by places alone.
+        chance: a random number from 0 to 1; below `EXPLORED_SHARE` a node is tried that is not the best.
 
     Raises:
         ModelUnknownError: no release and no node has this model.
         NoNodeAvailableError: it exists, and no node can answer now; `retry_after_s` is set.
     """
-    candidates = _candidates(view, ask, catalog, any_channel=False)
-    if ask.any_channel and not any(candidate.ready for candidate in candidates):
-        candidates = _candidates(view, ask, catalog, any_channel=True)
-    if not any(candidate.ready for candidate in candidates):
-        raise why_nobody(view, ask.reference, ask.any_channel, ask.exclude, catalog)
-    others = measured(candidates)
-    ready: list[RankedNode] = []
-    loading: list[RankedNode] = []
-    for candidate in candidates:
-        ranked = scored(
-            candidate,
-            place=ask.place,
-            prompt_tokens=ask.prompt_tokens,
-            others=others,
-            rules=view.rules,
-            now_s=view.now_s,
-        )
-        (ready if candidate.ready else loading).append(ranked)
-    ready.sort(key=lambda node: (node.score_s, node.node_id))
-    loading.sort(key=lambda node: (node.score_s, node.node_id))
-    ordered = _spread(ready, ask)
-    return Decision((*ordered, *loading)[: ask.limit], _reason(ordered[0], ready, ask))
+    reference = ask.reference
+    walk, unknown = _walk(view, ask, catalog, network, chance, any_channel=False)
+    if not walk.ready and ask.any_channel and reference.version is None:
+        walk, unknown = _walk(view, ask, catalog, network, chance, any_channel=True)
+    if not walk.ready:
+        raise why_nobody(view, reference, ask.any_channel, ask.exclude, catalog)
+    ordered = _spread(walk.ready, ask, chance)
+    found = ordered[: ask.limit]
+    if len(found) < ask.limit:
+        found = [*found, *walk.loading()[: ask.limit - len(found)]]
+    nodes = tuple(ranked(it.near, it.offer, walk.terms_s(it)) for it in found)
+    return Decision(nodes, "no_place" if unknown else _reason(ordered[0], walk, chance))
 
 
-def _candidates(
-    view: FleetView, ask: Ask, catalog: CatalogAnswer | None, *, any_channel: bool
-) -> list[Candidate]:
-    found = []
-    for standing in view.standings:
-        if standing.state not in {"up", "suspect"} or standing.report.node_id in ask.exclude:
-            continue
-        model = _best_release(standing, ask.reference, catalog, any_channel=any_channel)
-        if model is not None:
-            found.append(Candidate(standing, model))
-    return found
-
-
-def _best_release(
-    standing: Standing, reference: Reference, catalog: CatalogAnswer | None, *, any_channel: bool
-) -> ModelReport | None:
-    """The release that this node would answer from: a ready one, of the version that its channel points at."""
-    channel = standing.report.channel
-    if reference.version is None and not any_channel and channel != reference.channel:
-        return None
-    wanted = reference.version or (catalog.channels.get(reference.name, {}).get(channel) if catalog else None)
-    fitting = [
-        model
-        for model in standing.report.models
-        if model.name == reference.name
-        and model.state in {"ready", "asleep", "loading"}
-        and reference.version in {None, model.version}
-    ]
-    return max(
-        fitting,
-        key=lambda model: (model.state != "loading", model.version == wanted, model.state, model.version),
-        default=None,
+def _walk(
+    view: FleetView,
+    ask: Ask,
+    catalog: CatalogAnswer | None,
+    network: Network | None,
+    chance: float,
+    *,
+    any_channel: bool,
+) -> tuple[Walk, bool]:
+    """The search, and whether nothing is known of where the client is."""
+    reference = ask.reference
+    channel = None if any_channel or reference.version is not None else reference.channel
+    pool = view.pool(reference.name, channel)
+    pool.settle()
+    order = order_of(pool, ask.spot, network, view.now_s)
+    want = Want(
+        version=reference.version,
+        channels=catalog.channels.get(reference.name, {}) if catalog is not None else {},
+        exclude=ask.exclude,
+        warm=ask.warm,
+        prompt=Prompt(ask.prompt_tokens, ask.marks, ask.prompt_bytes),
+        limit_count=ask.limit,
+        band_s=_explored_band_s if chance < EXPLORED_SHARE else _band_s,
     )
+    return Walk(pool, order, want, view.rules, view.now_s), order.unknown
 
 
-def _spread(ready: Sequence[RankedNode], ask: Ask) -> list[RankedNode]:
-    """The ready nodes with those that are as good as the best in the order of their hashes."""
-    limit_s = ready[0].score_s + max(_EQUAL_S, _EQUAL_SHARE * ready[0].score_s)
-    equals = [node for node in ready if node.score_s <= limit_s]
-    equals.sort(key=lambda node: _weight(ask, node.node_id), reverse=True)
-    return [*equals, *ready[len(equals) :]]
+def _band_s(best_s: float) -> float:
+    return max(_EQUAL_S, _EQUAL_SHARE * best_s)
 
 
-def _weight(ask: Ask, node_id: str) -> bytes:
+def _explored_band_s(best_s: float) -> float:
+    return max(_EXPLORE_S, _EXPLORE_SHARE * best_s)
+
+
+def _spread(ready: list[Scored], ask: Ask, chance: float) -> list[Scored]:
+    """The ready nodes with those that are as good as the best in the order of their hashes, the full ones last."""
+    explores = chance < EXPLORED_SHARE
+    best_s = ready[0].score_s
+    limit_s = best_s + (_explored_band_s(best_s) if explores else _band_s(best_s))
+    count = next((number for number, it in enumerate(ready) if it.score_s > limit_s), len(ready))
+    if count == 1:
+        return ready
+    equals = ready[:count]
+    if explores:
+        tried = equals.pop(min(count - 1, int(chance / EXPLORED_SHARE * count)))
+        return [tried, *equals, *ready[count:]]
     # No part can hold a NUL: names and ids have a pattern, and HTTP headers forbid it.
-    return hashlib.sha256(
-        f"{ask.reference.name}\0{ask.session}\0{node_id}".encode(errors="surrogatepass")
-    ).digest()
+    key = f"{ask.reference.name}\0{ask.session}".encode(errors="surrogatepass")
+    number = int.from_bytes(hashlib.sha256(key).digest()[:8], "little")
+    equals.sort(key=lambda it: _mixed(number ^ it.seat.number), reverse=True)
+    loads = [(_load_count(it), max(1, it.offer.model.slots)) for it in equals]
+    share = _BOUND * (sum(load for load, _ in loads) + 1) / sum(slots for _, slots in loads)
+    roomy = [load + 1 <= math.ceil(share * slots) for load, slots in loads]
+    with_room = [it for it, fits in zip(equals, roomy, strict=True) if fits]
+    full = [it for it, fits in zip(equals, roomy, strict=True) if not fits]
+    return [*with_room, *full, *ready[count:]]
 
 
-def _reason(first: RankedNode, ready: Sequence[RankedNode], ask: Ask) -> Reason:
-    if ask.place is None:
-        return "no_place"
-    if first.terms_s["network"] == min(node.terms_s["network"] for node in ready):
+def _load_count(scored: Scored) -> int:
+    model = scored.offer.model
+    return model.busy + model.queued + len(scored.offer.sent)
+
+
+def _mixed(number: int) -> int:
+    """The finalizer of SplitMix64 (G. Steele, D. Lea and C. Flood, OOPSLA 2014): every bit depends on every other."""
+    number = ((number ^ (number >> 30)) * 0xBF58476D1CE4E5B9) & _64_BITS
+    number = ((number ^ (number >> 27)) * 0x94D049BB133111EB) & _64_BITS
+    return number ^ (number >> 31)
+
+
+def _reason(first: Scored, walk: Walk, chance: float) -> Reason:
+    best = walk.ready[0]
+    if chance < EXPLORED_SHARE and first is not best:
+        return "explore"
+    if first.near.network_s <= walk.nearest_s:
         return "nearest"
-    return "spread" if first.node_id != ready[0].node_id else "load"
+    return "spread" if first is not best else "load"

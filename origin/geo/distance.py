@@ -8,9 +8,13 @@ the networks at both ends. It is the estimate for a pair of places that nobody h
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from origin.api import Place
 
 EARTH_RADIUS_KM = 6371.0088  # the mean radius of the GRS 80 ellipsoid (IUGG)
@@ -19,8 +23,18 @@ MEAN_DISTANCE_KM = EARTH_RADIUS_KM * math.pi / 2
 
 SAME_PLACE_KM = 25.0
 SAME_PLACE_RTT_MS = 2.0
-_MS_PER_KM = 0.0167
-_ELSEWHERE_MS = 24.0
+MS_PER_KM_OF_LIGHT = 2 / 299.792458
+"""The round trip of light in vacuum: what no signal beats."""
+
+Km = TypeVar("Km", float, "NDArray[np.float64]")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A round trip that grows evenly with the distance; the default is the one to begin with."""
+
+    ms_per_km: float = 0.0167
+    at_0_ms: float = 24.0
 
 
 def distance_km(a: Place, b: Place) -> float:
@@ -37,8 +51,13 @@ def distance_km(a: Place, b: Place) -> float:
     return 2 * EARTH_RADIUS_KM * math.asin(math.sqrt(min(1.0, haversine)))
 
 
-def estimated_rtt_ms(apart_km: float) -> float:
+def estimated_rtt_ms(apart_km: float, line: Line = Line()) -> float:
     """The usual round trip over a distance; within one metropolitan area a small constant."""
     if apart_km <= SAME_PLACE_KM:
         return SAME_PLACE_RTT_MS
-    return _ELSEWHERE_MS + _MS_PER_KM * apart_km
+    return line.at_0_ms + line.ms_per_km * apart_km
+
+
+def least_rtt_ms(apart_km: Km) -> Km:
+    """Light in vacuum, there and back: whoever reports less lies, or is not where they are taken to be."""
+    return apart_km * MS_PER_KM_OF_LIGHT

@@ -2,143 +2,146 @@
 
     network   round trips to the node, of the estimated RTT each
     queue     requests ahead of this one, of the measured service time each, over the slots
-    prefill   reading the prompt at the node's measured rate
+    prefill   reading what the node has not read before of the prompt, at its measured rate
     load      making the release ready, while it is still loading or sleeps
     age       how stale our knowledge of a suspect node is
+    failure   the chance that it fails, times finding that out and beginning again elsewhere
 
 Each term is in seconds, so none needs a weight; lower is better. What a node has not measured is taken from the
-other candidates for the same model.
+other nodes with the same model.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from statistics import median
 from typing import TYPE_CHECKING
 
 from origin.api import RankedNode
-from origin.geo.distance import MEAN_DISTANCE_KM, distance_km, estimated_rtt_ms
+from origin.pool import token_s
+from origin.prefixes import kept_bytes, unpack_sketch
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from origin.api import ModelReport
+    from origin.geo.nearness import Near
+    from origin.member import Member, Offer
+    from origin.pool import Measured
+    from origin.prefixes import Mark
+    from origin.standing import FleetRules
 
-    from origin.api import ModelReport, Place
-    from origin.fleet import FleetRules, Standing
-
-UNMEASURED_SERVICE_S = 1.0
-UNMEASURED_LOAD_S = 5.0
-_ROUND_TRIPS_TLS = 3  # TCP, TLS 1.3, the request: a client that follows a redirect has no connection yet
-_ROUND_TRIPS_PLAIN = 2  # TCP, the request
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A node with the release that it would answer from."""
-
-    standing: Standing
-    model: ModelReport
-
-    @property
-    def ready(self) -> bool:
-        """Whether it answers a request that comes now; the other candidates are still loading.
-
-        A sleeping release answers, too: its node loads it for the request, which costs the load in full.
-        """
-        return self.model.state in {"ready", "asleep"}
+CONNECT_TIMEOUT_S = (0.15, 1.0)
+"""A client finds out after 3 round trips that a node does not answer, within these bounds."""
+_LEAST_LOAD_S = 0.1
 
 
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """What stands in for a figure that a node has not measured: the median over those that have."""
+@dataclass(slots=True)
+class Prompt:
+    """What there is to read; `marks` name its beginnings, where somebody has worked them out of its `size_bytes`."""
 
-    service_s: float
-    prefill_tokens_per_s: float | None
-    load_s: float
+    tokens_count: int = 0
+    marks: tuple[Mark, ...] = ()
+    size_bytes: int = 0
+
+    def unread_tokens(self, offer: Offer) -> float:
+        """What a node that keeps some beginnings has still to read of it."""
+        if not self.marks or not offer.model.prefixes:
+            return self.tokens_count
+        if offer.prefixes is None:
+            offer.prefixes = unpack_sketch(offer.model.prefixes)
+        size_bytes = max(self.size_bytes, self.marks[-1].end_bytes)
+        return self.tokens_count * (1 - kept_bytes(self.marks, offer.prefixes) / size_bytes)
 
 
-def measured(candidates: Sequence[Candidate]) -> Measured:
-    """The medians of a model's candidates."""
-    models = [candidate.model for candidate in candidates]
-    services = [m.service_s for m in models if m.service_s is not None]
-    rates = [m.prefill_tokens_per_s for m in models if m.prefill_tokens_per_s]
-    loads = [m.load_s for m in models if m.load_s is not None]
-    return Measured(
-        service_s=median(services) if services else UNMEASURED_SERVICE_S,
-        prefill_tokens_per_s=median(rates) if rates else None,
-        load_s=median(loads) if loads else UNMEASURED_LOAD_S,
+def standing_terms_s(
+    offer: Offer, others: Measured, rules: FleetRules, now_s: float
+) -> tuple[float, float, float]:
+    """The terms `queue`, `load` and `age`."""
+    return (
+        queue_s(offer, others, now_s),
+        0.0 if offer.model.state == "ready" else load_s(offer, others, now_s),
+        0.0 if offer.member.state == "up" else age_s(offer.member, rules, now_s),
     )
 
 
-def scored(
-    candidate: Candidate,
-    *,
-    place: Place | None,
-    prompt_tokens: int,
-    others: Measured,
-    rules: FleetRules,
-    now_s: float,
-) -> RankedNode:
-    """The candidate with its score; without a client's place the network counts for nothing, for all alike."""
-    report, model = candidate.standing.report, candidate.model
-    apart_km = distance_km(place, report.place) if place is not None and report.place is not None else None
-    rtt_ms = (
-        estimated_rtt_ms(MEAN_DISTANCE_KM if apart_km is None else apart_km) if place is not None else 0.0
-    )
-    round_trips = _ROUND_TRIPS_TLS if report.url.startswith("https:") else _ROUND_TRIPS_PLAIN
-    terms_s = {
-        "network": round_trips * rtt_ms / 1000,
-        "queue": queue_s(candidate, others),
-        "prefill": prefill_s(model, prompt_tokens, others),
-        "load": load_s(candidate, others, now_s),
-        "age": age_s(candidate.standing, rules),
-    }
-    return RankedNode(
-        node_id=report.node_id,
-        url=report.url,
-        label=report.label,
-        place=report.place,
-        distance_km=apart_km,
-        rtt_ms=rtt_ms,
-        score_s=sum(terms_s.values()),
-        terms_s=terms_s,
-        version=model.version,
-    )
-
-
-def queue_s(candidate: Candidate, others: Measured) -> float:
+def queue_s(offer: Offer, others: Measured, now_s: float) -> float:
     """The wait for a slot, with the requests sent there since the last heartbeat counted in.
 
-    A request that was sent longer ago than it takes to serve one is over by now.
+    A request that arrived longer ago than it takes to serve one is over by now.
     """
-    model = candidate.model
+    model = offer.model
     service_s = others.service_s if model.service_s is None else model.service_s
-    sent_age_s = candidate.standing.routed_age_s.get((model.name, model.version), ())
-    sent_count = sum(age < service_s for age in sent_age_s)
+    while offer.sent and offer.sent[0][1] + service_s <= now_s:
+        offer.sent.popleft()
     slots = max(1, model.slots)
-    ahead_count = max(0, model.busy + model.queued + sent_count + 1 - slots)
+    ahead_count = max(0, model.busy + model.queued + len(offer.sent) + 1 - slots)
     return ahead_count * service_s / slots
 
 
-def prefill_s(model: ModelReport, prompt_tokens: int, others: Measured) -> float:
-    """The time to read the prompt; 0 while nobody has measured a rate."""
-    rate = model.prefill_tokens_per_s or others.prefill_tokens_per_s
-    return prompt_tokens / rate if rate else 0.0
-
-
-def load_s(candidate: Candidate, others: Measured, now_s: float) -> float:
+def load_s(offer: Offer, others: Measured, now_s: float) -> float:
     """A whole load when asleep, the rest of one under way, which is about to end if it is late; 0 when ready."""
-    model = candidate.model
+    model = offer.model
     if model.state == "ready":
         return 0.0
     whole_s = others.load_s if model.load_s is None else model.load_s
     if model.state == "asleep":
         return whole_s
-    watch = candidate.standing.watches.get((model.name, model.version))
-    return max(0.1, whole_s - (now_s - watch.since_s if watch is not None else 0.0))
+    return max(_LEAST_LOAD_S, whole_s - (now_s - offer.watch.since_s))
 
 
-def age_s(standing: Standing, rules: FleetRules) -> float:
+def age_s(member: Member, rules: FleetRules, now_s: float) -> float:
     """A penalty for silence: nothing while a node is up, then the heartbeats that are missing, at most 2."""
-    if standing.age_s <= rules.suspect_after_s:
+    if member.state != "suspect":
         return 0.0
-    return min(standing.age_s - rules.heartbeat_s, 2 * rules.heartbeat_s)
+    return max(0.0, min(now_s - member.seen_s - rules.heartbeat_s, 2 * rules.heartbeat_s))
+
+
+def failure_s(doubt: float, base_s: float, rtt_ms: float) -> float:
+    """What the chance of a failure costs: the time-out, and as long again as this would have taken."""
+    shortest_s, longest_s = CONNECT_TIMEOUT_S
+    return doubt * (min(max(3 * rtt_ms / 1000, shortest_s), longest_s) + base_s)
+
+
+def reading_s(model: ModelReport, others: Measured) -> float:
+    """The time to read a token; 0 while nobody has measured a rate."""
+    rate = model.prefill_tokens_per_s or others.prefill_tokens_per_s
+    return token_s(rate) if rate else 0.0
+
+
+def terms_s(
+    near: Near,
+    offer: Offer,
+    prompt: Prompt,
+    others: Measured,
+    standing_s: tuple[float, float, float],
+    *,
+    warm: bool,
+) -> dict[str, float]:
+    """All terms by their names, `standing_terms_s` among them; the score is their sum."""
+    terms = {
+        "network": near.rtt_ms / 1000 if warm else near.network_s,
+        "queue": standing_s[0],
+        "prefill": prompt.unread_tokens(offer) * reading_s(offer.model, others),
+        "load": standing_s[1],
+        "age": standing_s[2],
+        "failure": 0.0,
+    }
+    doubt = offer.member.doubts.failure_share()
+    if doubt:
+        terms["failure"] = failure_s(doubt, sum(terms.values()), near.rtt_ms)
+    return terms
+
+
+def ranked(near: Near, offer: Offer, terms: dict[str, float]) -> RankedNode:
+    """A node with its score explained term by term."""
+    report = offer.member.report
+    return RankedNode(
+        node_id=report.node_id,
+        url=report.url,
+        label=report.label,
+        place=report.place,
+        distance_km=near.apart_km,
+        rtt_ms=near.rtt_ms,
+        rtt_source=near.source,
+        score_s=sum(terms.values()),
+        terms_s=terms,
+        version=offer.version,
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, get_args
 
+import msgspec
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
@@ -43,6 +44,7 @@ async def readyz(request: web.Request) -> web.Response:
         },
         "nodes": _counts(view),
         "fleet_isolated": view.isolated,
+        "sharing": msgspec.to_builtins(context.sharing.view()),
     }
     return web.json_response(body, status=200 if ready else 503)
 
@@ -59,6 +61,9 @@ async def metrics(request: web.Request) -> web.Response:
     for role, expires_in_s in context.trust.expires_in_s().items():
         telemetry.trust_expires.labels(role).set(expires_in_s)
     telemetry.catalog_stale.set(bool(releases.problem))
+    sharing = context.sharing.view()
+    telemetry.sharing_connected.set(sharing is None or sharing.connected)
+    telemetry.origins_heard.set(0 if sharing is None else sum(origin.heard for origin in sharing.origins))
     return web.Response(body=telemetry.rendered(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from origin.api import Directive, NodeList, NodeReport, NodeView
 from origin.geo.peers import peers_by_release
+from origin.node_url import check_url
 from origin.web.context import context_of
 from origin.web.payload import read_message, reply
 from registry.errors import InputInvalidError
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from origin.web.context import Context
 
 _REPORT_LIMIT_BYTES = 2**20
-_URL_LIMIT = 2048
 
 
 async def report(request: web.Request) -> web.Response:
@@ -30,8 +29,8 @@ async def report(request: web.Request) -> web.Response:
         raise InputInvalidError(
             f"the URL speaks of node {named[:80]!r} and the body of {heard.node_id!r}", param="node_id"
         )
-    _check_url(heard.url)
-    context.fleet.accept(heard, context.now_s())
+    check_url(heard.url)
+    context.sharing.accept(heard)
     context.telemetry.reports.inc()
     wanted = context.releases.wanted(heard)
     return reply(
@@ -40,6 +39,9 @@ async def report(request: web.Request) -> web.Response:
             wanted=wanted,
             heartbeat_s=context.config.heartbeat_s,
             peers=_peers(context, heard, wanted),
+            origins=context.sharing.origin_urls(),
+            cut_off=context.sharing.cut_off,
+            route_keys=context.route_keys.public_keys(context.now_s()),
         ),
     )
 
@@ -50,7 +52,13 @@ async def nodes(request: web.Request) -> web.Response:
     view = context.fleet.view(context.now_s())
     return reply(
         request,
-        NodeList(tuple(NodeView(report=s.report, state=s.state, age_s=s.age_s) for s in view.standings)),
+        NodeList(
+            tuple(
+                NodeView(report=s.report, state=s.state, age_s=s.age_s, heard_by=s.heard_by, held=s.held)
+                for s in view.standings
+            ),
+            context.sharing.view(),
+        ),
     )
 
 
@@ -67,27 +75,3 @@ def _peers(
         return {}
     standings = context.fleet.view(context.now_s()).standings
     return peers_by_release(heard, wanted, standings, context.releases.wanted)
-
-
-def _check_url(url: str) -> None:
-    """Clients are redirected to this URL, so it must be one and nothing else."""
-    try:
-        parts = urlsplit(url)
-        sound = (
-            parts.scheme in {"http", "https"}
-            and bool(parts.hostname)
-            and parts.port != 0
-            and not (parts.username or parts.password or parts.query or parts.fragment)
-            and url.isascii()
-            and url.isprintable()
-            and " " not in url
-            and len(url) <= _URL_LIMIT
-        )
-    except ValueError:  # a port that is no number, a broken IPv6 address
-        sound = False
-    if not sound:
-        raise InputInvalidError(
-            f"{url[:200]!r} is not a URL that clients can be sent to: "
-            "http:// or https:// with a host, without user, query and fragment",
-            param="url",
-        )

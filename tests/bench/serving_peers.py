@@ -51,7 +51,7 @@ from edge_node.config import NodeConfig
 from edge_node.daemon import run_node
 structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
 run_node(NodeConfig(
-    data_dir=Path(sys.argv[1]), port=int(sys.argv[2]), origin="http://127.0.0.1:9", threads_count=int(sys.argv[3]),
+    data_dir=Path(sys.argv[1]), port=int(sys.argv[2]), origin=("http://127.0.0.1:9",), threads_count=int(sys.argv[3]),
     context_tokens=int(sys.argv[4]), queue_limit_count=int(sys.argv[5]), scrub_bytes_per_s=0,
 ))
 """

@@ -52,7 +52,9 @@ def test_listening_everywhere_needs_the_url_that_clients_use():
     "wrong",
     [
         {"node_id": "../x"}, {"node_id": "a" * 64}, {"node_id": "node\n"}, {"port": -1}, {"port": 65536},
-        {"origin": "127.0.0.1:7700"}, {"origin": "ftp://x"}, {"origin": "http://x:port"}, {"public_url": "x"},
+        {"origin": ()},
+        {"origin": ("127.0.0.1:7700",)}, {"origin": ("http://x", "ftp://x")}, {"origin": ("http://x:port",)},
+        {"public_url": "x"},
         {"channel": "../stable"}, {"threads_count": 0}, {"drain_s": float("nan")}, {"drain_s": float("inf")},
         {"queue_limit_count": -1}, {"place": "north"},
     ],

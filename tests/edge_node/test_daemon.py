@@ -16,32 +16,12 @@ from edge_node.daemon import running_node
 from origin.client import OriginClient
 from origin.config import OriginConfig
 from origin.daemon import running_origin
-from registry.catalog import Catalog
 from registry.errors import ConfigError
-from registry.layout import manifest_key
 from registry.trust.in_memory import signed_in_memory
-from registry.trust.statements import statement_of
+from tests.edge_node.scripted_registry import Registry
 
 A, B = (bytes([letter]) * 50_000 for letter in b"ab")
 NOWHERE = "http://127.0.0.1:9"  # the port `discard`, where nobody listens
-
-
-class Registry:
-    """An object store with releases in it."""
-
-    def __init__(self, scripted_origin):
-        self.store = signed_in_memory()
-        self.root = self.store.reader.pin
-        self._made = scripted_origin
-
-    def publish(self, name, version, chunks):
-        self._made.publish(name, version, chunks)
-        for key, data in self._made.packs.items():
-            self.store.put_if_absent(key, data)
-        data = self._made.manifests[name, version]
-        said = statement_of(data)
-        self.store.put_if_absent(manifest_key(name, version, said.sha256), data)
-        Catalog(self.store).add(name, version, said, channel="stable")
 
 
 @pytest.fixture
@@ -69,7 +49,7 @@ def settings(tmp_path, root_file):
         return NodeConfig(
             **{
                 "port": 0,
-                "origin": NOWHERE,
+                "origin": (NOWHERE,),
                 "data_dir": tmp_path / "node",
                 "place": "50.11,8.68",
                 "node_id": "fra-1",
@@ -112,7 +92,7 @@ async def test_a_node_joins_pulls_what_its_channel_says_and_answers(
     registry, origin_url, settings, scripted_engines, http
 ):
     registry.publish("chat", "1", [A])
-    async with running_node(settings(origin=origin_url), build=scripted_engines) as node:
+    async with running_node(settings(origin=(origin_url,)), build=scripted_engines) as node:
         assert node.url.startswith("http://127.0.0.1:")
         health = await until(ready(node.url, http), lambda it: it["ready"])
         assert (health["node_id"], health["origin_up"]) == ("fra-1", True)
@@ -137,7 +117,7 @@ async def test_a_new_version_is_taken_while_the_node_runs(
     registry, origin_url, settings, scripted_engines, http
 ):
     registry.publish("chat", "1", [A])
-    async with running_node(settings(origin=origin_url), build=scripted_engines) as node:
+    async with running_node(settings(origin=(origin_url,)), build=scripted_engines) as node:
         await until(ready(node.url, http), lambda it: it["ready"])
         registry.publish("chat", "2", [B])
         answers = await until(
@@ -150,9 +130,9 @@ async def test_a_restarted_node_serves_without_the_origin_and_says_how_old_its_k
     registry, origin_url, settings, scripted_engines, http
 ):
     registry.publish("chat", "1", [A])
-    async with running_node(settings(origin=origin_url), build=scripted_engines) as node:
+    async with running_node(settings(origin=(origin_url,)), build=scripted_engines) as node:
         await until(ready(node.url, http), lambda it: it["ready"])
-    async with running_node(settings(origin=NOWHERE), build=scripted_engines) as node:
+    async with running_node(settings(origin=(NOWHERE,)), build=scripted_engines) as node:
         health = await until(ready(node.url, http), lambda it: it["ready"])
         assert (health["origin_up"], health["origin_age_s"]) == (False, None)
         assert (await chat(http, node.url))[0] == 200
@@ -162,7 +142,7 @@ async def test_without_a_root_of_trust_nothing_is_installed_and_readyz_says_why(
     registry, origin_url, settings, scripted_engines, http
 ):
     registry.publish("chat", "1", [A])
-    config = settings(origin=origin_url, trusted_root=None)
+    config = settings(origin=(origin_url,), trusted_root=None)
     async with running_node(config, build=scripted_engines) as node:
         health = await until(ready(node.url, http), lambda it: it["models"] and it["models"][0]["detail"])
     assert not health["ready"]
@@ -175,7 +155,7 @@ async def test_the_first_root_is_taken_only_when_that_was_said_and_then_for_good
     registry, origin_url, settings, scripted_engines, http
 ):
     registry.publish("chat", "1", [A])
-    config = settings(origin=origin_url, trusted_root=None, trust_first_root=True)
+    config = settings(origin=(origin_url,), trusted_root=None, trust_first_root=True)
     async with running_node(config, build=scripted_engines) as node:
         health = await until(ready(node.url, http), lambda it: it["ready"])
         async with http.get(f"{node.url}/metrics") as reply:
@@ -191,7 +171,7 @@ async def test_a_node_with_another_root_installs_nothing(
 ):
     registry.publish("chat", "1", [A])
     root_file.write_bytes(signed_in_memory().reader.pin)
-    async with running_node(settings(origin=origin_url), build=scripted_engines) as node:
+    async with running_node(settings(origin=(origin_url,)), build=scripted_engines) as node:
         health = await until(ready(node.url, http), lambda it: it["models"] and it["models"][0]["detail"])
     assert (health["ready"], health["trust"]["state"]) == (False, "refused")
     assert "not signed by the keys" in health["trust"]["problem"]
@@ -201,7 +181,7 @@ async def test_draining_lets_running_answers_finish_refuses_new_ones_and_tells_t
     registry, origin_url, settings, scripted_engines, http
 ):
     registry.publish("chat", "1", [A])
-    async with running_node(settings(origin=origin_url), build=scripted_engines) as node:
+    async with running_node(settings(origin=(origin_url,)), build=scripted_engines) as node:
         await until(ready(node.url, http), lambda it: it["ready"])
         scripted_engines.work_gate = asyncio.Event()
         running = asyncio.create_task(chat(http, node.url))
@@ -222,7 +202,7 @@ async def test_draining_lets_running_answers_finish_refuses_new_ones_and_tells_t
 async def test_a_second_signal_does_not_wait(registry, origin_url, settings, scripted_engines, http):
     registry.publish("chat", "1", [A])
     hurry = asyncio.Event()
-    async with running_node(settings(origin=origin_url), build=scripted_engines) as node:
+    async with running_node(settings(origin=(origin_url,)), build=scripted_engines) as node:
         await until(ready(node.url, http), lambda it: it["ready"])
         scripted_engines.work_gate = asyncio.Event()
         running = asyncio.create_task(chat(http, node.url))
@@ -265,7 +245,7 @@ from edge_node.config import NodeConfig
 from edge_node.daemon import run_node
 from registry.log import configure_logging
 configure_logging(service="node", form="json")
-run_node(NodeConfig(port=0, origin="http://127.0.0.1:9", data_dir=Path(sys.argv[1])))
+run_node(NodeConfig(port=0, origin=("http://127.0.0.1:9",), data_dir=Path(sys.argv[1])))
 """
 
 
@@ -288,9 +268,9 @@ async def test_a_second_node_takes_what_the_first_one_holds(
 ):
     chunks = [random.Random(number).randbytes(400_000) for number in range(8)]
     registry.publish("chat", "1", chunks)
-    async with running_node(settings(origin=origin_url), build=scripted_engines) as first:
+    async with running_node(settings(origin=(origin_url,)), build=scripted_engines) as first:
         await until(ready(first.url, http), lambda it: it["ready"])
-        other = settings(origin=origin_url, node_id="fra-2", data_dir=tmp_path / "other")
+        other = settings(origin=(origin_url,), node_id="fra-2", data_dir=tmp_path / "other")
         async with running_node(other, build=scripted_engines) as second:
             await until(ready(second.url, http), lambda it: it["ready"])
 
@@ -308,7 +288,7 @@ async def test_a_byte_that_rots_on_a_nodes_disk_is_mended_while_it_serves(
     registry, origin_url, settings, scripted_engines, http, tmp_path
 ):
     registry.publish("chat", "1", [A, B])
-    config = settings(origin=origin_url, scrub_pause_s=1, scrub_bytes_per_s=10**9)
+    config = settings(origin=(origin_url,), scrub_pause_s=1, scrub_bytes_per_s=10**9)
     async with running_node(config, build=scripted_engines) as node:
         await until(ready(node.url, http), lambda it: it["ready"])
         place = tmp_path / "node/models/chat/1/files/model.gguf"

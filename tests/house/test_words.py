@@ -13,6 +13,7 @@ import pytest
 SETTINGS = [
     ("registry", "registry.store.config", "StoreConfig"),
     ("origin", "origin.config", "OriginConfig"),
+    ("origin/sharing", "origin.sharing.config", "SharingConfig"),
     ("edge_node", "edge_node.config", "NodeConfig"),
     ("edge_node/client", "edge_node.client.config", "ClientConfig"),
 ]

@@ -11,6 +11,9 @@ from origin.config import OriginConfig
 from origin.fleet import Fleet, FleetRules
 from origin.releases import Blobs, Releases
 from origin.server import make_app, make_runner
+from origin.sharing.in_process import InProcessBus
+from origin.sharing.messages import OriginCard
+from origin.sharing.sharing import Sharing
 from origin.telemetry import Telemetry
 from origin.trust import TrustFiles
 from origin.web.context import Context
@@ -108,11 +111,21 @@ class Origin:
         self.fleet = Fleet(FleetRules(heartbeat_s=config.heartbeat_s))
         self.trust = TrustFiles(store.signed, renews=False, now_unix_s=time.time)
         self.telemetry = Telemetry()
+        self.bus, self.origin_id = InProcessBus(), "0" * 16
         self.url = ""
 
     async def start(self):
+        self.sharing = Sharing(self.bus, self.fleet, OriginCard(origin_id=self.origin_id, url=""), self.clock)
         context = Context(
-            self.config, self.fleet, self.releases, Blobs(self.store), self.trust, self.telemetry, self.clock
+            self.config,
+            self.fleet,
+            self.releases,
+            Blobs(self.store),
+            self.trust,
+            self.telemetry,
+            self.sharing,
+            self.clock,
+            chance=lambda: 1.0,
         )
         self.runner = make_runner(make_app(context), stop_grace_s=0.1)
         await self.runner.setup()

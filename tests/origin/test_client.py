@@ -8,7 +8,8 @@ import aiohttp
 import pytest
 
 from origin.api import RouteQuery
-from origin.client import OriginClient, refusal
+from origin.calling import refusal
+from origin.client import OriginClient
 from origin.errors import NoNodeAvailableError, OriginRefusedError, OriginUnreachableError
 from registry.errors import ConfigError, EdgewardError, InputInvalidError, ObjectMissingError
 from registry.wire import to_json

@@ -75,7 +75,8 @@ def test_a_silent_node_is_forgotten_after_a_long_time():
 
 def test_what_was_routed_counts_until_the_next_heartbeat():
     fleet = Fleet(FleetRules())
-    fleet.accept(heartbeat(), 0.0)
+    models = tuple(ModelReport(name=name, version="1", state="ready") for name in ("chat", "embed"))
+    fleet.accept(heartbeat(models=models), 0.0)
     fleet.note_routed("paris", ("chat", "1"), 0.2)
     fleet.note_routed("paris", ("chat", "1"), 0.4)
     fleet.note_routed("paris", ("embed", "1"), 0.4)
@@ -86,7 +87,7 @@ def test_what_was_routed_counts_until_the_next_heartbeat():
         ("embed", "1"): 1,
     }
     assert paris.routed_age_s["chat", "1"] == pytest.approx((0.3, 0.1))
-    fleet.accept(heartbeat(), 1.0)
+    fleet.accept(heartbeat(models=models), 1.0)
     assert fleet.view(1.0).standings[0].routed_age_s == {}
 
 
@@ -182,3 +183,101 @@ def test_a_node_heard_within_two_heartbeats_is_always_up(seen, later_s):
             assert standing.state == "up"
         elif standing.age_s > 3:
             assert standing.state == ("suspect" if standing.held else "down")
+
+
+def test_a_node_that_was_down_and_came_back_is_missed_again_in_time():
+    fleet = Fleet(FleetRules())
+    fleet.accept(heartbeat(), 0.0)
+    assert states(fleet, 4.0) == {"paris": "down"}
+    fleet.accept(heartbeat(), 5.0)
+    assert [states(fleet, now)["paris"] for now in (7.0, 7.1, 8.1)] == ["up", "suspect", "down"]
+
+
+def test_nodes_that_come_and_go_leave_nothing_behind():
+    fleet, now_s = Fleet(FleetRules()), 0.0
+    for _ in range(1000):
+        fleet.accept(heartbeat(), now_s)
+        now_s += 4.0
+        assert states(fleet, now_s) == {"paris": "down"}
+    assert len(fleet._membership._heap) < 200
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.floats(0.05, 6)), max_size=60))
+def test_states_are_what_the_ages_say_whatever_came_before(events):
+    rules = FleetRules(vanish_least_count=99)  # nobody is held
+    fleet, now_s, seen_s = Fleet(rules), 0.0, {}
+    for node_id, pause_s in events:
+        now_s += pause_s
+        fleet.accept(heartbeat(node_id), now_s)
+        seen_s[node_id] = now_s
+        now_s += pause_s / 3
+        for node, state in states(fleet, now_s).items():
+            age_s = now_s - seen_s[node]
+            assert state == ("up" if age_s <= 2 else "suspect" if age_s <= 3 else "down"), (node, age_s)
+
+
+class TestHeardByAnother:
+    """What another origin tells of a node."""
+
+    def test_it_is_known_by_whom_and_the_last_word_counts(self):
+        fleet = Fleet(FleetRules())
+        assert fleet.accept(heartbeat(), 0.0, heard_by="b")
+        assert fleet.view(0.0).standings[0].heard_by == "b"
+        assert fleet.accept(heartbeat(), 1.0)
+        assert fleet.view(1.0).standings[0].heard_by == ""
+        assert [report.node_id for report in fleet.reports_heard_here(1.0)] == ["paris"]
+        assert fleet.reports_heard_here(5.0) == ()  # one that is down is not kept alive by being repeated
+
+    def test_a_report_told_twice_or_late_changes_nothing(self):
+        fleet = Fleet(FleetRules())
+        assert fleet.accept(numbered(5), 0.0)
+        assert not fleet.accept(numbered(5), 1.0, heard_by="b")
+        assert not fleet.accept(numbered(4), 1.0, heard_by="b")
+        assert fleet.view(1.0).standings[0].age_s == 1.0
+        assert fleet.accept(numbered(6), 1.0, heard_by="b")
+        assert fleet.accept(numbered(1, incarnation=2), 1.5, heard_by="b")
+
+    def test_an_older_node_that_does_not_count_is_always_taken(self):
+        fleet = Fleet(FleetRules())
+        assert fleet.accept(numbered(0), 0.0)
+        assert fleet.accept(numbered(0), 1.0)
+
+    def test_it_is_held_while_its_origin_is_not_heard(self):
+        fleet = Fleet(FleetRules())
+        fleet.hear_origins(frozenset("b"))
+        fleet.accept(heartbeat(), 0.0, heard_by="b")
+        fleet.accept(heartbeat("lyon"), 9.0)
+        fleet.hear_origins(frozenset())
+        assert states(fleet, 9.0) == {"paris": "suspect", "lyon": "up"}
+        assert fleet.view(9.0).isolated
+        fleet.hear_origins(frozenset("b"))  # it is heard, and says nothing of the node
+        assert states(fleet, 9.5)["paris"] == "down"
+        fleet.hear_origins(frozenset())
+        assert states(fleet, 300.0)["paris"] == "suspect"
+        assert states(fleet, 300.1)["paris"] == "down"
+
+    def test_a_node_that_reports_here_is_not_excused(self):
+        fleet = Fleet(FleetRules())
+        fleet.accept(heartbeat(), 0.0, heard_by="b")
+        fleet.accept(heartbeat(), 1.0)
+        assert states(fleet, 4.5) == {"paris": "down"}
+
+    def test_one_that_said_goodbye_is_not_held(self):
+        fleet = Fleet(FleetRules())
+        fleet.accept(heartbeat(draining=True), 0.0, heard_by="b")
+        assert states(fleet, 4.0) == {"paris": "down"}
+
+    def test_a_memory_is_as_old_as_it_is(self):
+        fleet = Fleet(FleetRules())
+        fleet.hear_origins(frozenset("b"))
+        fleet.accept(heartbeat("fresh"), 100.0, heard_by="b", age_s=1.0)
+        fleet.accept(heartbeat("old"), 100.0, heard_by="b", age_s=50.0)
+        assert states(fleet, 100.0) == {"fresh": "up", "old": "down"}
+        assert states(fleet, 102.5) == {"fresh": "down", "old": "down"}
+        assert fleet.accept(heartbeat("old"), 102.5)
+        assert not fleet.accept(heartbeat("old"), 103.0, heard_by="b", age_s=20.0)
+        assert states(fleet, 103.0)["old"] == "up"
+
+
+def numbered(number, incarnation=1):
+    return NodeReport(node_id="paris", incarnation=incarnation, number=number, url="http://paris.example:1")

@@ -8,15 +8,17 @@ from origin.api import ModelReport, NodeReport, Place
 from origin.errors import ModelUnknownError, NoNodeAvailableError
 from origin.fleet import Fleet, FleetRules
 from origin.geo.choose import Ask, choose, parse_model
+from origin.geo.client_spot import NOWHERE, ClientSpot
 from registry.errors import InputInvalidError
 
 NEAR_PARIS = Place(48.7, 2.4)
 IN_OSAKA = Place(34.69, 135.5)
 
 
-def ask(text="chat", **fields):
+def ask(text="chat", *, place=None, **fields):
     reference, bare = parse_model(text)
-    return Ask(reference, any_channel=bare, **fields)
+    spot = ClientSpot(place=place, place_source="stated") if place is not None else NOWHERE
+    return Ask(reference, any_channel=bare, spot=spot, **fields)
 
 
 def ids(decision):
@@ -43,6 +45,7 @@ class TestNearest:
             "prefill": 0.5,
             "load": 0,
             "age": 0,
+            "failure": 0,
         }
 
     def test_a_sleeping_release_costs_its_load_and_is_better_than_none(self, fleet, node, model, cities):

@@ -1,0 +1,70 @@
+"""Doubts: how likely a request to a node is to fail, from what was seen by the way: reports of failures, missed beats.
+
+Nothing is probed for it. Failures, requests that arrived and heartbeats are counted with weights that halve every
+half minute, so that a node is forgiven as fast as it proves itself; a node that comes back after a silence starts
+with doubt, which keeps everybody from turning to it at once. One reporter counts once in ten seconds: a client
+cannot talk a node down.
+"""
+
+from __future__ import annotations
+
+_HALF_LIFE_S = 30.0
+_REPORTER_PAUSE_S = 10.0
+_REPORTERS_LIMIT_COUNT = 256
+_MISSED_LIMIT_COUNT = 30.0
+_LATE_BEATS = 1.5
+"""A heartbeat is missed when the next one comes later than this many periods after the last."""
+
+
+class Doubts:
+    """What speaks against one node, and for it, as of `at_s`."""
+
+    __slots__ = ("_arrived", "_at_s", "_beats", "_failed", "_missed", "_reporters")
+
+    def __init__(self, now_s: float) -> None:
+        self._at_s = now_s
+        self._failed = 0.0
+        self._arrived = 0.0
+        self._missed = 0.0
+        self._beats = 0.0
+        self._reporters: dict[str, float] = {}
+
+    def note_beat(self, silent_s: float, heartbeat_s: float, arrived_count: int, now_s: float) -> None:
+        """A heartbeat came, after a silence, and spoke of requests that had arrived since the one before."""
+        self._fade(now_s)
+        if silent_s > _LATE_BEATS * heartbeat_s:
+            self._missed = min(_MISSED_LIMIT_COUNT, self._missed + silent_s / heartbeat_s - 1)
+        self._beats += 1
+        self._arrived += arrived_count
+
+    def note_failure(self, reporter: str, now_s: float) -> bool:
+        """Somebody's request failed there; False where this reporter has just said so."""
+        heard_s = self._reporters.pop(reporter, None)
+        fresh = heard_s is None or now_s - heard_s >= _REPORTER_PAUSE_S
+        self._reporters[reporter] = now_s if fresh or heard_s is None else heard_s
+        if len(self._reporters) > _REPORTERS_LIMIT_COUNT:
+            del self._reporters[next(iter(self._reporters))]
+        if fresh:
+            self._fade(now_s)
+            self._failed += 1
+        return fresh
+
+    def failure_share(self) -> float:
+        """The probability that a request fails, from 0 to below 1.
+
+        As of the last event: it changes when something happens, not with time alone, so that what is worked out of
+        it stays good in between.
+        """
+        of_requests = self._failed / (self._failed + self._arrived + 1) if self._failed else 0.0
+        of_beats = self._missed / (self._missed + self._beats + 1) if self._missed > 0.01 else 0.0
+        return 1 - (1 - of_requests) * (1 - of_beats)
+
+    def _fade(self, now_s: float) -> None:
+        past_s = now_s - self._at_s
+        if past_s > 0:
+            share = 0.5 ** (past_s / _HALF_LIFE_S)
+            self._failed *= share
+            self._arrived *= share
+            self._missed *= share
+            self._beats *= share
+            self._at_s = now_s

@@ -1,0 +1,57 @@
+"""Figures: keeps the rows of a pool in step with what its nodes say and with the clock, touching only what changed."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from typing import TYPE_CHECKING
+
+from origin.geo.score import reading_s, standing_terms_s
+
+if TYPE_CHECKING:
+    from origin.member import Seat
+    from origin.pool import Measured, Pool
+    from origin.standing import FleetRules
+
+
+def bring_up_to_date(pool: Pool, rules: FleetRules, now_s: float) -> Measured:
+    """Work out anew whatever is out of date; gives what stands in for figures that nobody has measured."""
+    pool.settle()
+    others = pool.measured(now_s, rules.heartbeat_s)
+    due = pool.due
+    while due and due[0][0] <= now_s:
+        pool.touched.add(heapq.heappop(due)[2])
+    if pool.moving:
+        pool.touched.update(pool.moving)
+    while pool.touched:
+        _work_out(pool, pool.touched.pop(), others, rules, now_s)
+    return others
+
+
+def _work_out(pool: Pool, seat: Seat, others: Measured, rules: FleetRules, now_s: float) -> None:
+    row, offer, member = pool.row_of[seat.node_id], seat.usual, seat.member
+    pool.moving.discard(seat)
+    pool.unmeasured.discard(seat)
+    pool.doubtful.discard(seat)
+    if seat.answering_count > 1 and member.open:
+        pool.several.add(seat)
+    else:
+        pool.several.discard(seat)
+    if offer is None or not member.open:
+        pool.standing_s[row] = math.inf
+        return
+    terms_s = pool.standing_terms_s[row] = standing_terms_s(offer, others, rules, now_s)
+    pool.standing_s[row] = sum(terms_s)
+    pool.token_s[row] = reading_s(offer.model, others)
+    pool.doubt[row] = doubt = member.doubts.failure_share()
+    if doubt:
+        pool.doubtful.add(seat)
+    if member.state == "suspect":
+        pool.moving.add(seat)
+    model = offer.model
+    if model.service_s is None or not model.prefill_tokens_per_s or model.load_s is None:
+        pool.unmeasured.add(seat)
+    if offer.sent:
+        service_s = others.service_s if model.service_s is None else model.service_s
+        # The number only keeps seats from being compared.
+        heapq.heappush(pool.due, (offer.sent[0][1] + service_s, seat.number, seat))

@@ -1,0 +1,110 @@
+"""The least round trip of the last minutes, and what several reporters agree on.
+
+Queues only ever lengthen a round trip, so the least of a few samples is the path; but a path changes, so the least
+must be of the last minutes alone (as BBR keeps it: N. Cardwell et al., "BBR: Congestion-Based Congestion Control",
+ACM Queue 14(5), 2016).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import median
+
+_SURE_COUNT = 10
+
+
+@dataclass(slots=True)
+class RollingMinimum:
+    """The least of one reporter's samples over one to two spans of time, in memory for two numbers.
+
+    Attributes:
+        span_s: a sample counts for at least this long, and for at most twice as long.
+        count: how many samples have been taken in since the older span began.
+        seen_s: when the newest was measured.
+    """
+
+    span_s: float
+    began_s: float
+    least_ms: float
+    before_ms: float | None = None
+    count: int = 0
+    seen_s: float = 0.0
+
+    def add(self, rtt_ms: float, count: int, at_s: float) -> None:
+        """Take in the least of `count` samples measured at `at_s`; an older one than the newest counts as that old."""
+        if at_s - self.began_s >= 2 * self.span_s:
+            self.began_s, self.least_ms, self.before_ms, self.count = at_s, rtt_ms, None, 0
+        elif at_s - self.began_s >= self.span_s:
+            self.began_s, self.before_ms, self.least_ms = at_s, self.least_ms, rtt_ms
+        else:
+            self.least_ms = min(self.least_ms, rtt_ms)
+        self.count = min(self.count + count, 1_000_000)
+        self.seen_s = max(self.seen_s, at_s)
+
+    @property
+    def rtt_ms(self) -> float:
+        """The least."""
+        return self.least_ms if self.before_ms is None else min(self.least_ms, self.before_ms)
+
+
+def first_sample(span_s: float, rtt_ms: float, count: int, at_s: float) -> RollingMinimum:
+    """A rolling minimum of one sample."""
+    return RollingMinimum(span_s, at_s, rtt_ms, None, count, at_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Agreed:
+    """What reporters agree on; `count` is what stands behind it: voices, or samples of one kernel, at most 10."""
+
+    rtt_ms: float
+    count: int
+    seen_s: float
+
+
+class Voices:
+    """One round trip as several reporters tell it: the median of each one's least, so that no one alone can move it.
+
+    Whoever spoke least recently makes room for a new one. A sure voice (a node's kernel, which no client can make
+    believe that a path is shorter than it is) counts alone while it is fresh.
+    """
+
+    __slots__ = ("_limit_count", "_span_s", "_sure", "_voices")
+
+    def __init__(self, span_s: float, limit_count: int) -> None:
+        self._span_s = span_s
+        self._limit_count = limit_count
+        self._voices: dict[str, RollingMinimum] = {}
+        self._sure: RollingMinimum | None = None
+
+    def say(self, reporter: str, rtt_ms: float, count: int, at_s: float) -> None:
+        """Take in what a reporter measured."""
+        known = self._voices.pop(reporter, None)
+        if known is None:
+            known = first_sample(self._span_s, rtt_ms, count, at_s)
+            if len(self._voices) >= self._limit_count:
+                del self._voices[next(iter(self._voices))]
+        else:
+            known.add(rtt_ms, count, at_s)
+        self._voices[reporter] = known
+
+    def say_surely(self, rtt_ms: float, count: int, at_s: float) -> None:
+        """Take in what a node's kernel measured."""
+        if self._sure is None:
+            self._sure = first_sample(self._span_s, rtt_ms, count, at_s)
+        else:
+            self._sure.add(rtt_ms, count, at_s)
+
+    def agreed(self, now_s: float) -> Agreed | None:
+        """What stands now; None when the newest sample is older than two spans."""
+        oldest_s = now_s - 2 * self._span_s
+        sure = self._sure
+        if sure is not None and sure.seen_s >= oldest_s:
+            return Agreed(sure.rtt_ms, min(sure.count, _SURE_COUNT), sure.seen_s)
+        fresh = [voice for voice in self._voices.values() if voice.seen_s >= oldest_s]
+        if not fresh:
+            return None
+        return Agreed(
+            median(voice.rtt_ms for voice in fresh),
+            len(fresh),
+            max(voice.seen_s for voice in fresh),
+        )

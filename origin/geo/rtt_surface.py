@@ -1,0 +1,147 @@
+"""RttSurface: the round trip between any place and any node, guessed from those that were measured.
+
+A guess is the sum of three parts, each learned from what this fleet itself has measured, and worth nothing before:
+
+    line      the usual round trip over the distance: least absolute deviations, begun from the line of `distance`
+    node      how much slower than the line this node is for most: the median of what the line leaves over
+    nearby    half of what both leave over at the 8 nearest measured places, by inverse distance (D. Shepard, "A
+              two-dimensional interpolation function for irregularly-spaced data", ACM 1968)
+
+Half, since the least of several guesses is more often than not one that was guessed too low: to believe neighbours in
+full makes the single guess better and the choice among nodes worse. No guess is below light in vacuum.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from origin.geo.distance import SAME_PLACE_KM, SAME_PLACE_RTT_MS, Line, least_rtt_ms
+from origin.geo.lines import fitted_line
+from origin.geo.sphere import apart_km, on_sphere
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from origin.api import Place
+    from origin.geo.rtt_table import RttTable
+
+    Floats = NDArray[np.float64]
+    Indices = NDArray[np.int64]
+
+_NEIGHBOURS_COUNT = 8
+_LOOKED_AT_COUNT = 64
+"""Of so many nearest places those are taken that have measured the node in question."""
+_NEAR_KM = 100.0
+"""Places nearer than this are as good as each other: what databases of addresses and cells of the map blur."""
+_NODE_DOUBT_COUNT = 3
+_SHARE = 0.5
+_NOTHING = 1e-12
+_SCENARIOS_COUNT = 160
+_NODES_COUNT = 48
+
+
+@dataclass(frozen=True, slots=True)
+class RttSurface:
+    """What a table of measured round trips says at one moment; `fitted` makes it.
+
+    Attributes:
+        left: what line and node leave over of each measured pair, places by nodes; NaN where nothing is measured.
+        miss_ms: how wrong guesses are on average; 0 while nothing is measured.
+    """
+
+    columns: Mapping[str, int]
+    places: Floats
+    nodes: Floats
+    line: Line
+    node_ms: Floats
+    left: Floats
+    miss_ms: float
+
+    def guess(self, place: Place) -> dict[str, float]:
+        """The round trips in ms between a place and every node that anybody has measured."""
+        if not self.left.size:
+            return {}
+        at = on_sphere(place)
+        nearby = _nearby(apart_km(self.places, at)[None, :], self.left)[0]
+        far_km = apart_km(self.nodes, at)
+        guessed = _on_line(self.line, far_km) + self.node_ms + nearby
+        guessed = np.maximum(guessed, least_rtt_ms(far_km))
+        return dict(zip(self.columns, guessed.tolist(), strict=True))
+
+    def misses(self, node_ids: Sequence[str]) -> tuple[Floats, Floats]:
+        """How wrong guesses are, in ms: truth less guess at places that were left out in turn.
+
+        Returns:
+            A row for each place and a column for each node, NaN where nothing is measured; and what the line alone
+            leaves over, of all pairs in one row, which is what to expect of a node that nobody has measured.
+        """
+        rows = _spread(len(self.left), _SCENARIOS_COUNT)
+        found = np.full((len(rows), len(node_ids)), math.nan)
+        known = [(i, self.columns[node_id]) for i, node_id in enumerate(node_ids) if node_id in self.columns]
+        if known and len(rows):
+            at, columns = np.array(known).T
+            found[:, at] = _left_out(self.places, self.left, rows, columns)
+        over = (self.left + self.node_ms)[rows]
+        return found, over[~np.isnan(over)]
+
+
+def fitted(table: RttTable) -> RttSurface:
+    """Line and nodes, learned from what is measured now."""
+    rtts_ms = table.rtts_ms.copy()
+    far_km = apart_km(table.places[:, None, :], table.nodes[None, :, :])
+    known = ~np.isnan(rtts_ms)
+    elsewhere = known & (far_km > SAME_PLACE_KM)
+    line = fitted_line(far_km[elsewhere], rtts_ms[elsewhere], Line())
+    left = rtts_ms - _on_line(line, far_km)
+    count = known.sum(axis=0)
+    medians = np.array([np.median(left[known[:, j], j]) if count[j] else 0.0 for j in range(len(count))])
+    node_ms = medians * count / (count + _NODE_DOUBT_COUNT)
+    left -= node_ms
+    places = table.places.copy()
+    missed = _left_out(
+        places, left, _spread(len(left), _SCENARIOS_COUNT), _spread(left.shape[1], _NODES_COUNT)
+    )
+    missed = np.abs(missed[~np.isnan(missed)])
+    miss_ms = float(missed.mean()) if missed.size else 0.0
+    return RttSurface(dict(table.columns), places, table.nodes.copy(), line, node_ms, left, miss_ms)
+
+
+def _left_out(places: Floats, left: Floats, rows: Indices, columns: Indices) -> Floats:
+    """Truth less guess at these places, as if they had not measured anything themselves."""
+    if not rows.size or not columns.size:
+        return np.zeros((rows.size, columns.size))
+    near_km = apart_km(places[rows][:, None, :], places[None, :, :])
+    near_km[np.arange(len(rows)), rows] = math.inf
+    missed: Floats = left[np.ix_(rows, columns)] - _nearby(near_km, left[:, columns])
+    return missed
+
+
+def _on_line(line: Line, far_km: Floats) -> Floats:
+    return np.where(far_km <= SAME_PLACE_KM, SAME_PLACE_RTT_MS, line.at_0_ms + line.ms_per_km * far_km)
+
+
+def _nearby(far_km: Floats, left: Floats) -> Floats:
+    """For each row of distances to places, half of what the nearest 8 that know a column say; 0 where none does."""
+    looked_at = min(_LOOKED_AT_COUNT, far_km.shape[1])
+    nearest = np.argpartition(far_km, looked_at - 1, axis=1)[:, :looked_at]
+    near_km = np.take_along_axis(far_km, nearest, axis=1)
+    order = np.argsort(near_km, axis=1)
+    nearest, near_km = np.take_along_axis(nearest, order, axis=1), np.take_along_axis(near_km, order, axis=1)
+    said = left[nearest]
+    counts = ~np.isnan(said) & np.isfinite(near_km)[:, :, None]
+    counts &= np.cumsum(counts, axis=1) <= _NEIGHBOURS_COUNT
+    weights = counts / (near_km + _NEAR_KM)[:, :, None]
+    summed = (weights * np.where(counts, said, 0.0)).sum(axis=1)
+    found: Floats = _SHARE * summed / np.maximum(weights.sum(axis=1), _NOTHING)
+    return found
+
+
+def _spread(count: int, limit_count: int) -> Indices:
+    """Up to so many indices, evenly over all."""
+    return np.unique(np.linspace(0, max(0, count - 1), min(count, limit_count)).astype(np.int64))

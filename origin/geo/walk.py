@@ -1,0 +1,238 @@
+"""The walk: the nodes with the least scores, exactly, without looking at those that are too far away to be among them.
+
+Branch and bound (A. H. Land and A. G. Doig, Econometrica 28(3), 1960) in the order of the network's share of the
+score, a block of nodes at a time: no other term is below zero, so once the network alone costs more than the worst
+score that is still wanted, nobody further away can be. The result is that of scoring every node.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from origin.geo.figures import bring_up_to_date
+from origin.geo.score import CONNECT_TIMEOUT_S, standing_terms_s, terms_s
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from origin.geo.nearness import Near, Order
+    from origin.geo.score import Prompt
+    from origin.member import Offer, Seat
+    from origin.pool import Pool
+    from origin.standing import FleetRules
+
+    Floats = np.ndarray[tuple[int], np.dtype[np.float64]]
+
+_BLOCK_COUNT = 256
+_FINITE_S = 1e300
+
+
+@dataclass(slots=True)  # made for every request, and a frozen one takes three times as long
+class Want:
+    """What may answer.
+
+    Attributes:
+        version: None for any.
+        channels: which version each channel points at; preferred on a node that has several.
+        warm: ids of nodes to which the client has a connection: a request there takes one round trip.
+        limit_count: how many nodes are wanted.
+        band_s: how far above the best score others still count as equal to it.
+    """
+
+    version: str | None
+    channels: Mapping[str, str]
+    exclude: frozenset[str]
+    warm: frozenset[str]
+    prompt: Prompt
+    limit_count: int
+    band_s: Callable[[float], float]
+
+
+class Scored(NamedTuple):
+    """A node with its score; they sort by it."""
+
+    score_s: float
+    node_id: str
+    near: Near
+    seat: Seat
+    offer: Offer
+
+
+class Walk:
+    """One search through a pool.
+
+    Attributes:
+        others: what stands in for figures that were not measured.
+        ready: nodes that answer, by score: the `limit_count` best, and all within the band of the best.
+        nearest_s: the network's share of the nearest that answers.
+    """
+
+    def __init__(self, pool: Pool, order: Order, want: Want, rules: FleetRules, now_s: float) -> None:
+        self._pool = pool
+        self._order = order
+        self._want = want
+        self._rules = rules
+        self._now_s = now_s
+        self.others = bring_up_to_date(pool, rules, now_s)
+        self._scores_s: list[float] = []
+        self.ready: list[Scored] = []
+        self.nearest_s = math.inf
+        self._cut_s = float("inf")
+        self._apart = self._looked_at_alone()
+        self._run()
+
+    def terms_s(self, scored: Scored) -> dict[str, float]:
+        """A node's score, term by term."""
+        near, offer, pool = scored.near, scored.offer, self._pool
+        warm = scored.node_id in self._want.warm
+        if offer is scored.seat.usual:
+            standing = pool.standing_terms_s[pool.row_of[scored.node_id]]
+        else:
+            standing = standing_terms_s(offer, self.others, self._rules, self._now_s)
+        return terms_s(near, offer, self._want.prompt, self.others, standing, warm=warm)
+
+    def loading(self) -> list[Scored]:
+        """Nodes that do not answer yet and will, by score; the work grows with the pool."""
+        found = []
+        for row, seat in enumerate(self._pool.rows):
+            if seat.answering_count or not seat.member.open or seat.node_id in self._want.exclude:
+                continue
+            offer = best_offer(seat, self._want)
+            if offer is not None:
+                found.append(self._scored(row, seat, offer))
+        return sorted(found)
+
+    def _looked_at_alone(self) -> set[int]:
+        """Rows that say nothing for this request: excluded, with a connection, or with several releases."""
+        pool, want = self._pool, self._want
+        if not (want.exclude or want.warm or pool.several or want.version):
+            return set()
+        rows = {pool.row_of[node_id] for node_id in want.exclude | want.warm if node_id in pool.row_of}
+        several = pool.several if want.version is None else pool.rows
+        rows.update(pool.row_of[seat.node_id] for seat in several)
+        for row in rows:
+            seat = pool.rows[row]
+            if seat.member.open and seat.node_id not in want.exclude:
+                offer = best_offer(seat, want)
+                if offer is not None and offer.answers:
+                    self._take(self._scored(row, seat, offer))
+        return rows
+
+    def _run(self) -> None:
+        """Walk until nobody further away can matter."""
+        want, order = self._want, self._order
+        # With marks nothing is known to be left to read.
+        floor_s = 0.0 if want.prompt.marks else want.prompt.tokens_count * self.others.least_token_s
+        start, size_count = 0, _BLOCK_COUNT
+        self._cut()
+        while want.version is None:
+            if start >= len(order.rows):
+                if order.horizon_s + floor_s > self._cut_s or not order.extend():
+                    break
+                continue
+            if order.network_s[start] + floor_s > self._cut_s:
+                break
+            self._score_block(start, min(start + size_count, len(order.rows)))
+            start += size_count
+            size_count *= 2
+        self.ready.sort()
+        while self.ready and self.ready[-1].score_s > self._cut_s:
+            self.ready.pop()
+
+    def _score_block(self, start: int, end: int) -> None:
+        order, pool, prompt = self._order, self._pool, self._want.prompt
+        rows = order.rows[start:end]
+        scores_s = order.network_s[start:end] + pool.standing_s[rows]
+        if self._apart:
+            scores_s[np.isin(rows, list(self._apart))] = np.inf
+        least_s = scores_s  # with all of the prompt kept there
+        if prompt.tokens_count:
+            scores_s = scores_s + prompt.tokens_count * pool.token_s[rows]
+        if pool.doubtful:
+            doubt = pool.doubt[rows]
+            scores_s = scores_s + doubt * (_timeouts_s(order.rtt_ms[start:end]) + scores_s)
+        if self.nearest_s == math.inf:
+            self._note_nearest(start, scores_s)
+        cut_s = self._cut_of(scores_s)
+        if not prompt.marks:
+            positions = (scores_s <= cut_s).nonzero()[0]
+            for row, score_s in zip(rows[positions].tolist(), scores_s[positions].tolist(), strict=True):
+                self._take_row(row, score_s)
+        else:
+            positions = (least_s <= cut_s).nonzero()[0]
+            for row, score_s in zip(rows[positions].tolist(), scores_s[positions].tolist(), strict=True):
+                self._take_marked(row, score_s, cut_s)
+        self._cut()
+
+    def _note_nearest(self, start: int, scores_s: Floats) -> None:
+        for position in range(len(scores_s)):
+            if scores_s[position] < math.inf:
+                self.nearest_s = float(self._order.network_s[start + position])
+                return
+
+    def _cut_of(self, scores_s: Floats) -> float:
+        """What a node of this block may cost at most to be wanted."""
+        count = self._want.limit_count
+        if len(scores_s) <= count:
+            return min(self._cut_s, _FINITE_S)
+        few = scores_s.copy()
+        few.partition((0, count - 1))
+        least_s, worst_s = float(few[0]), float(few[count - 1])
+        return min(max(worst_s, least_s + self._want.band_s(least_s)), self._cut_s, _FINITE_S)
+
+    def _take_row(self, row: int, score_s: float) -> None:
+        seat = self._pool.rows[row]
+        assert seat.usual is not None, "a row with a score has a release that answers"
+        self.ready.append(Scored(score_s, seat.node_id, self._order.near(row), seat, seat.usual))
+        self._scores_s.append(score_s)
+
+    def _take_marked(self, row: int, score_s: float, cut_s: float) -> None:
+        """The same where a node may keep a part of the prompt; `score_s` is what it costs if it does not."""
+        seat = self._pool.rows[row]
+        assert seat.usual is not None, "a row with a score has a release that answers"
+        if seat.usual.model.prefixes:
+            self._take(self._scored(row, seat, seat.usual))
+        elif score_s <= cut_s:
+            self._take_row(row, score_s)
+
+    def _take(self, scored: Scored) -> None:
+        self.ready.append(scored)
+        self._scores_s.append(scored.score_s)
+        self.nearest_s = min(self.nearest_s, scored.near.network_s)
+
+    def _cut(self) -> None:
+        """Look at what is found: how much may a node cost that is still wanted?"""
+        count = self._want.limit_count
+        if len(self._scores_s) >= count:
+            self._scores_s.sort()
+            del self._scores_s[count:]
+            best_s = self._scores_s[0]
+            self._cut_s = max(self._scores_s[-1], best_s + self._want.band_s(best_s))
+
+    def _scored(self, row: int, seat: Seat, offer: Offer) -> Scored:
+        scored = Scored(0.0, seat.node_id, self._order.near(row), seat, offer)
+        return scored._replace(score_s=sum(self.terms_s(scored).values()))
+
+
+def best_offer(seat: Seat, want: Want) -> Offer | None:
+    """The release that this node would answer from: a ready one, of the version that its channel points at."""
+    wanted = want.version or want.channels.get(seat.member.report.channel)
+    return max(
+        (
+            offer
+            for offer in seat.offers
+            if (offer.answers or offer.loading) and want.version in {None, offer.version}
+        ),
+        key=lambda offer: (offer.answers, offer.version == wanted, offer.model.state, offer.version),
+        default=None,
+    )
+
+
+def _timeouts_s(rtts_ms: Floats) -> Floats:
+    shortest_s, longest_s = CONNECT_TIMEOUT_S
+    clipped: Floats = np.clip(0.003 * rtts_ms, shortest_s, longest_s)
+    return clipped

@@ -1,0 +1,217 @@
+"""NatsBus: origins reach each other through NATS: news on core publish/subscribe, records in a JetStream bucket.
+
+The client of nats-py connects once and is thrown away when that connection breaks: its own reconnection would send
+what was buffered meanwhile, and a heartbeat that comes late looks like a fresh one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.util
+import ssl
+from typing import TYPE_CHECKING, Any
+
+import nats.errors
+import structlog
+from nats.aio.client import Client
+
+from origin.sharing.bus import BusStanding
+from origin.sharing.config import shown
+from origin.sharing.nats_records import Records
+from registry.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nats.aio.msg import Msg
+
+    from origin.sharing.bus import Member
+    from origin.sharing.config import SharingConfig
+
+log = structlog.get_logger()
+
+_CONNECT_S = 2.0
+_PULSE_S = 1.0
+_PULSE_WAIT_S = 2.0
+_CLOSE_S = 1.0
+_AGAIN_FIRST_S = 0.1
+_AGAIN_LAST_S = 2.0
+_UNREAD_LIMIT_COUNT = 1024
+_UNREAD_LIMIT_BYTES = 32 * 2**20
+_UNSENT_LIMIT_COUNT = 64
+
+_EXPECTED = (nats.errors.Error, OSError, TimeoutError)
+
+
+class NatsBus:
+    """A connection to NATS that comes back by itself.
+
+    Args:
+        config: where and how; it names at least one server.
+        forget_after_s: how long records last.
+        jitter: numbers between 0 and 1, so that origins that lost a server together do not come back together.
+
+    Raises:
+        ConfigError: the credentials need a package that is not installed, or `tls_ca` holds no certificates.
+    """
+
+    alone = False
+
+    def __init__(self, config: SharingConfig, *, forget_after_s: float, jitter: Callable[[], float]) -> None:
+        self._options = _options(config)
+        self._servers = ", ".join(map(shown, config.servers))
+        self._jitter = jitter
+        self._subject = f"edgeward.{config.fleet}.news"
+        self._problem = "not connected yet"
+        self._failures_count = 0
+        self._unsent: asyncio.Queue[bytes] | None = None
+        self._records = Records(
+            f"edgeward_{config.fleet}", forget_after_s=forget_after_s, replicas_count=config.replicas_count
+        )
+
+    @property
+    def standing(self) -> BusStanding:
+        """Connected from the first subscription to the first sign that nothing comes back."""
+        connected = self._unsent is not None
+        return BusStanding(
+            connected,
+            problem=self._problem,
+            kept_problem=self._records.problem if connected else self._problem,
+        )
+
+    def tell(self, data: bytes) -> bool:
+        """Publish, unless the connection is gone or does not keep up."""
+        if self._unsent is None or self._unsent.full():
+            return False
+        self._unsent.put_nowait(data)
+        return True
+
+    def keep(self, key: str, data: bytes, outdated: Callable[[bytes], bool]) -> None:
+        """Note a record to be written; only the last one of each key is."""
+        if self._unsent is not None:
+            self._records.note(key, data, outdated)
+
+    async def run(self, member: Member) -> None:
+        """Connect, listen, and begin again when that breaks."""
+        while True:
+            try:
+                await self._session(member)
+            except _EXPECTED as error:
+                self._lost(str(error) or type(error).__name__)
+            except Exception as error:  # a defect of ours or of nats-py must not leave us alone for good
+                log.exception("nats.broke")
+                self._lost(f"{type(error).__name__}: {error}")
+            pause_s = min(_AGAIN_LAST_S, _AGAIN_FIRST_S * 2 ** min(self._failures_count, 8))
+            self._failures_count += 1
+            await asyncio.sleep(pause_s * (0.5 + self._jitter() / 2))
+
+    async def _session(self, member: Member) -> None:
+        """One connection, from its beginning to the error that ends it."""
+        client, closed = Client(), asyncio.Event()
+
+        async def end() -> None:
+            closed.set()
+
+        async def told(message: Msg) -> None:
+            member.heard(message.data)
+
+        tasks: list[asyncio.Task[Any]] = []
+        try:
+            async with asyncio.timeout(_CONNECT_S + _PULSE_WAIT_S):
+                await client.connect(**self._options, closed_cb=end, error_cb=self._errs)
+                await client.subscribe(
+                    self._subject,
+                    cb=told,
+                    pending_msgs_limit=_UNREAD_LIMIT_COUNT,
+                    pending_bytes_limit=_UNREAD_LIMIT_BYTES,
+                )
+                await client.flush(timeout=int(_PULSE_WAIT_S))
+            unsent = self._found()
+            member.joined()
+            tasks += [
+                asyncio.create_task(self._send(client, unsent)),
+                asyncio.create_task(_feel(client)),
+                asyncio.create_task(closed.wait()),
+                asyncio.create_task(self._records.run(client, member)),
+            ]
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in tasks:
+                if task.done():
+                    task.result()
+            raise client.last_error or ConnectionError("NATS closed the connection")
+        finally:
+            self._unsent = None
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await _close(client)
+
+    async def _send(self, client: Client, unsent: asyncio.Queue[bytes]) -> None:
+        while True:
+            await client.publish(self._subject, await unsent.get())
+
+    async def _errs(self, error: Exception) -> None:
+        """What nats-py has to say beside: a message that it dropped because we are slow, a subject it may not use."""
+        log.debug("nats.complained", detail=str(error) or type(error).__name__)
+
+    def _found(self) -> asyncio.Queue[bytes]:
+        log.info("nats.found", servers=self._servers)
+        self._problem = ""
+        self._failures_count = 0
+        self._unsent = asyncio.Queue(_UNSENT_LIMIT_COUNT)
+        return self._unsent
+
+    def _lost(self, reason: str) -> None:
+        problem = f"NATS at {self._servers} cannot be reached: {reason}"
+        if problem != self._problem:  # once for each reason: a long outage is one line
+            log.warning("nats.lost", servers=self._servers, reason=reason)
+        self._problem = problem
+
+
+def _options(config: SharingConfig) -> dict[str, Any]:
+    options: dict[str, Any] = {
+        "servers": list(config.servers),
+        "name": "edgeward origin",
+        "no_echo": True,
+        "allow_reconnect": False,
+        "connect_timeout": _CONNECT_S,
+        "ping_interval": 3600,  # `_feel` does that, and does not wait for a dead peer to take the rest
+    }
+    if config.token:
+        options["token"] = config.token
+    if config.creds is not None:
+        if importlib.util.find_spec("nkeys") is None:
+            raise ConfigError("sharing.creds needs the package nkeys: install edgeward[fleet]")
+        options["user_credentials"] = str(config.creds)
+    if config.tls_ca is not None or any(server.startswith("tls://") for server in config.servers):
+        context = ssl.create_default_context()
+        if config.tls_ca is not None:
+            try:
+                context.load_verify_locations(config.tls_ca)
+            except (OSError, ssl.SSLError) as error:
+                raise ConfigError(
+                    f"sharing.tls_ca: {config.tls_ca} holds no certificates: {error}"
+                ) from error
+        options["tls"] = context
+    return options
+
+
+async def _feel(client: Client) -> None:
+    """Fail once the server does not answer any more: a connection can be dead without having been closed."""
+    while True:
+        await asyncio.sleep(_PULSE_S)
+        try:
+            await client.flush(timeout=int(_PULSE_WAIT_S))
+        except nats.errors.TimeoutError as error:
+            raise TimeoutError(f"no answer within {_PULSE_WAIT_S:.0f} s") from error
+
+
+async def _close(client: Client) -> None:
+    """Let the connection go; nats-py would wait for a dead peer to take what is buffered."""
+    writer = getattr(client._transport, "_io_writer", None)  # noqa: SLF001  # nats-py has no other way to abort
+    if writer is not None:
+        writer.transport.abort()
+    with contextlib.suppress(*_EXPECTED):
+        async with asyncio.timeout(_CLOSE_S):
+            await client.close()
