@@ -90,7 +90,7 @@ class Attempts:
             ejections.gave_up(node.node_id)
             raise
         for worked in filter(None, {node.node_id, journey.node_id}):
-            ejections.succeeded(worked, self._now_s())
+            self._nearest.answered(worked, self._now_s())
         return result
 
     async def hedged(
@@ -190,14 +190,14 @@ class Attempts:
         ejections, now_s = self._nearest.ejections, self._now_s()
         at_fault = journey.node_id
         if at_fault != node.node_id:
-            ejections.succeeded(node.node_id, now_s)
+            self._nearest.answered(node.node_id, now_s)
         if not at_fault:
             return
         if isinstance(error, _BROKEN):
             if ejections.failed(at_fault, self._nearest.lists.known().keys(), now_s):
                 self._replace_nodes(call.model)
             return
-        ejections.succeeded(at_fault, now_s)
+        self._nearest.answered(at_fault, now_s)
         if isinstance(error, _BUSY):
             self._nearest.busy(at_fault, now_s, error.retry_after_s)
         elif isinstance(error, _AWAY):

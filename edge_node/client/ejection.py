@@ -53,10 +53,10 @@ class Ejections:
         record = self._records.get(node_id)
         return record is not None and record.failures_count > 0
 
-    def ejections_count(self, node_id: str) -> int:
-        """How many times in a row the node has been set aside."""
+    def keeps_failing(self, node_id: str) -> bool:
+        """Whether the node failed so often in a row that it is set aside, or would be if fewer were."""
         record = self._records.get(node_id)
-        return record.ejections_count if record is not None and record.until_s is not None else 0
+        return record is not None and record.failures_count >= FAILURES_COUNT
 
     def begin(self, node_id: str, now_s: float) -> None:
         """A request goes to the node: if its time is over, this one tries it, and others wait for the outcome."""

@@ -37,13 +37,19 @@ class Nearest:
         self.round_trips = RoundTrips()
         self.ejections = ejections
         self._busy_until_s: dict[str, float] = {}
+        self._answered_s: dict[str, float] = {}
 
     def learn(self, model: str, answer: RouteAnswer, now_s: float) -> RouteAnswer:
         """Remember the origin's answer, and forget what is known of nodes that are in no list any more."""
-        kept = self.lists.learn(model, answer, now_s, keep=self.aside(model, now_s))
+        # The origin was asked to leave these out. Others that keep failing are given up until it names them again.
+        keep = {node.node_id for node in self.lists.nodes(model) if not self.has_room(node, now_s)}
+        kept = self.lists.learn(model, answer, now_s, keep=keep)
         known = self.lists.known().keys()
         self.ejections.forget_all_but(known)
         self.round_trips.forget_all_but(known)
+        self._answered_s = {
+            node_id: answered_s for node_id, answered_s in self._answered_s.items() if node_id in known
+        }
         self._busy_until_s = {
             node_id: until_s
             for node_id, until_s in self._busy_until_s.items()
@@ -59,16 +65,38 @@ class Nearest:
             if self.ejections.aside_s(node.node_id, now_s) > 0
         )
 
-    def next_node(self, model: str, now_s: float, tried: Collection[str] = ()) -> RankedNode | None:
-        """The best node not tried yet; busy ones come later, and those set aside last, the soonest back first.
-
-        A second try goes to a node whose last answer was no failure, if there is one.
-        """
-        ranked = self.ranked(model, now_s)
-        left = [node for node in ranked if node.node_id not in tried]
-        return min(
-            left, key=lambda node: self._standing(node.node_id, now_s, again=bool(tried)), default=None
+    def unfit(self, model: str, now_s: float) -> frozenset[str]:
+        """Ids of the model's nodes that the origin need not name now: set aside, failing again and again, or busy."""
+        return frozenset(
+            node.node_id
+            for node in self.lists.nodes(model)
+            if not self.has_room(node, now_s) or self.ejections.keeps_failing(node.node_id)
         )
+
+    def next_node(self, model: str, now_s: float, tried: Collection[str] = ()) -> RankedNode | None:
+        """The first of `order`; None when all were tried."""
+        return next(iter(self.order(model, now_s, tried)), None)
+
+    def order(
+        self, model: str, now_s: float, tried: Collection[str] = (), *, last: bool = False
+    ) -> list[RankedNode]:
+        """The nodes not tried yet, the best first; busy ones later, those set aside last, the soonest back first.
+
+        A second try goes to a node whose last answer was no failure, if there is one, and the `last` try to the one
+        that answered last of all: it is the most certain to work, be it far away.
+        """
+        return sorted(
+            (node for node in self.ranked(model, now_s) if node.node_id not in tried),
+            key=lambda node: (
+                *self._standing(node.node_id, now_s, again=bool(tried)),
+                -self._answered_s.get(node.node_id, 0.0) if last else 0.0,
+            ),
+        )
+
+    def answered(self, node_id: str, now_s: float) -> None:
+        """The node answered, be it with a refusal: it works."""
+        self.ejections.succeeded(node_id, now_s)
+        self._answered_s[node_id] = now_s
 
     def ranked(self, model: str, now_s: float) -> list[RankedNode]:
         """The model's nodes by their scores with what was measured."""
@@ -78,6 +106,10 @@ class Nearest:
     def busy(self, node_id: str, now_s: float, for_s: float | None) -> None:
         """The node has no room, or not yet: load, not failure. It comes later for `for_s`, at most 30 s."""
         self._busy_until_s[node_id] = now_s + min(BUSY_S if for_s is None else for_s, BUSY_MOST_S)
+
+    def has_room(self, node: RankedNode, now_s: float) -> bool:
+        """Whether the node is neither set aside nor busy."""
+        return self._standing(node.node_id, now_s, again=False) == (0.0, 0.0, False)
 
     def may_take_more(self, node: RankedNode, now_s: float) -> bool:
         """Whether the node is neither set aside nor busy nor failing: fit for a request that need not be sent."""

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 
-from edge_node.client.patience import check_timeout_s
+from edge_node.client.patience import CHECK_MOST_S, check_timeout_s
+from edge_node.client.silence import ended
 from origin.api import RttReport
 from registry.errors import EdgewardError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from edge_node.client.nearest import Nearest
     from origin.api import Place, RankedNode
@@ -67,6 +68,23 @@ class Prober:
         if await self._ask(node, timeout_s) is not None:
             return True
         return not self._nearest.round_trips.probes_work(self._now_s())
+
+    async def first_alive(self, nodes: Sequence[RankedNode]) -> RankedNode | None:
+        """The node that answers a probe first; None when none does within a second, or probes are blocked."""
+        if not self._nearest.round_trips.probes_work(self._now_s()):
+            return None
+        asking = {asyncio.ensure_future(self._ask(node, CHECK_MOST_S)): node for node in nodes}
+        try:
+            waiting = set(asking)
+            while waiting:
+                done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    if task.result() is not None:
+                        return asking[task]
+            return None
+        finally:
+            for task in asking:
+                await ended(task)
 
     async def close(self) -> None:
         """End what is under way."""

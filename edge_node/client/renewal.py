@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from origin.api import Place, RouteAnswer
     from origin.client import OriginClient
 
+REPLACEMENTS_APART_S = 0.25
+EXCLUDED_MOST_COUNT = 32
+"""More than a client knows of nodes that are of no use now."""
+
 
 class Renewal:
     """Asks the origin for lists: one question a model at a time; a client that is idle asks nothing."""
@@ -40,6 +44,7 @@ class Renewal:
         self._chance = chance
         self._asking: dict[str, asyncio.Task[RouteAnswer]] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._replaced_s: dict[str, float] = {}
         self._closed = False
 
     def begin(self, model: str) -> asyncio.Task[RouteAnswer]:
@@ -49,6 +54,18 @@ class Renewal:
             task = self._asking[model] = asyncio.ensure_future(self._ask(model))
             task.add_done_callback(lambda done: self._asked(model, done))
         return task
+
+    def replace(self, model: str) -> None:
+        """Ask for other nodes in place of those that fail or are busy, but not time and again."""
+        if self.may_replace(model):
+            self._replaced_s[model] = self._now_s()
+            self.begin(model)
+
+    def may_replace(self, model: str) -> bool:
+        """Whether the origin has neither been asked for other nodes just now nor failed to answer."""
+        now_s = self._now_s()
+        long_ago = now_s - self._replaced_s.get(model, float("-inf")) >= REPLACEMENTS_APART_S
+        return long_ago and not self._nearest.lists.pausing(model, now_s)
 
     def asks(self, model: str) -> bool:
         """Whether the origin is being asked now."""
@@ -65,9 +82,8 @@ class Renewal:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _ask(self, model: str) -> RouteAnswer:
-        aside = self._nearest.aside(model, self._now_s())
-        # Sixteen names are more than a list has nodes; an origin need not read more.
-        query = RouteQuery(model=model, place=self._place, exclude=tuple(sorted(aside)[:16]))
+        unfit = sorted(self._nearest.unfit(model, self._now_s()))
+        query = RouteQuery(model=model, place=self._place, exclude=tuple(unfit[:EXCLUDED_MOST_COUNT]))
         try:
             answer = await self._origin.route(query)
         except EdgewardError:

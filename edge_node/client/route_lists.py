@@ -93,13 +93,18 @@ class RouteLists:
                 kept, refusals_count=kept.refusals_count + 1, not_before_s=now_s + pause_s
             )
 
+    def pausing(self, model: str, now_s: float) -> bool:
+        """Whether the origin has just failed to give a list."""
+        kept = self._lists.get(model)
+        return kept is not None and now_s < kept.not_before_s
+
     def freshness(self, model: str, now_s: float) -> Freshness:
         """Whether a new list is needed before the next request (`absent`, `stale`), beside it, or not yet."""
         kept = self._lists.get(model)
         if kept is None:
             return "absent"
         age_s, ttl_s = now_s - kept.received_s, kept.answer.ttl_s
-        if now_s < kept.not_before_s:
+        if self.pausing(model, now_s):
             return "fresh"  # as fresh as it can be: the origin has just failed to give a newer one
         if kept.expired or age_s > USABLE_TTLS * ttl_s:
             return "stale"

@@ -13,12 +13,12 @@ from edge_node.client.ejection import Ejections
 from edge_node.client.nearest import Nearest
 from edge_node.client.patience import backoff_s
 from edge_node.client.prober import Prober
-from edge_node.client.renewal import Renewal
+from edge_node.client.renewal import EXCLUDED_MOST_COUNT, Renewal
 from edge_node.client.sending import Sending
 from edge_node.client.turns import Turns
 from edge_node.errors import DeadlinePassedError, NodeUnreachableError
 from origin.api import RouteQuery
-from origin.errors import NoNodeAvailableError
+from origin.errors import NoNodeAvailableError, OriginUnreachableError
 from registry.errors import EdgewardError
 
 if TYPE_CHECKING:
@@ -32,8 +32,10 @@ if TYPE_CHECKING:
     from origin.client import OriginClient
 
 RETRIES_COUNT = 2
-PASSED_BY_MOST_COUNT = 8
-"""So many nodes that accept no connection are passed by, besides the two second tries: they did nothing."""
+TRIED_MOST_COUNT = 10
+"""So many nodes are tried at most, those included that accept no connection and so did nothing."""
+ALIVE_ASKED_COUNT = 3
+"""So many nodes are asked whether they live when one has hung: a second one that hangs would cost a second more."""
 PATIENCE_S = 5.0
 """The longest `Retry-After` that a client waits out, once, before it gives the error to its caller."""
 STALE_WAIT_S = 0.25
@@ -83,7 +85,7 @@ class Session:
             self._nearest,
             self._prober,
             self._turns,
-            replace_nodes=self._renewal.begin,
+            replace_nodes=self._renewal.replace,
             now_s=self._now,
         )
 
@@ -199,6 +201,8 @@ class Session:
         node = self._nearest.next_node(call.model, self.now_s(), call.tried)
         if node is None and call.tried:
             node = await self._beyond_list(call)
+        elif node is not None and not self._nearest.has_room(node, self.now_s()):
+            self._renewal.replace(call.model)
         if node is None:
             lists.expire(call.model)
             raise NoNodeAvailableError(
@@ -218,22 +222,16 @@ class Session:
         """The node to try next after this error; raises it when it must not or cannot be tried again."""
         if error.retry == "never":
             raise error
-        if isinstance(error, NodeUnreachableError) and not error.sent:
-            # No node did anything for it: to go on is no second try, and is no load on any node.
-            if call.attempts_count - call.retries_count > PASSED_BY_MOST_COUNT:
-                raise error
-        else:
-            call.retries_count += 1
-            if call.retries_count > RETRIES_COUNT:
-                raise error
-            if not call.permitted:
-                await self._turns.wait()
-                call.permitted = True
+        await self._permit(call, error)
         if error.retry == "later":
             if not await self._waited(call, error):
                 raise error
             return node
-        found = self._nearest.next_node(call.model, self.now_s(), call.tried) or await self._beyond_list(call)
+        found = await self._next_node(call, error)
+        if found is None or (
+            not self._nearest.may_take_more(found, self.now_s()) and self._renewal.may_replace(call.model)
+        ):
+            found = await self._beyond_list(call) or found
         if found is None and await self._waited(call, error):
             return node
         if found is None:
@@ -241,14 +239,47 @@ class Session:
         await self._sleep(backoff_s(call.retries_count, self._chance))
         return found
 
+    async def _next_node(self, call: Call, error: EdgewardError) -> RankedNode | None:
+        """The best node of the list that is left; after one that hung, one that has just shown that it does not."""
+        last = call.retries_count == RETRIES_COUNT
+        left = self._nearest.order(call.model, self.now_s(), call.tried, last=last)
+        if isinstance(error, NodeUnreachableError) and error.sent:
+            alive = await self._prober.first_alive(left[:ALIVE_ASKED_COUNT])
+            if alive is not None:
+                return alive
+        return next(iter(left), None)
+
+    async def _permit(self, call: Call, error: EdgewardError) -> None:
+        """Wait until the call may be tried again; raises the error when it was tried often enough."""
+        if isinstance(error, NodeUnreachableError):
+            # Whatever a node that is gone was doing has ended: nothing is done twice, and no turn is needed.
+            if error.sent:
+                call.retries_count += 1
+            if call.retries_count > RETRIES_COUNT or len(call.tried) > TRIED_MOST_COUNT:
+                raise error
+            return
+        call.retries_count += 1
+        if call.retries_count > RETRIES_COUNT:
+            raise error
+        if not call.permitted:
+            await self._turns.wait()
+            call.permitted = True
+
     async def _beyond_list(self, call: Call) -> RankedNode | None:
-        """A node that the list did not have: everything in it was tried, so it may be out of date."""
+        """A node that the list does not have, when none in it is left that would do."""
+        if self._nearest.lists.pausing(call.model, self.now_s()):
+            return None
+        unfit = self._nearest.unfit(call.model, self.now_s())
+        names = tuple(dict.fromkeys([*call.tried, *sorted(unfit)]))
+        query = RouteQuery(model=call.model, place=self._place, exclude=names[:EXCLUDED_MOST_COUNT])
         self._nearest.lists.expire(call.model)
-        query = RouteQuery(model=call.model, place=self._place, exclude=tuple(call.tried))
         try:
             async with asyncio.timeout(BEYOND_WAIT_S):
                 answer = await self._origin.route(query)
-        except (EdgewardError, TimeoutError):
+        except (OriginUnreachableError, TimeoutError):
+            self._nearest.lists.refused(call.model, self.now_s(), self._chance)
+            return None
+        except EdgewardError:
             return None  # the node's own error says more than that there is no other
         return next((node for node in answer.nodes if node.node_id not in call.tried), None)
 

@@ -192,7 +192,7 @@ async def test_the_deadline_bounds_a_call():
 async def test_second_tries_wait_for_their_turn_and_none_is_lost():
     async with fleet("a", "b") as (nodes, _, client):
         await ask(client)
-        await nodes["a"].set("reset")
+        await nodes["a"].set("error")
         most = 0
         turns = session_of(client)._turns
 

@@ -70,6 +70,16 @@ def test_a_second_try_goes_to_a_node_whose_last_answer_was_good():
     assert not nearest.may_take_more(nearest.lists.known()["n1"], 0.0)
 
 
+def test_the_last_try_goes_to_the_node_that_answered_last():
+    nearest = known(5)
+    nearest.answered("n2", 1.0)
+    nearest.answered("n4", 3.0)
+    nearest.answered("n3", 2.0)
+    nearest.ejections.failed("n4", nearest.lists.known(), 4.0)
+    assert chosen(nearest, 5.0, {"n0"}) == "n1"
+    assert names(nearest.order("chat", 5.0, {"n0", "n1"}, last=True)) == "n3n2n4"
+
+
 @given(st.integers(1, 12), st.data())
 def test_every_node_is_offered_once(count, data):
     nearest = known(count)
