@@ -28,8 +28,8 @@ def chunks(make, *parts, count=0, chars=0):
             made.append(make.chunk(part))
         else:
             text, tokens = part
-            count, chars = count + len(tokens), chars + len(text)
-            mark = {"tokens": tokens, "tokens_count": count, "text_chars": chars}
+            chars += len(text)
+            mark = {"tokens": tokens, "text_chars": chars}
             made.append(make.chunk(text, id="c-1", created=17, edgeward=mark))
     return made
 
