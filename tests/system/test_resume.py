@@ -65,7 +65,7 @@ async def until_ready(*urls):
     """Wait until all nodes answer; the origin may not have missed one that is being started again."""
     async with aiohttp.ClientSession() as session, asyncio.timeout(120):
         for url in urls:
-            while not await _is_ready(session, url):
+            while not await _is_ready(session, url):  # noqa: ASYNC110  # another process has no event to offer
                 await asyncio.sleep(0.1)
 
 
