@@ -139,6 +139,10 @@ class NodeUnreachableError(EdgewardError):
         self.sent = sent
 
 
+class NodeSilentError(NodeUnreachableError):
+    """A node took a request, and then answered neither it nor a probe: it hangs, or the way to it is cut."""
+
+
 class DeadlinePassedError(EdgewardError):
     """No node had begun to answer when the caller's patience ended."""
 

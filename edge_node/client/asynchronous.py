@@ -62,7 +62,7 @@ class AsyncClient:
     """A client of the network; use it as an `async with` block or call `aclose`.
 
     Args:
-        origin: the origin's URL; None takes it from the settings, at last `http://127.0.0.1:7700`.
+        origin: the origin's URL, or several, the preferred one first; None takes it from the settings, at last `http://127.0.0.1:7700`.
         place: where this client is, as `(lat, lon)` or a `Place`; None lets the settings or the origin say.
         api_key: sent as a bearer token.
         timeout_s: how long a node may say nothing.
@@ -74,7 +74,7 @@ class AsyncClient:
 
     def __init__(
         self,
-        origin: str | None = None,
+        origin: str | Sequence[str] | None = None,
         *,
         place: Place | tuple[float, float] | None = None,
         api_key: str | None = None,

@@ -17,6 +17,7 @@ from edge_node.errors import (
     EngineFailedError,
     ModelNotHereError,
     ModelNotReadyError,
+    NodeSilentError,
     NodeUnreachableError,
     OverloadedError,
 )
@@ -163,7 +164,7 @@ class Attempts:
                 if done:
                     return task.result()
                 if not await self._lives(journey.node or node, task):
-                    raise NodeUnreachableError(
+                    raise NodeSilentError(
                         f"node {journey.node_id or node.node_id} is silent, also when it is probed"
                     )
                 quiet_s = next_check_s(quiet_s)

@@ -23,7 +23,7 @@ class ClientConfig:
     """Where the origin is, where the client is, and how patient it is.
 
     Attributes:
-        origin: URL of the origin.
+        origin: URLs of the origins, the preferred one first; the first that answers is asked.
         place: `LAT,LON` in degrees; empty lets the origin guess.
         api_key: sent as a bearer token; empty sends none.
         timeout_s: how long a node may say nothing before the client gives up on it.
@@ -32,7 +32,7 @@ class ClientConfig:
         answer_limit_bytes: the most that one answer may unpack to.
     """
 
-    origin: str = "http://127.0.0.1:7700"
+    origin: tuple[str, ...] = ("http://127.0.0.1:7700",)
     place: str = ""
     api_key: str = ""
     timeout_s: float = 120.0
@@ -63,10 +63,11 @@ def load_client_config(
     config = load_settings(
         ClientConfig, "client", file=file or find_config_file(variables), environ=variables, flags=flags
     )
-    if not config.origin.startswith(("http://", "https://")):
-        raise ConfigError(
-            f"the origin's address must start with http:// or https://, and is {config.origin!r}"
-        )
+    if not config.origin:
+        raise ConfigError("client.origin is empty: give the URL of at least one origin")
+    for url in config.origin:
+        if not url.startswith(("http://", "https://")):
+            raise ConfigError(f"the origin's address must start with http:// or https://, and is {url!r}")
     for name in ("timeout_s", "deadline_s"):
         if not 0 < getattr(config, name) < math.inf:
             raise ConfigError(f"client.{name} must be positive, and is {getattr(config, name)}")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from edge_node.client.nearest import Nearest
-    from origin.api import Place, RankedNode
+    from origin.api import Peer, Place, RankedNode
     from origin.client import OriginClient
 
 PROBE_PATH = "/healthz"
@@ -51,7 +51,7 @@ class Prober:
         self._rounds: set[asyncio.Task[None]] = set()
         self._report_from_s = float("-inf")
 
-    def probe(self, nodes: Iterable[RankedNode]) -> None:
+    def probe(self, nodes: Iterable[RankedNode | Peer]) -> None:
         """Measure the round trips to those that were not measured of late; returns at once."""
         due = self._nearest.round_trips.due(nodes, self._now_s())
         if due:
@@ -93,7 +93,7 @@ class Prober:
             task.cancel()
         await asyncio.gather(*rounds, return_exceptions=True)
 
-    async def _round(self, nodes: list[RankedNode]) -> None:
+    async def _round(self, nodes: list[RankedNode | Peer]) -> None:
         await asyncio.gather(*(self._measure(node) for node in nodes))
         if self._now_s() < self._report_from_s:
             return
@@ -105,7 +105,7 @@ class Prober:
                 # It is away, or of an age that takes none: nobody here depends on it.
                 self._report_from_s = self._now_s() + REPORTS_PAUSED_S
 
-    async def _measure(self, node: RankedNode) -> None:
+    async def _measure(self, node: RankedNode | Peer) -> None:
         # The first one opens the connection, if there is none: it takes several round trips.
         if await self._ask(node, PROBE_TIMEOUT_S) is None:
             return
@@ -116,7 +116,7 @@ class Prober:
                 node.node_id, min(answered_s) * 1000, len(answered_s), self._now_s()
             )
 
-    async def _ask(self, node: RankedNode, timeout_s: float) -> float | None:
+    async def _ask(self, node: RankedNode | Peer, timeout_s: float) -> float | None:
         """How long the node took to answer, whatever it said; None when it did not in time."""
         began_s = self._now_s()
         try:

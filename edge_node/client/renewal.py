@@ -90,7 +90,7 @@ class Renewal:
             self._nearest.lists.refused(model, self._now_s(), self._chance)
             raise
         answer = self._nearest.learn(model, answer, self._now_s())
-        self._prober.probe(answer.nodes)
+        self._prober.probe((*answer.nodes, *answer.probes))
         return answer
 
     def _asked(self, model: str, task: asyncio.Task[RouteAnswer]) -> None:

@@ -11,7 +11,7 @@ from origin.api import ProbedRtt
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-    from origin.api import RankedNode
+    from origin.api import Peer, RankedNode
 
 ROUNDS_COUNT = 3
 """A route may become slower: only the least of so many last rounds counts."""
@@ -39,9 +39,9 @@ class RoundTrips:
     def __init__(self) -> None:
         self._nodes: dict[str, _Measured] = {}
 
-    def due(self, nodes: Iterable[RankedNode], now_s: float) -> list[RankedNode]:
+    def due(self, nodes: Iterable[RankedNode | Peer], now_s: float) -> list[RankedNode | Peer]:
         """The nodes not probed within 30 s; they count as being probed from now on."""
-        found = []
+        found: list[RankedNode | Peer] = []
         for node in nodes:
             measured = self._nodes.setdefault(node.node_id, _Measured())
             if now_s - measured.tried_s >= DUE_AFTER_S:

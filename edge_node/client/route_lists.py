@@ -68,6 +68,11 @@ class RouteLists:
         kept = self._lists.get(model)
         return kept.answer.nodes if kept else ()
 
+    def ticket(self, model: str, now_s: float) -> str:
+        """The signed list to send along, so that nodes may hand requests on; empty when it has run out."""
+        kept = self._lists.get(model)
+        return kept.answer.ticket if kept and now_s - kept.received_s < kept.answer.ttl_s else ""
+
     def known(self) -> dict[str, RankedNode]:
         """Every node of every list, by id."""
         return {node.node_id: node for kept in self._lists.values() for node in kept.answer.nodes}

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from origin.api import RankedNode
 
 TIMEOUT_HEADER = "x-edgeward-timeout-ms"
+TICKET_HEADER = "x-edgeward-ticket"  # as origin.tickets has it, which is too heavy for a client to import
 HANDED_ON_MOST_COUNT = 2
 _HANDED_ON = {307, 308}
 _NOT_CONNECTED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
@@ -54,6 +55,7 @@ class Sending:
         *,
         journey: Journey | None = None,
         patience_s: float | None = None,
+        ticket: str = "",
     ) -> AsyncGenerator[aiohttp.ClientResponse]:
         """Send one request; the response's head is read, and its status is 200.
 
@@ -75,12 +77,13 @@ class Sending:
             "accept": accept,
             "accept-encoding": "zstd",
             STREAM_ENCODING: "zstd",
-        }
+        } | ({TICKET_HEADER: ticket} if ticket else {})
         url, response = URL(node.url.rstrip("/") + path, encoded=True), None
         try:
             while response is None or response.status in _HANDED_ON:
                 if response is not None:
                     url = self._handed_on(response, journey)
+                    headers.pop(TICKET_HEADER, None)  # the one in the URL says who has seen the request
                     response.release()
                 response = await self._post_once(url, data, headers, journey)
             await self._refuse_unless_ok(response)

@@ -16,7 +16,7 @@ from edge_node.client.prober import Prober
 from edge_node.client.renewal import EXCLUDED_MOST_COUNT, Renewal
 from edge_node.client.sending import Sending
 from edge_node.client.turns import Turns
-from edge_node.errors import DeadlinePassedError, NodeUnreachableError
+from edge_node.errors import DeadlinePassedError, NodeSilentError, NodeUnreachableError
 from origin.api import RouteQuery
 from origin.errors import NoNodeAvailableError, OriginUnreachableError
 from registry.errors import EdgewardError
@@ -152,8 +152,17 @@ class Session:
         """Send one request to one node; see `Sending.post`."""
         if call is None:
             return self._sending.post(node, path, message, accept)
-        patience_s = max(0.001, call.deadline_s - self.now_s())
-        return self._sending.post(node, path, message, accept, journey=call.journey, patience_s=patience_s)
+        now_s = self.now_s()
+        return self._sending.post(
+            node,
+            path,
+            message,
+            accept,
+            journey=call.journey,
+            patience_s=max(0.001, call.deadline_s - now_s),
+            # With it a second try's node might hand the request on to the one that failed it.
+            ticket=self._nearest.lists.ticket(call.model, now_s) if call.attempts_count == 1 else "",
+        )
 
     def watched(
         self, call: Call, node: RankedNode, items: AsyncGenerator[T], close: Callable[[], None]
@@ -243,7 +252,7 @@ class Session:
         """The best node of the list that is left; after one that hung, one that has just shown that it does not."""
         last = call.retries_count == RETRIES_COUNT
         left = self._nearest.order(call.model, self.now_s(), call.tried, last=last)
-        if isinstance(error, NodeUnreachableError) and error.sent:
+        if isinstance(error, NodeSilentError):
             alive = await self._prober.first_alive(left[:ALIVE_ASKED_COUNT])
             if alive is not None:
                 return alive

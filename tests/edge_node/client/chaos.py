@@ -45,7 +45,7 @@ async def chaos(
     origin = BlindOrigin(nodes, ttl_s=4.0)
     await origin.start()
     tally = Tally()
-    async with AsyncClient(config=ClientConfig(origin=origin.url, timeout_s=30.0)) as client:
+    async with AsyncClient(config=ClientConfig(origin=(origin.url,), timeout_s=30.0)) as client:
         await client.chat("x", model="chat")
         ends_s = time.monotonic() + warm_s
         while time.monotonic() < ends_s:

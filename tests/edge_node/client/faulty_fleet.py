@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import msgpack
 
-from origin.api import RankedNode, RouteAnswer, RouteQuery, RttReport
+from origin.api import Peer, RankedNode, RouteAnswer, RouteQuery, RttReport
 from registry.wire import from_msgpack, to_msgpack
 
 FRAMES = "application/x-edgeward-frames+msgpack"
@@ -172,6 +172,8 @@ class BlindOrigin:
         self.takes_reports = True
         self.refused_count = 0
         self.hangs = False
+        self.ticket = ""
+        self.curious_about = []
         self.port = 0
         self._server = None
 
@@ -223,7 +225,8 @@ class BlindOrigin:
         return 200, to_msgpack(
             RouteAnswer(
                 model=query.model, nodes=tuple(self._ranked(node) for node in left), ttl_s=self.ttl_s,
-                place=None, place_source="none",
+                place=None, place_source="none", ticket=self.ticket,
+                probes=tuple(Peer(node.name, node.url) for node in self.curious_about),
             )
         )  # fmt: skip
 

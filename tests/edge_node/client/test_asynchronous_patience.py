@@ -61,7 +61,7 @@ async def test_what_the_origin_refuses(network, client, make):
 
 
 async def test_an_origin_that_is_away(unused_tcp_port):
-    async with AsyncClient(config=ClientConfig(origin=f"http://127.0.0.1:{unused_tcp_port}")) as client:
+    async with AsyncClient(config=ClientConfig(origin=(f"http://127.0.0.1:{unused_tcp_port}",))) as client:
         for call in (client.chat("x", model="chat"), client.chat("x"), client.nodes(), client.route("chat")):
             with pytest.raises(OriginUnreachableError):
                 await call

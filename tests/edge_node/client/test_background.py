@@ -23,6 +23,15 @@ async def test_a_new_list_is_probed_and_the_origin_is_told():
         assert [node.probes_count for node in nodes.values()] == [3, 3, 3]
 
 
+async def test_nodes_that_the_origin_is_curious_about_are_probed_too():
+    async with fleet("a", "b", "c", shown=1) as (nodes, origin, client):
+        origin.curious_about = [nodes["c"]]
+        await ask(client)
+        await until(lambda: origin.reports)
+        assert sorted(probe.node_id for probe in origin.reports[0].probes) == ["a", "c"]
+        assert nodes["b"].probes_count == 0
+
+
 async def test_the_measured_order_replaces_the_estimated_one():
     async with fleet("a", "b", "c") as (nodes, _, client):
         nodes["a"].delay_s, nodes["b"].delay_s = 0.3, 0.2
