@@ -111,6 +111,7 @@ class NodeReport(Struct, frozen=True, kw_only=True):
         follows: patterns (`fnmatch`) of the model names that it wants.
         channel: the channel it takes releases from.
         machine: what it runs on; of the CPU's features those alone that matter for speed.
+        addresses: public addresses of the node, IPv4 and IPv6, that DNS may answer with.
         handed_on: how many requests it has sent on to other nodes since its start, by reason.
         rtts: the round trips to clients that it has seen since the last report, at most 256 networks.
     """
@@ -127,6 +128,7 @@ class NodeReport(Struct, frozen=True, kw_only=True):
     models: tuple[ModelReport, ...] = ()
     software: str = ""
     machine: MachineReport | None = None
+    addresses: Annotated[tuple[Annotated[str, Meta(max_length=45)], ...], Meta(max_length=8)] = ()
     handed_on: dict[str, Count] = {}
     rtts: Annotated[tuple[RttSample, ...], Meta(max_length=256)] = ()
 
@@ -153,18 +155,18 @@ class Directive(Struct, frozen=True, kw_only=True):
         wanted: None when the origin cannot say now (its object store is away): keep what you have.
         peers: for wanted releases that are not on the node's disk yet, by the sha256 of the manifest: whom to ask
             for chunks before the origin, the nearest first.
-        route_keys: the public keys (Ed25519) whose tickets the node may believe.
         origins: URLs of the origins of this fleet that are heard now, the answering one first; empty where there is
             one alone.
         cut_off: this origin does not hear the others: report to each of them as well.
+        route_keys: the public keys (Ed25519) whose tickets the node may believe.
     """
 
     wanted: tuple[WantedRelease, ...] | None
     heartbeat_s: Seconds
     peers: dict[str, tuple[Peer, ...]] = {}
-    route_keys: tuple[bytes, ...] = ()
     origins: tuple[str, ...] = ()
     cut_off: bool = False
+    route_keys: tuple[bytes, ...] = ()
 
 
 class NodeView(Struct, frozen=True, kw_only=True):
@@ -263,11 +265,11 @@ class RouteAnswer(Struct, frozen=True, kw_only=True):
     """Candidates, best first, good for `ttl_s`; `place_source` says how the client's place was known.
 
     Attributes:
+        probes: the nodes whose round trip it would help most to know: measure them beside the work, and report.
         expires_unix_s: when that is, by the origin's clock.
         ticket: the list, signed, to send along with requests (`x-edgeward-ticket`), so that nodes may hand them on.
         reason: why the first is first: `nearest`, `load`, `spread`, `explore` or `no_place`.
         left_out: the other nodes, when the question asked for them.
-        probes: the nodes whose round trip it would help most to know: measure them beside the work, and report.
     """
 
     model: str
@@ -275,11 +277,11 @@ class RouteAnswer(Struct, frozen=True, kw_only=True):
     ttl_s: Seconds
     place: Place | None
     place_source: PlaceSource
+    probes: tuple[Peer, ...] = ()
     expires_unix_s: float = 0.0
     ticket: str = ""
     reason: str = ""
     left_out: tuple[LeftOut, ...] = ()
-    probes: tuple[Peer, ...] = ()
 
 
 class ProbedRtt(Struct, frozen=True, kw_only=True):

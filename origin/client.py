@@ -8,9 +8,16 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
 
-import structlog
-
-from origin.api import CatalogAnswer, Directive, NodeList, NodeReport, RouteAnswer, RouteQuery
+from origin.api import (
+    CatalogAnswer,
+    Directive,
+    NodeList,
+    NodeReport,
+    RouteAnswer,
+    RouteQuery,
+    RttReceipt,
+    RttReport,
+)
 from origin.calling import Calls, hurried
 from origin.errors import OriginRefusedError, OriginUnreachableError
 from registry.bodies import MSGPACK_TYPE
@@ -31,8 +38,6 @@ if TYPE_CHECKING:
     from registry.digest import Digest
 
 T = TypeVar("T")
-
-log = structlog.get_logger()
 
 _PARTIAL_CONTENT = 206
 _ABSENT = {403, 404}
@@ -114,6 +119,10 @@ class OriginClient:
             NoNodeAvailableError: no node can answer now; `retry_after_s` is set.
         """
         return self._read(await self._call("POST", "/v1/route", to_msgpack(query)), RouteAnswer)
+
+    async def report_rtts(self, report: RttReport) -> RttReceipt:
+        """Tell how far nodes are from here, as measured; the origin learns from it for clients nearby."""
+        return self._read(await self._call("POST", "/v1/rtts", to_msgpack(report)), RttReceipt)
 
     async def nodes(self) -> NodeList:
         """The fleet as the origin sees it."""
@@ -226,8 +235,8 @@ class OriginClient:
                 self._calls.origins.answered(url)
         except OriginUnreachableError:
             self._calls.origins.failed(url, self._calls.now_s())
-        except EdgewardError as error:  # it is up, and whatever it minds, the one that answers knows better
-            log.debug("report.refused", url=url, reason=error.message)
+        except EdgewardError:  # it is up, and whatever it minds, the one that answers knows better
+            self._calls.origins.answered(url)
 
     def _read(self, body: bytes, kind: type[T]) -> T:
         try:

@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from origin.dns.opening import dns_door
 from origin.fleet import Fleet, FleetRules
+from origin.geo.network import Network
+from origin.geo_files import GeoFiles
 from origin.releases import Blobs, Releases
 from origin.route_keys import RouteKeys
 from origin.server import make_app, make_runner
@@ -25,6 +28,7 @@ from origin.telemetry import Telemetry
 from origin.tickets import SEED_BYTES
 from origin.trust import TrustFiles
 from origin.web.context import Context
+from origin.whereabouts import Whereabouts, keep_known
 from registry.errors import ConfigError
 from registry.listening import listen
 from registry.store.opening import open_store
@@ -35,6 +39,7 @@ from registry.trust.signed_store import open_signed
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from origin.api import NodeReport
     from origin.config import OriginConfig
     from origin.sharing.bus import Bus
     from registry.store.config import StoreConfig
@@ -43,6 +48,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 _ALONE = SharingConfig()
+_EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104  # compared with, never bound to
 
 _STORE_TRIES_COUNT = (
     3  # few: the catalog is looked at again anyway, and a node that waits for bytes tries again too
@@ -85,17 +91,33 @@ async def running_origin(
     trust = TrustFiles(store, renews=config.keys_dir is not None, now_unix_s=time.time)
     fleet, telemetry = Fleet(rules), Telemetry()
     route_keys = RouteKeys(lambda: secrets.token_bytes(SEED_BYTES))
+    geo_files = GeoFiles([path for path in (config.geo_file, config.as_file) if path is not None])
+    whereabouts = Whereabouts(Network(), geo_files, config.trusted_proxies)
+
+    def taken(report: NodeReport) -> None:
+        whereabouts.hear(report, time.monotonic())
+        telemetry.reports_told.inc()
+
     sharing = Sharing(
         _open_bus(sharing_config, config),
         fleet,
         OriginCard(origin_id=secrets.token_hex(8), url=config.public_url),
         time.monotonic,
         route_keys=lambda: route_keys.public_keys(time.monotonic()),
-        taken=lambda _report: telemetry.reports_told.inc(),
+        taken=taken,
         refused=lambda reason: telemetry.news_refused.labels(reason).inc(),
     )
     context = Context(
-        config, fleet, releases, Blobs(store), trust, telemetry, sharing, route_keys, time.monotonic
+        config,
+        fleet,
+        releases,
+        Blobs(store),
+        trust,
+        telemetry,
+        sharing,
+        route_keys,
+        time.monotonic,
+        whereabouts=whereabouts,
     )
     runner = make_runner(make_app(context), stop_grace_s=config.stop_grace_s)
     await runner.setup()
@@ -106,20 +128,29 @@ async def running_origin(
             asyncio.create_task(releases.keep_fresh(), name="catalog"),
             asyncio.create_task(trust.keep_renewed(), name="renewal"),
             asyncio.create_task(sharing.run(), name="sharing"),
+            asyncio.create_task(keep_known(whereabouts), name="whereabouts"),
         ]
+        door = dns_door(config, fleet, releases, telemetry, time.monotonic)
         try:
-            yield url
+            async with door:
+                yield url
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
     finally:
         await runner.cleanup()
+        geo_files.close()
 
 
 def _open_bus(sharing_config: SharingConfig, config: OriginConfig) -> Bus:
     if not sharing_config.servers:
         return InProcessBus()
+    if config.host in _EVERYWHERE and not config.public_url:
+        raise ConfigError(
+            f"origin.host = {config.host!r} listens on every address: say in origin.public_url where nodes and other "
+            "origins reach this one (for example http://203.0.113.7:7700)"
+        )
     try:
         over_nats = importlib.import_module("origin.sharing.over_nats")
     except ImportError as error:

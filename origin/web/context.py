@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import random
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from aiohttp import web
+
+from origin.geo.network import Network
+from origin.geo_files import GeoFiles
+from origin.whereabouts import Whereabouts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,6 +43,7 @@ class Context:
     now_s: Callable[[], float]
     now_unix_s: Callable[[], float] = time.time
     chance: Callable[[], float] = random.random
+    whereabouts: Whereabouts = field(default_factory=lambda: Whereabouts(Network(), GeoFiles(())))
 
 
 CONTEXT = web.AppKey("context", Context)
@@ -47,3 +52,9 @@ CONTEXT = web.AppKey("context", Context)
 def context_of(request: web.Request) -> Context:
     """The parts of the origin that got this request."""
     return request.app[CONTEXT]
+
+
+def remote_of(request: web.Request) -> str:
+    """The client's address, past the proxies that the origin trusts; "" for one without."""
+    forwarded_for = request.headers.getall("X-Forwarded-For", ())
+    return context_of(request).whereabouts.client_address(request.remote or "", forwarded_for)

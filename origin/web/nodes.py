@@ -31,6 +31,8 @@ async def report(request: web.Request) -> web.Response:
         )
     check_url(heard.url)
     context.sharing.accept(heard)
+    context.whereabouts.hear(heard, context.now_s())
+    context.telemetry.rtts.labels("kernel").inc(len(heard.rtts))
     context.telemetry.reports.inc()
     wanted = context.releases.wanted(heard)
     return reply(
