@@ -50,6 +50,9 @@ class OriginConfig:
         dns_node_port: the port that clients write behind a name: nodes on others are not answered with addresses.
         dns_keep_s: how long nodes that fell silent are still answered with when no other is left.
         dns_limit_per_s: answers a second over UDP to one /24 or /56; 0 is no limit.
+        geo_file: a database of addresses (.mmdb, such as `edgeward geo fetch` gets), for the places of clients.
+        as_file: another one, for their autonomous systems.
+        trusted_proxies: networks of proxies in front of the origin, whose `X-Forwarded-For` is believed.
         stop_grace_s: how long running answers may take to finish when the origin is told to stop.
     """
 
@@ -75,6 +78,9 @@ class OriginConfig:
     dns_keep_s: float = 3600.0
     dns_limit_per_s: int = 1000
     stop_grace_s: float = 10.0
+    geo_file: Path | None = None
+    as_file: Path | None = None
+    trusted_proxies: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what cannot work. Raises ConfigError."""

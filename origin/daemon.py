@@ -15,15 +15,20 @@ import structlog
 
 from origin.dns.opening import dns_door
 from origin.fleet import Fleet, FleetRules
+from origin.geo.network import Network
+from origin.geo_files import GeoFiles
 from origin.releases import Blobs, Releases
+from origin.route_keys import RouteKeys
 from origin.server import make_app, make_runner
 from origin.sharing.config import SharingConfig
 from origin.sharing.in_process import InProcessBus
 from origin.sharing.messages import OriginCard
 from origin.sharing.sharing import Sharing
 from origin.telemetry import Telemetry
+from origin.tickets import SEED_BYTES
 from origin.trust import TrustFiles
 from origin.web.context import Context
+from origin.whereabouts import Whereabouts, keep_known
 from registry.errors import ConfigError
 from registry.listening import listen
 from registry.store.opening import open_store
@@ -34,6 +39,7 @@ from registry.trust.signed_store import open_signed
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from origin.api import NodeReport
     from origin.config import OriginConfig
     from origin.sharing.bus import Bus
     from registry.store.config import StoreConfig
@@ -83,15 +89,35 @@ async def running_origin(
     releases = Releases(store, refresh_s=config.catalog_refresh_s, now_s=time.monotonic)
     trust = TrustFiles(store, renews=config.keys_dir is not None, now_unix_s=time.time)
     fleet, telemetry = Fleet(rules), Telemetry()
+    route_keys = RouteKeys(lambda: secrets.token_bytes(SEED_BYTES))
+    geo_files = GeoFiles([path for path in (config.geo_file, config.as_file) if path is not None])
+    whereabouts = Whereabouts(Network(), geo_files, config.trusted_proxies)
+
+    def taken(report: NodeReport) -> None:
+        whereabouts.hear(report, time.monotonic())
+        telemetry.reports_told.inc()
+
     sharing = Sharing(
         _open_bus(sharing_config, config),
         fleet,
         OriginCard(origin_id=secrets.token_hex(8), url=config.public_url),
         time.monotonic,
-        taken=lambda _report: telemetry.reports_told.inc(),
+        route_keys=lambda: route_keys.public_keys(time.monotonic()),
+        taken=taken,
         refused=lambda reason: telemetry.news_refused.labels(reason).inc(),
     )
-    context = Context(config, fleet, releases, Blobs(store), trust, telemetry, sharing, time.monotonic)
+    context = Context(
+        config,
+        fleet,
+        releases,
+        Blobs(store),
+        trust,
+        telemetry,
+        sharing,
+        route_keys,
+        time.monotonic,
+        whereabouts=whereabouts,
+    )
     runner = make_runner(make_app(context), stop_grace_s=config.stop_grace_s)
     await runner.setup()
     try:
@@ -101,8 +127,9 @@ async def running_origin(
             asyncio.create_task(releases.keep_fresh(), name="catalog"),
             asyncio.create_task(trust.keep_renewed(), name="renewal"),
             asyncio.create_task(sharing.run(), name="sharing"),
+            asyncio.create_task(keep_known(whereabouts), name="whereabouts"),
         ]
-        door = dns_door(config, fleet, releases, telemetry, time.monotonic)
+        door = dns_door(config, fleet, releases, whereabouts, telemetry, time.monotonic)
         try:
             async with door:
                 yield url
@@ -112,6 +139,7 @@ async def running_origin(
             await asyncio.gather(*tasks, return_exceptions=True)
     finally:
         await runner.cleanup()
+        geo_files.close()
 
 
 def _open_bus(sharing_config: SharingConfig, config: OriginConfig) -> Bus:

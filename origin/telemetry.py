@@ -18,6 +18,12 @@ class Telemetry:
             "1 while most nodes fell silent together and the last list is kept",
             registry=self._registry,
         )
+        self.rtts = Counter(
+            "origin_rtts_total",
+            "Round trips taken in, by who measured them",
+            ["source"],
+            registry=self._registry,
+        )
         self.reports = Counter("origin_reports_total", "Heartbeats taken in", registry=self._registry)
         self.sharing_connected = Gauge(
             "origin_sharing_connected",

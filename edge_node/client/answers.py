@@ -30,6 +30,8 @@ class Served(Struct, frozen=True, kw_only=True):
         total_ms: from the call to the end of the answer.
         attempts: nodes asked, the one that answered included.
         refusals: what the others said, `node id: message`, in order.
+        handed_on: how many nodes handed the request on before this one took it.
+        hedged: whether this node was the second one asked because the first was late.
     """
 
     node_id: str
@@ -42,6 +44,8 @@ class Served(Struct, frozen=True, kw_only=True):
     total_ms: float
     attempts: int
     refusals: tuple[str, ...] = ()
+    handed_on: int = 0
+    hedged: bool = False
 
 
 class Piece(Struct, frozen=True, kw_only=True):
