@@ -17,6 +17,14 @@ class PromptTooLongError(RequestInvalidError):
     code = "context_length_exceeded"
 
 
+class ResumeMismatchError(RequestInvalidError):
+    """An answer cannot go on here: its tokens are another release's, or are not what they claim to be."""
+
+    code = "resume.mismatched"
+    http_status = 409
+    retry = "elsewhere"
+
+
 class ModelNotHereError(EdgewardError):
     """This node does not serve the model; another may."""
 
@@ -101,6 +109,10 @@ class EngineFailedError(EdgewardError):
     code = "engine.failed"
     http_status = 502
     retry = "elsewhere"
+
+
+class EngineDiedError(EngineFailedError):
+    """The engine's process died; it is started again by itself."""
 
 
 class VariantUnfitError(ArtifactError):

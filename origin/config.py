@@ -41,6 +41,9 @@ class OriginConfig:
         data_dir: the origin's own directory: what it has verified of the signed metadata.
         keys_dir: a directory with the online key (and `root.json`), to renew snapshot and timestamp with; None leaves
             that to `edgeward timestamp renew`.
+        geo_file: a database of addresses (.mmdb, such as `edgeward geo fetch` gets), for the places of clients.
+        as_file: another one, for their autonomous systems.
+        trusted_proxies: networks of proxies in front of the origin, whose `X-Forwarded-For` is believed.
         dns_zone: the domain that this origin answers DNS for; empty answers none.
         dns_hosts: addresses to answer DNS on.
         dns_port: for UDP and TCP; a delegation always leads to 53. 0 takes any free one.
@@ -50,9 +53,6 @@ class OriginConfig:
         dns_node_port: the port that clients write behind a name: nodes on others are not answered with addresses.
         dns_keep_s: how long nodes that fell silent are still answered with when no other is left.
         dns_limit_per_s: answers a second over UDP to one /24 or /56; 0 is no limit.
-        geo_file: a database of addresses (.mmdb, such as `edgeward geo fetch` gets), for the places of clients.
-        as_file: another one, for their autonomous systems.
-        trusted_proxies: networks of proxies in front of the origin, whose `X-Forwarded-For` is believed.
         stop_grace_s: how long running answers may take to finish when the origin is told to stop.
     """
 

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 _ALONE = SharingConfig()
+_EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104  # compared with, never bound to
 
 _STORE_TRIES_COUNT = (
     3  # few: the catalog is looked at again anyway, and a node that waits for bytes tries again too
@@ -145,6 +146,11 @@ async def running_origin(
 def _open_bus(sharing_config: SharingConfig, config: OriginConfig) -> Bus:
     if not sharing_config.servers:
         return InProcessBus()
+    if config.host in _EVERYWHERE and not config.public_url:
+        raise ConfigError(
+            f"origin.host = {config.host!r} listens on every address: say in origin.public_url where nodes and other "
+            "origins reach this one (for example http://203.0.113.7:7700)"
+        )
     try:
         over_nats = importlib.import_module("origin.sharing.over_nats")
     except ImportError as error:

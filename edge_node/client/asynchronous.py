@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
 import aiohttp
 
-from edge_node.api.stream_forms import FRAMES_TYPE, SSE_TYPE
 from edge_node.client.answers import (
     ChatAnswer,
     Classes,
@@ -18,10 +17,12 @@ from edge_node.client.answers import (
     Served,
 )
 from edge_node.client.config import load_client_config, stated_place
+from edge_node.client.opening import open_stream, served_by
 from edge_node.client.payload import encode_body, vector_of
 from edge_node.client.replies import ClassesReply, RankingReply, ReplyChoice, TextReply, VectorsReply
+from edge_node.client.resumption import wants_marks
 from edge_node.client.session import Session
-from edge_node.client.stream import OpenStream, TextStream, read_chunks
+from edge_node.client.stream import TextStream
 from edge_node.client.tensors import BINARY_TYPE, JSON_BYTES_HEADER, decode_infer, encode_infer, infer_path
 from edge_node.errors import AnswerInvalidError
 from origin.api import Place, place_at
@@ -32,12 +33,14 @@ from registry.errors import InputInvalidError
 from registry.wire import convert
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from types import TracebackType
 
     from edge_node.client.answers import Waiting
     from edge_node.client.call import Call
     from edge_node.client.config import ClientConfig
+    from edge_node.client.resumption import Resumption
+    from edge_node.client.stream import OpenStream
     from edge_node.client.tensors import Tensor, Tensors
     from origin.api import CatalogAnswer, NodeView, RankedNode, RouteAnswer
 
@@ -235,7 +238,7 @@ class AsyncClient:
             async with session.post(node, path, message, BINARY_TYPE, call=call) as response:
                 first_s = session.now_s()
                 body = await session.bytes_of(response)
-                served = _served(call, node, response, first_s, total_s=session.now_s() - call.started_s)
+                served = served_by(call, node, response, first_s, total_s=session.now_s() - call.started_s)
                 return decode_infer(body, response.headers.get(JSON_BYTES_HEADER), served)
 
         return await session.call(model, attempt)
@@ -298,7 +301,7 @@ class AsyncClient:
             async with session.post(node, path, message, MSGPACK_TYPE, call=call) as response:
                 first_s = session.now_s()
                 raw = await session.body_of(response)
-                served = _served(call, node, response, first_s, total_s=session.now_s() - call.started_s)
+                served = served_by(call, node, response, first_s, total_s=session.now_s() - call.started_s)
                 try:
                     return convert(raw, kind), raw, served
                 except InputInvalidError as error:
@@ -310,56 +313,21 @@ class AsyncClient:
     def _stream(self, path: str, model: str | None, fields: dict[str, Any]) -> TextStream:
         session = self._connected()[1]
         message = {"stream_options": {"include_usage": True}, **fields, "stream": True}
+        if wants_marks(message):
+            message["edgeward"] = {"resumable": True}
 
-        async def start(tell: Callable[[Waiting], None]) -> OpenStream:
+        async def start(
+            tell: Callable[[Waiting], None],
+            resumption: Resumption | None = None,
+            avoid: Collection[str] = (),
+        ) -> OpenStream:
             named = model or await self.only_model("chat")
-            return await session.call(named, partial(_open, session, path, {**message, "model": named}, tell))
+            asked = {**message, "model": named}
+            asked = resumption.asks(asked) if resumption is not None else asked
+            attempt = partial(open_stream, session, path, asked, tell, resumption)
+            return await session.call(named, attempt, avoid=avoid)
 
         return TextStream(start, session.now_s)
-
-
-async def _open(
-    session: Session,
-    path: str,
-    message: dict[str, Any],
-    tell: Callable[[Waiting], None],
-    call: Call,
-    node: RankedNode,
-) -> OpenStream:
-    """One node's stream up to its first text: until then another node can still take over unseen."""
-    accept = f"{FRAMES_TYPE}, {SSE_TYPE};q=0.5"
-    async with session.post(node, path, message, accept, call=call) as response:
-        chunks = read_chunks(response, session.answer_limit_bytes)
-        async for chunk in chunks:
-            waiting = chunk.waiting()
-            if waiting is not None:
-                tell(waiting)
-            if any(choice.text or choice.delta.content or choice.finish_reason for choice in chunk.choices):
-                rest = session.watched(call, node, chunks, response.close)
-                return OpenStream(response, rest, chunk, _served(call, node, response, session.now_s()))
-        raise AnswerInvalidError("the stream ended before its first text")
-
-
-def _served(
-    call: Call, node: RankedNode, response: aiohttp.ClientResponse, first_s: float, *, total_s: float = 0.0
-) -> Served:
-    # A node may send a request on to another one, which then names itself.
-    node_id = response.headers.get("x-edgeward-node", node.node_id)
-    same = node_id == node.node_id
-    return Served(
-        node_id=node_id,
-        url=node.url if same else str(response.url.origin()),
-        label=node.label if same else "",
-        release=response.headers.get("x-edgeward-release", ""),
-        distance_km=node.distance_km if same else None,
-        rtt_ms=node.rtt_ms,
-        ttft_ms=(first_s - call.started_s) * 1000,
-        total_ms=total_s * 1000,
-        attempts=call.attempts_count,
-        refusals=tuple(call.refusals),
-        handed_on=call.handed_on_count,
-        hedged=call.hedged,
-    )
 
 
 def _connector() -> aiohttp.TCPConnector:
