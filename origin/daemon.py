@@ -130,17 +130,20 @@ async def running_origin(
             asyncio.create_task(sharing.run(), name="sharing"),
             asyncio.create_task(keep_known(whereabouts), name="whereabouts"),
         ]
-        door = dns_door(config, fleet, releases, whereabouts, telemetry, time.monotonic)
         try:
-            async with door:
+            async with dns_door(config, fleet, releases, whereabouts, telemetry, time.monotonic):
                 yield url
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await _ended(tasks)
     finally:
         await runner.cleanup()
         geo_files.close()
+
+
+async def _ended(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _open_bus(sharing_config: SharingConfig, config: OriginConfig) -> Bus:

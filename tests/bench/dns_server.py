@@ -26,6 +26,7 @@ from origin.dns.serving import Serving
 from origin.dns_settings import NameServer
 from origin.fleet import Fleet, FleetRules
 from origin.geo.client_spot import ClientSpot
+from origin.geo.network import Network
 from origin.telemetry import Telemetry
 
 SCOPE_BITS = 20
@@ -42,6 +43,7 @@ class Knowing:
     def __init__(self, nodes_count):
         chance = random.Random(3)
         self.fleet = Fleet(FleetRules())
+        self.round_trips = Network()
         self.reports = [
             NodeReport(
                 node_id=f"node-{number}", incarnation=1, url=f"http://192.0.2.{number % 250}:7710",
@@ -60,7 +62,7 @@ class Knowing:
         return self.releases
 
     def network(self):
-        return None
+        return self.round_trips
 
     def locate(self, network, now_s):
         number = int(network.network_address) >> (network.max_prefixlen - SCOPE_BITS)
