@@ -32,6 +32,7 @@ from edge_node.machine import probe_machine, usable_bytes
 from edge_node.model_store import ModelStore
 from edge_node.offers import TicketDesk
 from edge_node.peers import Exchange
+from edge_node.public_addresses import public_addresses
 from edge_node.runner import Runner
 from edge_node.scheduler import Scheduler
 from edge_node.scrubber import Scrubber
@@ -226,6 +227,7 @@ class Node:
             models=self._model_reports(),
             software=self._software,
             machine=self._machine,
+            addresses=public_addresses(self._config.public_addresses, self.url),
             handed_on=dict(self._desk.handed_on),
             rtts=self._rtts.pending(),
         )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from origin.dns.opening import dns_door
 from origin.fleet import Fleet, FleetRules
 from origin.geo.network import Network
 from origin.geo_files import GeoFiles
@@ -129,8 +130,10 @@ async def running_origin(
             asyncio.create_task(sharing.run(), name="sharing"),
             asyncio.create_task(keep_known(whereabouts), name="whereabouts"),
         ]
+        door = dns_door(config, fleet, releases, telemetry, time.monotonic)
         try:
-            yield url
+            async with door:
+                yield url
         finally:
             for task in tasks:
                 task.cancel()

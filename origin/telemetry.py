@@ -69,6 +69,19 @@ class Telemetry:
             registry=self._registry,
         )
 
+        self._count_dns()
+
+    def _count_dns(self) -> None:
+        self.dns_answers = Counter(
+            "origin_dns_answers_total", "Answers over DNS by their rcode", ["rcode"], registry=self._registry
+        )
+        self.dns_dropped = Counter(
+            "origin_dns_dropped_total",
+            "Packets and connections of DNS that got no answer, or only an empty one",
+            ["reason"],
+            registry=self._registry,
+        )
+
     def decided(self, reason: str) -> None:
         """Count a decision; a child is looked up by its labels once, since that takes longer than counting."""
         child = self._decisions_by.get(reason)
