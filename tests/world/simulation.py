@@ -144,7 +144,7 @@ class Simulation:
         return nodes
 
     def _requests(self, rng):
-        """Sessions of several turns, each turn's prompt the last one and more; a third of the time, the west asks more."""
+        """Sessions of several turns, each prompt the last one and more; for a third of the time, the west asks more."""
         scene, world, speeds = self.scene, self.world, self.scene.speeds
         clients = [n for n in range(len(world.cities)) if n not in scene.sites]
         clients = [n for n in clients if all(world.rtt_ms[n][site] is not None for site in scene.sites)]
