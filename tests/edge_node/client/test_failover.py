@@ -349,7 +349,7 @@ async def read_on(client, node, mode):
 
 
 async def test_a_node_that_hangs_in_the_middle_of_a_stream_is_found_out(hasty, monkeypatch):
-    monkeypatch.setattr(silence, "FIRST_CHECK_MOST_S", 0.05)
+    monkeypatch.setattr(silence, "FIRST_CHECK_LEAST_S", 0.05)
     async with fleet("a", "b") as (nodes, _, client):
         await ask(client)
         await until(lambda: nodes["a"].probes_count == 3)
@@ -362,7 +362,7 @@ async def test_a_node_that_hangs_in_the_middle_of_a_stream_is_found_out(hasty, m
 
 
 async def test_a_node_that_thinks_in_the_middle_of_a_stream_is_waited_for(hasty, monkeypatch):
-    monkeypatch.setattr(silence, "FIRST_CHECK_MOST_S", 0.05)
+    monkeypatch.setattr(silence, "FIRST_CHECK_LEAST_S", 0.05)
     async with fleet("a", "b") as (nodes, _, client):
         await ask(client)
         await until(lambda: nodes["a"].probes_count == 3)
