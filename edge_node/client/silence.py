@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class WatchedItems(AsyncGenerator[T, None]):
-    """The same items; half a second after the last one the node is asked whether it lives, and cut off if not.
+    """The same items; 0.3 s after the last one the node is asked whether it lives, and cut off if not.
 
     The time runs while somebody waits for an item: one that reads slowly is no sign of a node that hangs.
 
