@@ -11,7 +11,6 @@ Needs root. `python tests/bench/bench_faults.py --minutes 30 [--seed N] [--json 
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import sys
 import tempfile
