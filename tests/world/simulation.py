@@ -11,8 +11,8 @@ import itertools
 import random
 from dataclasses import dataclass, field
 
-from policies import HANDS_ON, POLICIES, Router
-from simulated_nodes import Node
+from tests.world.policies import HANDS_ON, POLICIES, Router
+from tests.world.simulated_nodes import Node
 
 from edge_node.handing_on import Offer, Standing, hand_on
 from origin.fleet import Fleet, FleetRules
