@@ -72,9 +72,6 @@ class Metrics:
         self._tokens = Counter(
             "edge_tokens", "Tokens read and written.", ["direction"], registry=self._registry
         )
-        self._continued = Counter(
-            "edge_answers_continued", "Answers that went on after a cut.", ["after"], registry=self._registry
-        )
         self._count_reuse()
         self._payload = Counter(
             "edge_payload_bytes", "Bodies that travelled in zstd: their size before and after.", ["stage"],
@@ -109,6 +106,9 @@ class Metrics:
         self._certificate_ends.set(math.nan)
 
     def _count_reuse(self) -> None:
+        self._continued = Counter(
+            "edge_answers_continued", "Answers that went on after a cut.", ["after"], registry=self._registry
+        )
         self._prefix_tokens = Counter(
             "edge_prefix_cached_tokens",
             "Prompt tokens that were not read again.",

@@ -131,14 +131,11 @@ async def running_origin(
         door_url = await _open_door(runner, config, enrolment) if enrolment else ""
         sharing.announce(config.public_url or url, config.nodes_public_url or door_url)
         tasks = _begin_works(context, tls)
-        door = dns_door(config, fleet, releases, telemetry, time.monotonic)
         try:
-            async with door:
+            async with dns_door(config, fleet, releases, whereabouts, telemetry, time.monotonic):
                 yield url
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await _ended(tasks)
     finally:
         await runner.cleanup()
         geo_files.close()
@@ -170,6 +167,12 @@ def _enrolment(config: OriginConfig, store_config: StoreConfig, store: SignedSto
     directory = find_authority((config.keys_dir, store_config.keys_dir), store_config.keys_passphrase)
     directory.open_or_begin(fresh_fleet=fresh_fleet(), now_unix_s=time.time())
     return Enrolment(directory, store, config.data_dir, time.time)
+
+
+async def _ended(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _open_bus(sharing_config: SharingConfig, config: OriginConfig) -> Bus:
