@@ -183,7 +183,7 @@ class TestRows:
         row = row_of(NodeView(report=odd, state="up", age_s=0.04))
         assert len(row) == len(COLUMNS)
         assert row[:7] == ["odd", "[bold]\x1b[2J", "up", "no", "0.0 s", "1/4", "0"]
-        assert row[8] == "?"
+        assert row[9] == "?"
 
     def test_only_ready_models_have_slots(self):
         asleep = ModelReport(name="b", version="1", state="asleep", slots=4)
