@@ -81,6 +81,17 @@ class Metrics:
             registry=self._registry,
         )  # fmt: skip
         self._count_artifacts()
+        self._count_handing_on()
+        self._origin_up = self._gauge("edge_origin_up", "1 while the origin answers.", [])
+        self._trust_age = self._gauge(
+            "edge_trust_age_seconds", "Since the signed metadata were last verified; NaN before.", []
+        )
+        self._trust_expires = self._gauge(
+            "edge_trust_expires_seconds", "Until they expire and installs stop; negative after that.", []
+        )
+        self._drain = self._gauge("edge_drain_state", "1 while the node takes no new requests.", [])
+
+    def _count_handing_on(self) -> None:
         self._tickets = Counter(
             "edge_tickets", "Tickets looked at, by what came of it.", ["state"], registry=self._registry
         )
@@ -90,14 +101,6 @@ class Metrics:
             ["reason"],
             registry=self._registry,
         )
-        self._origin_up = self._gauge("edge_origin_up", "1 while the origin answers.", [])
-        self._trust_age = self._gauge(
-            "edge_trust_age_seconds", "Since the signed metadata were last verified; NaN before.", []
-        )
-        self._trust_expires = self._gauge(
-            "edge_trust_expires_seconds", "Until they expire and installs stop; negative after that.", []
-        )
-        self._drain = self._gauge("edge_drain_state", "1 while the node takes no new requests.", [])
 
     def _count_reuse(self) -> None:
         self._prefix_tokens = Counter(

@@ -86,12 +86,41 @@ async def running_origin(
     Raises:
         ConfigError: as `run_origin`.
     """
+    geo_files = GeoFiles([path for path in (config.geo_file, config.as_file) if path is not None])
+    context = _context(config, store, sharing_config, geo_files)
+    runner = make_runner(make_app(context), stop_grace_s=config.stop_grace_s)
+    await runner.setup()
+    try:
+        url = await listen(runner, config)
+        context.sharing.announce(config.public_url or url)
+        tasks = [
+            asyncio.create_task(context.releases.keep_fresh(), name="catalog"),
+            asyncio.create_task(context.trust.keep_renewed(), name="renewal"),
+            asyncio.create_task(context.sharing.run(), name="sharing"),
+            asyncio.create_task(keep_known(context.whereabouts), name="whereabouts"),
+        ]
+        door = dns_door(config, context.fleet, context.releases, context.telemetry, time.monotonic)
+        try:
+            async with door:
+                yield url
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+    finally:
+        await runner.cleanup()
+        geo_files.close()
+
+
+def _context(
+    config: OriginConfig, store: SignedStore, sharing_config: SharingConfig, geo_files: GeoFiles
+) -> Context:
+    """All parts of an origin, put together; nothing runs yet."""
     rules = FleetRules(heartbeat_s=config.heartbeat_s, forget_after_s=config.forget_node_after_s)
     releases = Releases(store, refresh_s=config.catalog_refresh_s, now_s=time.monotonic)
     trust = TrustFiles(store, renews=config.keys_dir is not None, now_unix_s=time.time)
     fleet, telemetry = Fleet(rules), Telemetry()
     route_keys = RouteKeys(lambda: secrets.token_bytes(SEED_BYTES))
-    geo_files = GeoFiles([path for path in (config.geo_file, config.as_file) if path is not None])
     whereabouts = Whereabouts(Network(), geo_files, config.trusted_proxies)
 
     def taken(report: NodeReport) -> None:
@@ -107,7 +136,7 @@ async def running_origin(
         taken=taken,
         refused=lambda reason: telemetry.news_refused.labels(reason).inc(),
     )
-    context = Context(
+    return Context(
         config,
         fleet,
         releases,
@@ -119,28 +148,6 @@ async def running_origin(
         time.monotonic,
         whereabouts=whereabouts,
     )
-    runner = make_runner(make_app(context), stop_grace_s=config.stop_grace_s)
-    await runner.setup()
-    try:
-        url = await listen(runner, config)
-        sharing.announce(config.public_url or url)
-        tasks = [
-            asyncio.create_task(releases.keep_fresh(), name="catalog"),
-            asyncio.create_task(trust.keep_renewed(), name="renewal"),
-            asyncio.create_task(sharing.run(), name="sharing"),
-            asyncio.create_task(keep_known(whereabouts), name="whereabouts"),
-        ]
-        door = dns_door(config, fleet, releases, telemetry, time.monotonic)
-        try:
-            async with door:
-                yield url
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-    finally:
-        await runner.cleanup()
-        geo_files.close()
 
 
 def _open_bus(sharing_config: SharingConfig, config: OriginConfig) -> Bus:
