@@ -31,7 +31,8 @@ class OriginConfig:
         data_dir: the origin's own directory: what it has verified of the signed metadata.
         keys_dir: a directory with the online key (and `root.json`), to renew snapshot and timestamp with; None leaves
             that to `edgeward timestamp renew`.
-        geo_file: a database of addresses (.mmdb, such as `edgeward geo fetch` gets), for the places of clients.
+        geo_file: a database of addresses (.mmdb), for the places of clients; None is `places.mmdb` in `data_dir`.
+        geo_url: where `edgeward geo fetch` gets it; `{month}` stands for the year and month, such as 2026-11.
         as_file: another one, for their autonomous systems.
         trusted_proxies: networks of proxies in front of the origin, whose `X-Forwarded-For` is believed.
         stop_grace_s: how long running answers may take to finish when the origin is told to stop.
@@ -51,8 +52,14 @@ class OriginConfig:
     keys_dir: Path | None = None
     stop_grace_s: float = 10.0
     geo_file: Path | None = None
+    geo_url: str = "https://download.db-ip.com/free/dbip-city-lite-{month}.mmdb.gz"
     as_file: Path | None = None
     trusted_proxies: tuple[str, ...] = ()
+
+    @property
+    def geo_database(self) -> Path:
+        """The database of the places of addresses, whether it is there or not."""
+        return self.data_dir / "places.mmdb" if self.geo_file is None else self.geo_file
 
     def __post_init__(self) -> None:
         """Refuse what cannot work. Raises ConfigError."""

@@ -86,7 +86,7 @@ async def running_origin(
     releases = Releases(store, refresh_s=config.catalog_refresh_s, now_s=time.monotonic)
     trust = TrustFiles(store, renews=config.keys_dir is not None, now_unix_s=time.time)
     fleet, telemetry = Fleet(rules), Telemetry()
-    geo_files = GeoFiles([path for path in (config.geo_file, config.as_file) if path is not None])
+    geo_files = GeoFiles([path for path in (config.geo_database, config.as_file) if path is not None])
     whereabouts = Whereabouts(Network(), geo_files, config.trusted_proxies)
 
     def taken(report: NodeReport) -> None:
