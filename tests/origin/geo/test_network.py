@@ -69,6 +69,16 @@ def test_one_client_s_lie_does_not_move_what_its_neighbours_get():
     assert abs(network.estimate(SPOT, "a", LONDON, 500.0).rtt_ms - before) < 3
 
 
+def test_claims_of_fewer_than_three_clients_or_networks_move_nobody():
+    network, cell_mate = Network(), ClientSpot("198.18.200.0/24", 64_500, "FR", PARIS, "mmdb")
+    before = network.estimate(cell_mate, "a", LONDON, 0.0)
+    for n in range(4):
+        spot = ClientSpot(f"198.18.{n // 2}.0/24", 64_500, "FR", PARIS, "mmdb")
+        network.learn(spot, [claimed(f"198.18.{n // 2}.{n}", "a", LONDON, 300.0)], 0.0)
+        assert network.estimate(spot, "a", LONDON, 0.0) == before
+    assert network.estimate(cell_mate, "a", LONDON, 0.0) == before
+
+
 def test_no_claim_stands_against_a_kernel():
     network = Network()
     network.learn(SPOT, [seen("a", LONDON, 40.0, count=10)], 0.0)
