@@ -98,7 +98,7 @@ async def running_origin(
     Raises:
         ConfigError: as `run_origin`.
     """
-    geo_files = GeoFiles([path for path in (config.geo_file, config.as_file) if path is not None])
+    geo_files = GeoFiles([path for path in (config.geo_database, config.as_file) if path is not None])
     context = _context(config, store, sharing_config, geo_files, enrolment)
     tls = tls_files("origin", config.tls_cert_file, config.tls_key_file)
     runner = make_runner(make_app(context), stop_grace_s=config.stop_grace_s)
