@@ -12,6 +12,7 @@ from edge_node.telemetry import UNKNOWN_MODEL
 
 if TYPE_CHECKING:
     from edge_node.cache.terms import CacheState, Terms
+    from edge_node.offers import Carried
     from edge_node.telemetry import Metrics
 
 log = structlog.get_logger()
@@ -35,6 +36,7 @@ class Account:
         client: whose request it is: a name made of its key, empty without one; kept answers are not shared
             between clients.
         share: whose part of the queue it takes: the client's, or without a key its address's.
+        carried: the ticket that it came with.
         terms: what it says about kept answers.
         traceparent: the W3C header with the trace that it belongs to.
         started_s: when its prompt had been read by an engine, on the node's clock.
@@ -56,6 +58,7 @@ class Account:
     arrived_s: float
     client: str = ""
     share: str = ""
+    carried: Carried | None = None
     terms: Terms = ANY_TERMS
     deadline_s: float | None = None
     traceparent: str = ""

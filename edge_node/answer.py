@@ -17,7 +17,7 @@ from edge_node.cache.flights import Flights
 from edge_node.cache.keys import generation_key, is_repeatable
 from edge_node.computation import Generating, Heard
 from edge_node.engines import Delta, Finished, Progress, Started
-from edge_node.entering import enter, join
+from edge_node.entering import enter, hold, join
 from edge_node.errors import RequestInvalidError
 from edge_node.generation import Generation
 from edge_node.scheduler import Asking
@@ -75,6 +75,7 @@ class Answering:
             ModelNotHereError, ModelNotReadyError, DrainingError: no release to answer with.
             RequestInvalidError: the model cannot do this.
             OverloadedError: the queue is full, or the client's deadline would pass.
+            HandedOnError: another node of the request's ticket will answer sooner.
         """
         async with self._leased(account, model, ability) as (stack, lease):
             command = msgspec.structs.replace(command, client=account.client, reports_progress=True)
@@ -139,9 +140,8 @@ class Answering:
     ) -> AsyncIterator[tuple[AsyncExitStack, Lease]]:
         """A lease, which a computation may take over with the stack."""
         async with AsyncExitStack() as stack:
-            lease = await stack.enter_async_context(self._residents.lease(model))
-            account.model, account.release = lease.name, f"{lease.name}@{lease.version}"
-            account.asked, account.operation = model, ability
+            lease = await stack.enter_async_context(hold(self._residents, account, model))
+            account.operation = ability
             if ability not in lease.ready.abilities:
                 raise RequestInvalidError(
                     f"{lease.name} does not do {ability}; it does {', '.join(lease.ready.abilities)}",

@@ -18,7 +18,7 @@ from edge_node.cache.flights import Flights
 from edge_node.cache.keys import pure_key
 from edge_node.computation import Once, tokens_read
 from edge_node.engines import Embedded, Inferred
-from edge_node.entering import enter, join
+from edge_node.entering import enter, hold, join
 from edge_node.errors import EngineFailedError, RequestInvalidError
 
 if TYPE_CHECKING:
@@ -99,12 +99,12 @@ class Computing:
             ModelNotHereError, ModelNotReadyError, DrainingError: no release to answer with.
             RequestInvalidError: the model cannot do this, or not with this input.
             OverloadedError: the queue is full, or the client's deadline would pass.
+            HandedOnError: another node of the request's ticket will answer sooner.
             EngineFailedError: the engine broke.
         """
         async with AsyncExitStack() as stack:
-            lease = await stack.enter_async_context(self.residents.lease(model))
-            account.model, account.release = lease.name, f"{lease.name}@{lease.version}"
-            account.asked, account.operation = model, ability
+            lease = await stack.enter_async_context(hold(self.residents, account, model))
+            account.operation = ability
             check_ability(lease.name, lease.ready, ability)
             asked = command(lease)
             key = None

@@ -23,12 +23,13 @@ from aiohttp import web
 from edge_node.api.health import NodeStatus
 from edge_node.cache.answers import AnswerCache
 from edge_node.config import stated_place
-from edge_node.engine_plan import RunnerLimits
+from edge_node.engine_plan import runner_limits
 from edge_node.engines.process import EngineProcess
 from edge_node.heartbeat import Heartbeat
 from edge_node.identity import take_identity
 from edge_node.machine import probe_machine, usable_bytes
 from edge_node.model_store import ModelStore
+from edge_node.offers import TicketDesk
 from edge_node.peers import Exchange
 from edge_node.runner import Runner
 from edge_node.scheduler import Scheduler
@@ -53,7 +54,7 @@ if TYPE_CHECKING:
     from edge_node.engines import EngineSpec
     from edge_node.identity import Identity
     from edge_node.supervisor import Engine
-    from origin.api import MachineReport, ModelReport
+    from origin.api import Directive, MachineReport, ModelReport
 
 log = structlog.get_logger()
 
@@ -105,8 +106,13 @@ class Node:
             build=build,
             clock=clock,
             channel=config.channel,
-            limits=_runner_limits(config, machine, store),
+            limits=runner_limits(
+                config,
+                memory_limit_bytes=usable_bytes(machine, config.memory_limit_bytes) or 0,
+                prefix_root=store.prefixes,
+            ),
         )
+        self._desk = TicketDesk(self.node_id, self._metrics, time.time)
         self._exchange = Exchange(self.node_id)
         self._trust = NodeTrust(
             source=self._origin,
@@ -133,7 +139,7 @@ class Node:
         self._heartbeat = Heartbeat(
             origin=self._origin,
             compose=self.report,
-            heard=self._sync.heard,
+            heard=self._heard,
             clock=clock,
             jitter=random.SystemRandom().random,
         )
@@ -161,6 +167,10 @@ class Node:
             loop.run_in_executor(None, note)
 
         self._runner.measured = measured
+
+    def _heard(self, directive: Directive) -> None:
+        self._desk.learn(directive.route_keys)
+        self._sync.heard(directive)
 
     async def start(self, ends: AsyncExitStack) -> None:
         """Open the port, serve what is on the disk, and begin to report; `ends` gets the way back."""
@@ -210,6 +220,7 @@ class Node:
             models=self._model_reports(),
             software=self._software,
             machine=self._machine,
+            handed_on=dict(self._desk.handed_on),
         )
 
     def status(self) -> NodeStatus:
@@ -267,6 +278,7 @@ class Node:
                 clock=time.monotonic,
             ),
             tracing=self._open_tracing(ends),
+            desk=self._desk,
         )
         front = web.AppRunner(build_app(parts), shutdown_timeout=_FLUSH_S)
         await front.setup()
@@ -300,30 +312,6 @@ class Node:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-
-
-def _runner_limits(config: NodeConfig, machine: MachineReport, store: ModelStore) -> RunnerLimits:
-    return RunnerLimits(
-        threads_count=config.threads_count,
-        context_tokens=config.context_tokens,
-        slots_count=config.slots_count,
-        kv_type=config.kv_type,
-        gpu_layers=config.gpu_layers_count,
-        gpu_split=config.gpu_split,
-        split_mode=config.split_mode,
-        swap_grace_s=config.swap_grace_s,
-        memory_limit_bytes=usable_bytes(machine, config.memory_limit_bytes) or 0,
-        load_wait_s=config.load_wait_s,
-        load_wait_limit_count=config.queue_limit_count,
-        prefix_root=store.prefixes if config.prefix_cache_bytes else None,
-        prefix_limit_bytes=config.prefix_cache_bytes,
-        prefix_memory_bytes=config.prefix_memory_bytes,
-        determinism_probe_s=config.determinism_probe_s,
-        guess_tokens=config.guess_tokens,
-        onnx_providers=config.onnx_providers,
-        onnx_batching=config.onnx_batching,
-        onnx_keeps_arena=config.onnx_keeps_arena,
-    )
 
 
 @asynccontextmanager

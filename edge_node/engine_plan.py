@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from edge_node.config import NodeConfig
     from edge_node.engines import Batching, EngineKind, KvType, SplitMode
     from edge_node.model_store import InstalledRelease
 
@@ -111,3 +112,28 @@ class Measured(Protocol):
 
     def __call__(self, quantization: str, *, weights_bytes: int, tokens_per_s: float) -> None:
         """Take it."""
+
+
+def runner_limits(config: NodeConfig, *, memory_limit_bytes: int, prefix_root: Path) -> RunnerLimits:
+    """What the settings say of engines, with the memory that there really is."""
+    return RunnerLimits(
+        threads_count=config.threads_count,
+        context_tokens=config.context_tokens,
+        slots_count=config.slots_count,
+        kv_type=config.kv_type,
+        gpu_layers=config.gpu_layers_count,
+        gpu_split=config.gpu_split,
+        split_mode=config.split_mode,
+        swap_grace_s=config.swap_grace_s,
+        memory_limit_bytes=memory_limit_bytes,
+        load_wait_s=config.load_wait_s,
+        load_wait_limit_count=config.queue_limit_count,
+        prefix_root=prefix_root if config.prefix_cache_bytes else None,
+        prefix_limit_bytes=config.prefix_cache_bytes,
+        prefix_memory_bytes=config.prefix_memory_bytes,
+        determinism_probe_s=config.determinism_probe_s,
+        guess_tokens=config.guess_tokens,
+        onnx_providers=config.onnx_providers,
+        onnx_batching=config.onnx_batching,
+        onnx_keeps_arena=config.onnx_keeps_arena,
+    )

@@ -59,6 +59,26 @@ class OverloadedError(EdgewardError):
     retry = "elsewhere"
 
 
+class HandedOnError(EdgewardError):
+    """No failure: another node of the request's ticket will answer sooner; clients see a redirect to it.
+
+    Attributes:
+        url: of that node.
+        ticket: the ticket's text, with this node among those who have seen the request.
+        why: for people, such as `busy; here_ms=2100; there_ms=180`.
+    """
+
+    code = "request.handed_on"
+    http_status = 307
+    retry = "elsewhere"
+
+    def __init__(self, message: str, *, url: str, ticket: str, why: str) -> None:
+        super().__init__(message)
+        self.url = url
+        self.ticket = ticket
+        self.why = why
+
+
 class AnswerNotKeptError(EdgewardError):
     """The request asks for a kept answer or none (`only-if-cached`), and there is none."""
 

@@ -96,6 +96,9 @@ class Residents(Protocol):
             DrainingError: the node is stopping.
         """
 
+    def load_left_s(self, model: str) -> float:
+        """How long the release that `model` means would still be loaded for; 0 when it answers, or never will."""
+
     def stamp(self, model: str) -> str | None:
         """The stamp of the release that `model` means now; None while none answers, for whatever reason."""
 

@@ -146,6 +146,18 @@ class Runner:
             berth.give_back(self._clock.now_s())
             self._wakening.freed()
 
+    def load_left_s(self, model: str) -> float:
+        """How long the release that `model` means would still be loaded for; 0 when it answers, or never will."""
+        try:
+            reference = self._reference(model)
+        except EdgewardError:
+            return 0.0
+        version = reference.version or self._current.get(reference.name)
+        berth = self._berths.get((reference.name, version)) if version else None
+        if berth is None or berth.open or berth.state in {"failed", "retiring"}:
+            return 0.0
+        return berth.unready().retry_after_s or 0.0
+
     def stamp(self, model: str) -> str | None:
         """The stamp of the release that `model` means now; None while none answers, for whatever reason."""
         if self._draining:

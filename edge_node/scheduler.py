@@ -220,6 +220,14 @@ class Scheduler:
         lane.slots = max(1, slots)
         return self._refusal(name, lane, asking, now_s)
 
+    def newcomer_wait_s(self, name: str, version: str, *, slots: int, client: str, now_s: float) -> float:
+        """How long a request that came now would wait for a slot, if it were let in; nothing is changed."""
+        lane = self._lanes.get((name, version))
+        if lane is None:
+            return 0.0
+        lane.slots = max(1, slots)
+        return 0.0 if len(lane.places) < lane.slots else _newcomer_wait_s(lane, client, now_s)
+
     def started(self, ticket: Ticket, *, prompt_tokens: int, prompt_bytes: int) -> None:
         """A request's prompt has been counted."""
         lane = self._lanes[ticket.name, ticket.version]
@@ -329,10 +337,7 @@ def _too_late(name: str, lane: _Lane, asking: Asking, now_s: float) -> Overloade
     """A refusal for one who would have stopped waiting before it is his turn."""
     if asking.start_within_s is None or lane.answer_s is None:
         return None
-    newcomer = lane.place(asking.client, 0.0)
-    waiting = lane.waiting()
-    bisect.insort_right(waiting, newcomer, key=lambda place: place.turn)
-    wait_s = lane.starts_s(waiting, now_s)[waiting.index(newcomer)] - now_s
+    wait_s = _newcomer_wait_s(lane, asking.client, now_s)
     if wait_s <= asking.start_within_s:
         return None
     return OverloadedError(
@@ -340,6 +345,13 @@ def _too_late(name: str, lane: _Lane, asking: Asking, now_s: float) -> Overloade
         "come back after the time in Retry-After, or ask another node",
         retry_after_s=_bounded(wait_s - asking.start_within_s),
     )
+
+
+def _newcomer_wait_s(lane: _Lane, client: str, now_s: float) -> float:
+    newcomer = lane.place(client, 0.0)
+    waiting = lane.waiting()
+    bisect.insort_right(waiting, newcomer, key=lambda place: place.turn)
+    return lane.starts_s(waiting, now_s)[waiting.index(newcomer)] - now_s
 
 
 def _bounded(retry_after_s: float) -> float:

@@ -21,6 +21,7 @@ from edge_node.web.catalog import list_models, show_model
 from edge_node.web.chat import chat_completions
 from edge_node.web.completions import completions
 from edge_node.web.embeddings import embeddings
+from edge_node.web.handing import carried_by, moved_instead
 from edge_node.web.health import healthz, metrics, readyz
 from edge_node.web.judging import classify, rerank
 from edge_node.web.openapi import openapi
@@ -158,6 +159,7 @@ async def _account(request: web.Request, handler: Handler) -> web.StreamResponse
         arrived_s=now_s,
         client=client,
         share=client or (request.remote or ""),
+        carried=carried_by(request),
         traceparent=request.headers.get("traceparent", ""),
         terms=request_terms(request.headers.get("Cache-Control")),
         deadline_s=None if wait_s is None else now_s + wait_s,
@@ -189,6 +191,9 @@ async def _explain(request: web.Request, handler: Handler) -> web.StreamResponse
     try:
         return await handler(request)
     except EdgewardError as error:
+        moved = moved_instead(request, error) if exchange.stream is None else None
+        if moved is not None:
+            return moved
         status, headers = error.http_status, _retry_headers(error)
         body = error_body(
             error.message, code=error.code, http_status=status, param=error.param, loading=_loading(error)

@@ -78,6 +78,15 @@ class Metrics:
             registry=self._registry,
         )  # fmt: skip
         self._count_artifacts()
+        self._tickets = Counter(
+            "edge_tickets", "Tickets looked at, by what came of it.", ["state"], registry=self._registry
+        )
+        self._handed_on = Counter(
+            "edge_requests_handed_on",
+            "Requests sent on to another node of their ticket.",
+            ["reason"],
+            registry=self._registry,
+        )
         self._origin_up = self._gauge("edge_origin_up", "1 while the origin answers.", [])
         self._trust_age = self._gauge(
             "edge_trust_age_seconds", "Since the signed metadata were last verified; NaN before.", []
@@ -137,6 +146,14 @@ class Metrics:
         """Count a request that has ended."""
         self._requests.labels(route, model, str(code)).inc()
         self._duration.labels(route).observe(duration_s)
+
+    def ticket_read(self, *, state: str) -> None:
+        """Count a ticket by what came of reading it."""
+        self._tickets.labels(state).inc()
+
+    def handed_on(self, *, reason: str) -> None:
+        """Count a request that was sent on to another node."""
+        self._handed_on.labels(reason).inc()
 
     def prompt_started(self, *, model: str, queue_s: float, cached_from: str) -> None:
         """Note how long a request waited for a slot, and where the beginning of its prompt was found."""

@@ -111,6 +111,7 @@ class NodeReport(Struct, frozen=True, kw_only=True):
         follows: patterns (`fnmatch`) of the model names that it wants.
         channel: the channel it takes releases from.
         machine: what it runs on; of the CPU's features those alone that matter for speed.
+        handed_on: how many requests it has sent on to other nodes since its start, by reason.
         rtts: the round trips to clients that it has seen since the last report, at most 256 networks.
     """
 
@@ -126,6 +127,7 @@ class NodeReport(Struct, frozen=True, kw_only=True):
     models: tuple[ModelReport, ...] = ()
     software: str = ""
     machine: MachineReport | None = None
+    handed_on: dict[str, Count] = {}
     rtts: Annotated[tuple[RttSample, ...], Meta(max_length=256)] = ()
 
 
@@ -154,6 +156,7 @@ class Directive(Struct, frozen=True, kw_only=True):
         origins: URLs of the origins of this fleet that are heard now, the answering one first; empty where there is
             one alone.
         cut_off: this origin does not hear the others: report to each of them as well.
+        route_keys: the public keys (Ed25519) whose tickets the node may believe.
     """
 
     wanted: tuple[WantedRelease, ...] | None
@@ -161,6 +164,7 @@ class Directive(Struct, frozen=True, kw_only=True):
     peers: dict[str, tuple[Peer, ...]] = {}
     origins: tuple[str, ...] = ()
     cut_off: bool = False
+    route_keys: tuple[bytes, ...] = ()
 
 
 class NodeView(Struct, frozen=True, kw_only=True):
@@ -217,11 +221,13 @@ class RouteQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         model: `chat`, `chat:canary` or `chat@1.2.0`.
         place: where the client is, if it says so.
         exclude: ids of nodes that have just failed this client.
+        explains: say of every node why it is where it is, or why it is not in the list; nothing is noted as sent.
     """
 
     model: str
     place: Place | None = None
     prompt_tokens: Count = 0
+    explains: bool = False
     limit: Annotated[int, Meta(ge=1, le=16)] = 4
     exclude: tuple[str, ...] = ()
 
@@ -245,11 +251,23 @@ class RankedNode(Struct, frozen=True, kw_only=True):
     version: str
 
 
+class LeftOut(Struct, frozen=True):
+    """A node that is not in a ranked list; `why` follows its name in a sentence."""
+
+    node_id: str
+    label: str
+    why: str
+
+
 class RouteAnswer(Struct, frozen=True, kw_only=True):
     """Candidates, best first, good for `ttl_s`; `place_source` says how the client's place was known.
 
     Attributes:
         probes: the nodes whose round trip it would help most to know: measure them beside the work, and report.
+        expires_unix_s: when that is, by the origin's clock.
+        ticket: the list, signed, to send along with requests (`x-edgeward-ticket`), so that nodes may hand them on.
+        reason: why the first is first: `nearest`, `load`, `spread`, `explore` or `no_place`.
+        left_out: the other nodes, when the question asked for them.
     """
 
     model: str
@@ -258,6 +276,10 @@ class RouteAnswer(Struct, frozen=True, kw_only=True):
     place: Place | None
     place_source: PlaceSource
     probes: tuple[Peer, ...] = ()
+    expires_unix_s: float = 0.0
+    ticket: str = ""
+    reason: str = ""
+    left_out: tuple[LeftOut, ...] = ()
 
 
 class ProbedRtt(Struct, frozen=True, kw_only=True):

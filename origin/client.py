@@ -8,8 +8,6 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
 
-import structlog
-
 from origin.api import CatalogAnswer, Directive, NodeList, NodeReport, RouteAnswer, RouteQuery
 from origin.calling import Calls, hurried
 from origin.errors import OriginRefusedError, OriginUnreachableError
@@ -31,8 +29,6 @@ if TYPE_CHECKING:
     from registry.digest import Digest
 
 T = TypeVar("T")
-
-log = structlog.get_logger()
 
 _PARTIAL_CONTENT = 206
 _ABSENT = {403, 404}
@@ -226,8 +222,8 @@ class OriginClient:
                 self._calls.origins.answered(url)
         except OriginUnreachableError:
             self._calls.origins.failed(url, self._calls.now_s())
-        except EdgewardError as error:  # it is up, and whatever it minds, the one that answers knows better
-            log.debug("report.refused", url=url, reason=error.message)
+        except EdgewardError:  # it is up, and whatever it minds, the one that answers knows better
+            self._calls.origins.answered(url)
 
     def _read(self, body: bytes, kind: type[T]) -> T:
         try:

@@ -9,18 +9,21 @@ import random
 import secrets
 import signal
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
 
 from origin.fleet import Fleet, FleetRules
 from origin.releases import Blobs, Releases
+from origin.route_keys import RouteKeys
 from origin.server import make_app, make_runner
 from origin.sharing.config import SharingConfig
 from origin.sharing.in_process import InProcessBus
 from origin.sharing.messages import OriginCard
 from origin.sharing.sharing import Sharing
 from origin.telemetry import Telemetry
+from origin.tickets import SEED_BYTES
 from origin.trust import TrustFiles
 from origin.web.context import Context
 from registry.errors import ConfigError
@@ -83,15 +86,20 @@ async def running_origin(
     releases = Releases(store, refresh_s=config.catalog_refresh_s, now_s=time.monotonic)
     trust = TrustFiles(store, renews=config.keys_dir is not None, now_unix_s=time.time)
     fleet, telemetry = Fleet(rules), Telemetry()
+    route_keys = RouteKeys(partial(secrets.token_bytes, SEED_BYTES))
     sharing = Sharing(
         _open_bus(sharing_config, config),
         fleet,
         OriginCard(origin_id=secrets.token_hex(8), url=config.public_url),
         time.monotonic,
+        route_keys=lambda: route_keys.own(time.monotonic()),
+        keys_told=lambda keys: route_keys.learn(keys, time.monotonic()),
         taken=lambda _report: telemetry.reports_told.inc(),
         refused=lambda reason: telemetry.news_refused.labels(reason).inc(),
     )
-    context = Context(config, fleet, releases, Blobs(store), trust, telemetry, sharing, time.monotonic)
+    context = Context(
+        config, fleet, releases, Blobs(store), trust, telemetry, sharing, time.monotonic, route_keys
+    )
     runner = make_runner(make_app(context), stop_grace_s=config.stop_grace_s)
     await runner.setup()
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from aiohttp import web
 
@@ -10,6 +10,7 @@ from origin.web import blobs, catalog, health, nodes, routes
 from origin.web import trust as signed
 from origin.web.answering import answering, mark_with_id
 from origin.web.context import CONTEXT
+from origin.web.front import Front, RouteDesk
 
 if TYPE_CHECKING:
     from origin.web.context import Context
@@ -53,7 +54,20 @@ def make_app(context: Context) -> web.Application:
     return app
 
 
+class OriginRunner(web.AppRunner):
+    """Runs the application behind the front that answers requests for lists."""
+
+    @property
+    def server(self) -> web.Server | None:
+        """What makes the protocol of each connection, which is all that sites want of it."""
+        server = super().server
+        if server is None:
+            return None
+        desk = RouteDesk(self.app[CONTEXT])
+        return cast("web.Server", lambda: Front(desk, server))
+
+
 def make_runner(app: web.Application, *, stop_grace_s: float) -> web.AppRunner:
     """What runs the application; compressed bodies reach it as they came, so that their size is bounded there."""
     # aiohttp waits this long twice: for answers to end by themselves, then for those it has cancelled.
-    return web.AppRunner(app, access_log=None, auto_decompress=False, shutdown_timeout=stop_grace_s / 2)
+    return OriginRunner(app, access_log=None, auto_decompress=False, shutdown_timeout=stop_grace_s / 2)

@@ -36,9 +36,10 @@ class Telemetry:
             ["reason"],
             registry=self._registry,
         )
-        self.decisions = Counter(
+        self._decisions = Counter(
             "router_decisions_total", "Routing decisions by reason", ["reason"], registry=self._registry
         )
+        self._decisions_by: dict[str, Counter] = {}
         self.catalog_age = Gauge(
             "origin_catalog_age_seconds",
             "Age of the catalog being served; NaN before the first read",
@@ -61,6 +62,13 @@ class Telemetry:
             buckets=_DURATIONS_S,
             registry=self._registry,
         )
+
+    def decided(self, reason: str) -> None:
+        """Count a decision; a child is looked up by its labels once, since that takes longer than counting."""
+        child = self._decisions_by.get(reason)
+        if child is None:
+            child = self._decisions_by[reason] = self._decisions.labels(reason)
+        child.inc()
 
     def rendered(self) -> bytes:
         """The metrics in Prometheus' text format."""

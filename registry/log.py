@@ -54,6 +54,31 @@ def configure_logging(*, service: str, level: str = "info", form: LogFormat = "a
     logging.getLogger("aiohttp.server").addFilter(_in_one_line)
 
 
+class LineBudget:
+    """So many lines a second, for what happens too often to be told each time.
+
+    What is left out is counted and told with the next line.
+    """
+
+    def __init__(self, lines_per_s: int) -> None:
+        self._lines_per_s = lines_per_s
+        self._second_s = 0
+        self._lines_count = 0
+        self._unlogged_count = 0
+
+    def take(self, now_s: float) -> int | None:
+        """How many were left out since the last line; None when this one is to be left out too."""
+        second_s = int(now_s)
+        if second_s != self._second_s:
+            self._second_s, self._lines_count = second_s, 0
+        if self._lines_count >= self._lines_per_s:
+            self._unlogged_count += 1
+            return None
+        self._lines_count += 1
+        unlogged_count, self._unlogged_count = self._unlogged_count, 0
+        return unlogged_count
+
+
 def _in_one_line(record: logging.LogRecord) -> bool:
     """Whether the HTTP server's own words stay; it shows a traceback for whatever its clients do.
 

@@ -5,18 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from deploy.cli.connect import add_client_arguments
-from deploy.cli.terminal import add_json_argument, show_json, table_text
-from deploy.sizes import human_bytes
+from deploy.cli.fleet_table import COLUMNS, NUMBERS, STATE_COLUMN, row_of, summary
+from deploy.cli.terminal import add_json_argument, dim, printable, show_json, show_table
 
 if TYPE_CHECKING:
     import argparse
 
-    from rich.text import Text
+    from rich.console import Group
 
-    from origin.api import ModelReport, NodeView
+    from origin.api import NodeView
 
 DESCRIPTION = """\
-Show every edge node that the origin knows: whether it is up, how long ago it reported, and what it serves."""
+Show every edge node that the origin knows: whether it is up, how long ago it reported, how busy it is, how many
+requests it has handed on to other nodes, of how many networks it measured the round trip since its last report, and
+what it serves."""
 
 EXAMPLES = """\
   edgeward nodes
@@ -24,6 +26,8 @@ EXAMPLES = """\
   edgeward nodes --json"""
 
 _WATCH_S = 1.0
+_NOBODY = "no node has reported yet; `edgeward node serve` runs one"
+_STYLES = {"up": "green", "suspect": "yellow", "draining": "cyan", "down": "red"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,8 +55,11 @@ async def _once(args: argparse.Namespace) -> int:
         nodes = await client.nodes()
     if args.json:
         show_json({"nodes": nodes})
+    elif not nodes:
+        print(_NOBODY)
     else:
-        print(_table(nodes))
+        show_table(COLUMNS, [row_of(view) for view in nodes], numbers=NUMBERS)
+        dim(summary(nodes))
     return 0
 
 
@@ -65,51 +72,34 @@ async def _watch(args: argparse.Namespace) -> int:
     from origin.errors import OriginUnreachableError
 
     async with open_client(args) as client:
-        shown = _table(await client.nodes())
-        with Live(_still(shown), auto_refresh=False) as live:
+        nodes, trouble = await client.nodes(), ""
+        with Live(_live(nodes, trouble), auto_refresh=False) as live:
             while True:
                 await asyncio.sleep(_WATCH_S)
                 try:
-                    shown = _table(await client.nodes())
-                    live.update(_still(shown), refresh=True)
+                    nodes, trouble = await client.nodes(), ""
                 except OriginUnreachableError as error:
                     # An origin that restarts comes back; what was last seen stays in view.
-                    live.update(_still(f"{shown}\n\n{error.message}"), refresh=True)
+                    trouble = error.message
+                live.update(_live(nodes, trouble), refresh=True)
 
 
-def _still(text: str) -> Text:
-    """The text cut at the terminal's edge: wrapped rows would jump about."""
+def _live(nodes: tuple[NodeView, ...], trouble: str) -> Group:
+    """The fleet as a table of the terminal's width, with a line about all of it below."""
+    from rich.console import Group
+    from rich.table import Table
     from rich.text import Text
 
-    return Text(text, no_wrap=True, overflow="ellipsis")
-
-
-def _table(nodes: tuple[NodeView, ...]) -> str:
-    if not nodes:
-        return "no node has reported yet; `edgeward node serve` runs one"
-    rows = [
-        [
-            view.report.node_id,
-            view.report.label,
-            view.state,
-            f"{view.age_s:.1f} s",
-            f"{view.report.place.lat:.2f},{view.report.place.lon:.2f}" if view.report.place else "?",
-            view.report.url,
-            ", ".join(map(_model, view.report.models)) or "-",
-        ]
-        for view in nodes
-    ]
-    return table_text(["NODE", "LABEL", "STATE", "SEEN", "PLACE", "URL", "MODELS"], rows, numbers=(3,))
-
-
-def _model(model: ModelReport) -> str:
-    named = f"{model.name}@{model.version}" + (f" {model.variant}" if model.variant else "")
-    if model.state == "ready":
-        return f"{named} {model.busy}/{model.slots} busy" + (
-            f" +{model.queued} waiting" if model.queued else ""
+    table = Table(box=None, pad_edge=False, header_style="dim", expand=False)
+    for number, name in enumerate(COLUMNS):
+        # Wrapped rows would jump about.
+        table.add_column(
+            name, justify="right" if number in NUMBERS else "left", no_wrap=True, overflow="ellipsis"
         )
-    if model.state == "fetching" and model.fetch_total_bytes:
-        return (
-            f"{named} fetching {human_bytes(model.fetched_bytes)} of {human_bytes(model.fetch_total_bytes)}"
-        )
-    return f"{named} {model.state}" + (f" ({model.detail})" if model.detail else "")
+    for view in nodes:
+        # As text, not as markup: ids and labels are what nodes say of themselves.
+        cells = [Text(printable(cell)) for cell in row_of(view)]
+        cells[STATE_COLUMN].stylize(_STYLES[view.state])
+        table.add_row(*cells)
+    below = Text(summary(nodes) if nodes else _NOBODY, style="dim")
+    return Group(table, below, Text(printable(trouble), style="red")) if trouble else Group(table, below)

@@ -12,6 +12,7 @@ from edge_node.api.inference import ModelMetadata, ProtocolError, ServerMetadata
 from edge_node.computing import check_ability
 from edge_node.engines import Infer, Inferred
 from edge_node.errors import ModelNotHereError, RequestInvalidError
+from edge_node.web.handing import moved_instead
 from edge_node.web.parts import COMPUTING, PARTS, exchange_of
 from edge_node.web.payload import read_plain_body, respond
 from edge_node.web.tensor_forms import read_infer, write_infer
@@ -40,6 +41,9 @@ def _in_protocol(handler: Handler) -> Handler:
         try:
             return await handler(request)
         except EdgewardError as error:
+            moved = moved_instead(request, error)
+            if moved is not None:
+                return moved
             exchange_of(request).account.error = error.code
             body = ProtocolError(error=error.message, code=error.code, param=error.param)
             return respond(

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from edge_node.account import Tracing
     from edge_node.api.health import NodeStatus
     from edge_node.api.replies import ErrorBody
+    from edge_node.offers import TicketDesk
     from edge_node.residents import Residents
     from edge_node.scheduler import Scheduler
     from edge_node.telemetry import Metrics
@@ -62,6 +63,7 @@ class NodeParts:
         software: the version that runs here.
         cache: the answers kept.
         tracing: who is told of every request that has ended.
+        desk: reads the tickets of requests; None looks at none.
     """
 
     node_id: str
@@ -76,6 +78,7 @@ class NodeParts:
     software: str = ""
     cache: AnswerCache = field(default_factory=_no_cache)
     tracing: Tracing | None = None
+    desk: TicketDesk | None = None
 
 
 PARTS = web.AppKey("parts", NodeParts)

@@ -22,7 +22,9 @@ from edge_node.api.stream_forms import STREAM_ENCODING
 from edge_node.cache.answers import Rendering
 from edge_node.cache.keys import digest
 from edge_node.cache.terms import STORED_CONTROL, cache_status, matches
+from origin.tickets import without_ticket
 from registry.bodies import COMPRESSED_ABOVE_BYTES, accepts_zstd
+from registry.log import LineBudget
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -70,7 +72,7 @@ class Replays:
         self._cache = parts.cache
         self._ids = itertools.count(1)
         self._id_prefix = secrets.token_hex(10)
-        self._lines = _LineBudget()
+        self._lines = LineBudget(_WIDE_LINES_PER_S)
         self._date_line = b""
         self._date_s = 0
 
@@ -80,7 +82,8 @@ class Replays:
         if not self._cache.on or "Cache-Control" in headers:
             return None
         shaping = [headers.get(name, "").encode("utf-8", "surrogateescape") for name in _SHAPING_HEADERS]
-        return digest(request.raw_path.encode("utf-8", "surrogateescape"), *shaping, body)
+        # Every redirect has a ticket of its own, and no answer depends on it.
+        return digest(without_ticket(request.raw_path).encode("utf-8", "surrogateescape"), *shaping, body)
 
     async def send(
         self, request: web.Request, key: bytes, account: Account | None = None
@@ -206,27 +209,6 @@ class Replays:
             response_bytes=body_bytes,
             unlogged_count=unlogged_count,
         )
-
-
-class _LineBudget:
-    """So many lines a second; what is left out is counted and told with the next one."""
-
-    def __init__(self) -> None:
-        self._second_s = 0
-        self._lines_count = 0
-        self._unlogged_count = 0
-
-    def take(self, now_s: float) -> int | None:
-        """How many were left out since the last line; None when this one is to be left out too."""
-        second_s = int(now_s)
-        if second_s != self._second_s:
-            self._second_s, self._lines_count = second_s, 0
-        if self._lines_count >= _WIDE_LINES_PER_S:
-            self._unlogged_count += 1
-            return None
-        self._lines_count += 1
-        unlogged_count, self._unlogged_count = self._unlogged_count, 0
-        return unlogged_count
 
 
 def etag_of(body: bytes) -> str:

@@ -175,8 +175,8 @@ class Network:
     def _learn_widely(self, spot: ClientSpot, sample: Sample, agreed: Agreed, now_s: float) -> None:
         """Let this network's word count as one voice for its AS, its cell, its country."""
         place, node_place = spot.place, sample.node_place
-        placed = place is not None and node_place is not None
-        if placed and agreed.rtt_ms < least_rtt_ms(distance_km(place, node_place)):
+        apart_km = distance_km(place, node_place) if place is not None and node_place is not None else 0.0
+        if agreed.rtt_ms < least_rtt_ms(apart_km):
             return  # it is not where it is taken to be, or someone lies: nothing that speaks for the place
         for scope in _wide_scopes(spot):
             self._notice(self._heard.say(scope, sample, spot.prefix, now_s, rtt_ms=agreed.rtt_ms))

@@ -35,13 +35,13 @@ def why_nobody(
     doings: list[str] = []
     waits_s: list[float] = []
     for standing in view.standings:
-        fitting = _fitting(standing, reference, any_channel)
-        if not fitting:
+        models = fitting(standing, reference, any_channel)
+        if not models:
             continue
-        doings.append(f"{standing.report.node_id} {_doing(standing, fitting, exclude)}")
+        doings.append(f"{standing.report.node_id} {doing(standing, models, exclude)}")
         if standing.state in {"up", "suspect"}:
             waits_s.extend(
-                wait for model in fitting if (wait := ready_in_s(standing, model, view.now_s)) is not None
+                wait for model in models if (wait := ready_in_s(standing, model, view.now_s)) is not None
             )
     wait_s = min(max(min(waits_s, default=UNKNOWN_WAIT_S), _SHORTEST_WAIT_S), _LONGEST_WAIT_S)
     if doings:
@@ -110,7 +110,8 @@ def _unknown(
     return None
 
 
-def _fitting(standing: Standing, reference: Reference, any_channel: bool) -> list[ModelReport]:
+def fitting(standing: Standing, reference: Reference, any_channel: bool) -> list[ModelReport]:
+    """What a node has of a model, in whatever state, where its channel is the one that was asked for."""
     if reference.version is None and not any_channel and standing.report.channel != reference.channel:
         return []
     return [
@@ -120,7 +121,8 @@ def _fitting(standing: Standing, reference: Reference, any_channel: bool) -> lis
     ]
 
 
-def _doing(standing: Standing, models: Sequence[ModelReport], exclude: frozenset[str]) -> str:
+def doing(standing: Standing, models: Sequence[ModelReport], exclude: frozenset[str]) -> str:
+    """What a node does instead of answering, after its name."""
     if standing.state in {"down", "draining"}:
         return "is down" if standing.state == "down" else "is draining"
     if standing.report.node_id in exclude:

@@ -21,7 +21,7 @@ log = structlog.get_logger()
 
 REQUEST_ID = "x-request-id"
 _REQUEST_ID_KEY = web.RequestKey("request_id", str)
-_ALLOWED_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+ALLOWED_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _QUIET = (
     "/v1/nodes/{node_id}/report",
     "/healthz",
@@ -36,7 +36,7 @@ async def answering(request: web.Request, handler: Handler) -> web.StreamRespons
     context = context_of(request)
     started_s = context.now_s()
     stated = request.headers.get(REQUEST_ID, "")
-    request_id = stated if _ALLOWED_ID.fullmatch(stated) else secrets.token_hex(8)
+    request_id = stated if ALLOWED_ID.fullmatch(stated) else secrets.token_hex(8)
     request[_REQUEST_ID_KEY] = request_id
     status, code = 499, "client.gone"  # nginx's number for a client that left
     try:

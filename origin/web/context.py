@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import random
+import secrets
+import time
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from aiohttp import web
+
+from origin.route_keys import RouteKeys
+from origin.tickets import SEED_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +26,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """One origin's parts; `now_s` is a clock that does not go back."""
+    """One origin's parts; `now_s` is a clock that does not go back, `now_unix_s` the one on the wall.
+
+    `chance` gives numbers between 0 and 1: a few requests explore.
+    """
 
     config: OriginConfig
     fleet: Fleet
@@ -30,6 +39,9 @@ class Context:
     telemetry: Telemetry
     sharing: Sharing
     now_s: Callable[[], float]
+    route_keys: RouteKeys = field(default_factory=lambda: RouteKeys(lambda: secrets.token_bytes(SEED_BYTES)))
+    now_unix_s: Callable[[], float] = time.time
+    chance: Callable[[], float] = random.random
 
 
 CONTEXT = web.AppKey("context", Context)

@@ -41,6 +41,7 @@ async def report(request: web.Request) -> web.Response:
             peers=_peers(context, heard, wanted),
             origins=context.sharing.origin_urls(),
             cut_off=context.sharing.cut_off,
+            route_keys=context.route_keys.public_keys(context.now_s()),
         ),
     )
 

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-import dataclasses
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-import structlog
 from aiohttp import web
 from msgspec import Struct
 
-from origin.api import RouteAnswer, RouteQuery
+from origin.api import RouteQuery
 from origin.errors import ModelUnknownError, NoNodeAvailableError
-from origin.geo.choose import Ask, Decision, choose, parse_model
+from origin.geo.choose import Ask, parse_model
 from origin.geo.client_spot import ClientSpot
 from origin.geo.places import PLACE_HEADER, PLACE_PARAMETER, client_place
+from origin.tickets import TICKET_PARAMETER, without_ticket
 from origin.web.context import context_of
+from origin.web.deciding import decide, list_for, sign
 from origin.web.payload import read_message, reply
 from registry.errors import InputInvalidError
 
-log = structlog.get_logger()
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from origin.web.context import Context
 
 SESSION_HEADER = "x-edgeward-session"
 NODE_HEADER = "x-edgeward-node"
 RTT_HEADER = "x-edgeward-rtt-ms"
-_QUERY_LIMIT_BYTES = 64 * 1024
+QUERY_LIMIT_BYTES = 64 * 1024
 _BYTES_PER_TOKEN = 4  # English text in common vocabularies; only the order of candidates depends on it
 
 
@@ -33,28 +38,21 @@ class OpenAIRequest(Struct):
 
 
 async def route(request: web.Request) -> web.Response:
-    """POST /v1/route: the nodes that should answer, best first."""
-    query, _ = await read_message(request, RouteQuery, _QUERY_LIMIT_BYTES)
-    place, source = client_place(
-        query.place, request.query.get(PLACE_PARAMETER), request.headers.get(PLACE_HEADER)
-    )
-    ask = _ask(request, query.model, ClientSpot(place=place, place_source=source))
-    ask = dataclasses.replace(
-        ask, prompt_tokens=query.prompt_tokens, limit=query.limit, exclude=frozenset(query.exclude)
-    )
-    decision = _decide(request, ask)
-    answer = reply(
-        request,
-        RouteAnswer(
-            model=query.model,
-            nodes=decision.nodes,
-            ttl_s=context_of(request).config.route_ttl_s,
-            place=place,
-            place_source=source,
-        ),
-    )
-    answer.headers["Cache-Control"] = "no-store"
-    return answer
+    """POST /v1/route: the nodes that should answer, best first; `origin.web.front` has answered the simple ones."""
+    query, _ = await read_message(request, RouteQuery, QUERY_LIMIT_BYTES)
+    context = context_of(request)
+    with _refusals_counted(context):
+        answer = list_for(
+            context,
+            query,
+            session=request.headers.get(SESSION_HEADER, ""),
+            remote=request.remote or "",
+            parameter=request.query.get(PLACE_PARAMETER),
+            header=request.headers.get(PLACE_HEADER),
+        )
+    response = reply(request, answer)
+    response.headers["Cache-Control"] = "no-store"
+    return response
 
 
 async def redirect(request: web.Request) -> web.Response:
@@ -75,6 +73,18 @@ async def redirect_model(request: web.Request) -> web.Response:
     return _sent_on(request, name if version is None else f"{name}@{version}")
 
 
+@contextmanager
+def _refusals_counted(context: Context) -> Iterator[None]:
+    try:
+        yield
+    except ModelUnknownError:
+        context.telemetry.decided("model_unknown")
+        raise
+    except NoNodeAvailableError:
+        context.telemetry.decided("none_available")
+        raise
+
+
 def inference_routes() -> list[web.RouteDef]:
     """The URLs of the Open Inference Protocol that name a model; a name may have slashes, so longer ones come first."""
     table = []
@@ -88,48 +98,27 @@ def inference_routes() -> list[web.RouteDef]:
 
 
 def _sent_on(request: web.Request, model: str, *, prompt_tokens: int = 0) -> web.Response:
+    context = context_of(request)
     place, source = client_place(None, request.query.get(PLACE_PARAMETER), request.headers.get(PLACE_HEADER))
-    spot = ClientSpot(place=place, place_source=source)
-    ask = dataclasses.replace(_ask(request, model, spot), prompt_tokens=prompt_tokens, limit=1)
-    best = _decide(request, ask).nodes[0]
+    reference, bare = parse_model(model)
+    ask = Ask(
+        reference,
+        any_channel=bare,
+        spot=ClientSpot(place=place, place_source=source),
+        prompt_tokens=prompt_tokens,
+        session=request.headers.get(SESSION_HEADER) or request.remote or "",
+    )
+    with _refusals_counted(context):
+        decision = decide(context, ask)
+    best = decision.nodes[0]
+    path = without_ticket(request.rel_url.raw_path_qs)
+    joint = "&" if "?" in path else "?"
     headers = {
-        "Location": best.url.rstrip("/") + request.rel_url.raw_path_qs,
+        # In the URL, since clients take no header of an answer along, and drop their key on the way to another host.
+        "Location": f"{best.url.rstrip('/')}{path}{joint}{TICKET_PARAMETER}={sign(context, model, decision)}",
         "Cache-Control": "no-store",
         NODE_HEADER: best.node_id,
     }
     if place is not None:
         headers[RTT_HEADER] = f"{best.rtt_ms:.1f}"
     return web.Response(status=307, headers=headers)
-
-
-def _ask(request: web.Request, model: str, spot: ClientSpot) -> Ask:
-    reference, bare = parse_model(model)
-    # Without a stated session a client's address stands for it: its requests tend to share a prefix.
-    session = request.headers.get(SESSION_HEADER) or request.remote or ""
-    return Ask(reference, any_channel=bare, spot=spot, session=session)
-
-
-def _decide(request: web.Request, ask: Ask) -> Decision:
-    context = context_of(request)
-    now_s = context.now_s()
-    decisions = context.telemetry.decisions
-    try:
-        decision = choose(context.fleet.view(now_s), ask, context.releases.view)
-    except ModelUnknownError:
-        decisions.labels("model_unknown").inc()
-        raise
-    except NoNodeAvailableError:
-        decisions.labels("none_available").inc()
-        raise
-    best = decision.nodes[0]
-    decisions.labels(decision.reason).inc()
-    context.fleet.note_routed(best.node_id, (ask.reference.name, best.version), now_s)
-    log.debug(
-        "request.routed",
-        model=str(ask.reference),
-        node_id=best.node_id,
-        reason=decision.reason,
-        score_s=best.score_s,
-        distance_km=best.distance_km,
-    )
-    return decision

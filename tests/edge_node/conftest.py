@@ -40,6 +40,11 @@ def scripted():
 
 
 @pytest.fixture
+def make_residents():
+    return ScriptedResidents
+
+
+@pytest.fixture
 def hello():
     return HELLO
 
@@ -54,25 +59,36 @@ async def make_front(scripted):
     """Starts fronts; `make_front(limits=…, scheduler=…, status=…)`."""
     clients = []
 
-    async def make(*, limits=None, scheduler=None, status=node_status, cache_bytes=0, tracing=None):
+    async def make(
+        *,
+        limits=None,
+        scheduler=None,
+        status=node_status,
+        cache_bytes=0,
+        tracing=None,
+        residents=scripted,
+        node_id="node-a",
+        desk=None,
+    ):
         ticks = itertools.count()
         cache = AnswerCache(limit_bytes=cache_bytes, age_limit_s=3600, clock=lambda: next(ticks) / 1000)
         parts = NodeParts(
-            node_id="node-a",
-            residents=scripted,
+            node_id=node_id,
+            residents=residents,
             scheduler=scheduler or Scheduler(queue_limit_count=4),
-            metrics=Metrics(node_id="node-a", software="0"),
+            metrics=Metrics(node_id=node_id, software="0"),
             status=status,
             limits=limits or Limits(),
             clock=lambda: next(ticks) / 1000,
             wall_clock=lambda: 1_800_000_000.5,
             cache=cache,
             tracing=tracing,
+            desk=desk,
         )
         client = TestClient(TestServer(build_app(parts)), auto_decompress=False)
         await client.start_server()
         clients.append(client)
-        return Front(scripted, parts.scheduler, parts.metrics, client, str(client.make_url("/v1")), cache)
+        return Front(residents, parts.scheduler, parts.metrics, client, str(client.make_url("/v1")), cache)
 
     yield make
     for client in clients:

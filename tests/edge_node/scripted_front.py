@@ -142,6 +142,7 @@ class ScriptedResidents:
             "team/tensors", "3", Ready(abilities=("tensors",), inputs=(spec,), outputs=(spec,), **shared)
         )
         self.refusal = None
+        self.load_s = 0.0
         self.held_count = 0
 
     @asynccontextmanager
@@ -159,6 +160,9 @@ class ScriptedResidents:
             yield lease
         finally:
             self.held_count -= 1
+
+    def load_left_s(self, model):
+        return self.load_s
 
     def stamp(self, model):
         reference = parse_reference(model)

@@ -16,32 +16,12 @@ from edge_node.daemon import running_node
 from origin.client import OriginClient
 from origin.config import OriginConfig
 from origin.daemon import running_origin
-from registry.catalog import Catalog
 from registry.errors import ConfigError
-from registry.layout import manifest_key
 from registry.trust.in_memory import signed_in_memory
-from registry.trust.statements import statement_of
+from tests.edge_node.scripted_registry import Registry
 
 A, B = (bytes([letter]) * 50_000 for letter in b"ab")
 NOWHERE = "http://127.0.0.1:9"  # the port `discard`, where nobody listens
-
-
-class Registry:
-    """An object store with releases in it."""
-
-    def __init__(self, scripted_origin):
-        self.store = signed_in_memory()
-        self.root = self.store.reader.pin
-        self._made = scripted_origin
-
-    def publish(self, name, version, chunks):
-        self._made.publish(name, version, chunks)
-        for key, data in self._made.packs.items():
-            self.store.put_if_absent(key, data)
-        data = self._made.manifests[name, version]
-        said = statement_of(data)
-        self.store.put_if_absent(manifest_key(name, version, said.sha256), data)
-        Catalog(self.store).add(name, version, said, channel="stable")
 
 
 @pytest.fixture

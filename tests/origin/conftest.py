@@ -125,6 +125,7 @@ class Origin:
             self.telemetry,
             self.sharing,
             self.clock,
+            chance=lambda: 1.0,
         )
         self.runner = make_runner(make_app(context), stop_grace_s=0.1)
         await self.runner.setup()

@@ -1,6 +1,7 @@
 """Ranked lists and redirects over a real socket."""
 
 import json
+import time
 
 import msgpack
 import pytest
@@ -9,6 +10,7 @@ from yarl import URL
 
 from origin.api import ModelReport, NodeReport, Place, RouteQuery
 from origin.errors import ModelUnknownError, NoNodeAvailableError
+from origin.tickets import read_ticket, verifiers
 from registry.errors import InputInvalidError
 
 PARIS, TOKYO = Place(48.86, 2.35), Place(35.68, 139.65)
@@ -47,12 +49,32 @@ async def error_of(reply):
     return error
 
 
+async def believed(network, text):
+    """The ticket in a text, as a node reads it that has reported a moment ago."""
+    directive = await network.client.report(
+        NodeReport(node_id="reader", incarnation=1, url="http://reader.example")
+    )
+    ticket = read_ticket(text, verifiers(directive.route_keys), time.time())
+    assert not isinstance(ticket, str), ticket
+    return ticket
+
+
 class TestRoute:
     async def test_ranked_for_where_the_client_is(self, network):
         answer = await network.client.route(RouteQuery(model="chat", place=Place(34.7, 135.5)))
         assert [node.node_id for node in answer.nodes] == ["tokyo", "paris"]
         assert answer.nodes[0].distance_km == pytest.approx(393, abs=5)
         assert (answer.ttl_s, answer.place_source, answer.place) == (60.0, "stated", Place(34.7, 135.5))
+
+    async def test_the_list_comes_signed_and_with_its_end(self, network):
+        answer = await network.client.route(RouteQuery(model="chat:stable", place=TOKYO))
+        assert answer.expires_unix_s == pytest.approx(time.time() + 60, abs=5)
+        ticket = await believed(network, answer.ticket)
+        assert ticket.model == "chat:stable"
+        assert ticket.expires_unix_s == pytest.approx(answer.expires_unix_s, abs=1)
+        assert [(stop.node_id, stop.url, stop.score_s, stop.rtt_ms) for stop in ticket.stops] == [
+            (node.node_id, node.url, node.score_s, node.rtt_ms) for node in answer.nodes
+        ]
 
     async def test_without_a_place_it_says_so(self, network):
         answer = await network.client.route(RouteQuery(model="chat"))
@@ -126,11 +148,21 @@ class TestRedirect:
             f"{path}?place=34.7,135.5&x=a%20b", json=CHAT, allow_redirects=False
         ) as reply:
             assert reply.status == 307
-            assert reply.headers["Location"] == f"http://tokyo.example:8000{path}?place=34.7,135.5&x=a%20b"
+            location, ticket = reply.headers["Location"].split("&edgeward_ticket=")
+            assert location == f"http://tokyo.example:8000{path}?place=34.7,135.5&x=a%20b"
+            assert [stop.node_id for stop in (await believed(network, ticket)).stops] == ["tokyo", "paris"]
             assert reply.headers["Cache-Control"] == "no-store"
             assert reply.headers["x-edgeward-node"] == "tokyo"
             assert float(reply.headers["x-edgeward-rtt-ms"]) == pytest.approx(30.6, abs=0.5)
             assert reply.headers["x-request-id"]
+
+    async def test_an_old_ticket_is_replaced(self, network):
+        url = f"{SENT_ON[0]}?edgeward_ticket=old.01&x=1"
+        async with network.session.post(url, json=CHAT, allow_redirects=False) as reply:
+            location = URL(reply.headers["Location"], encoded=True)
+        assert location.query["x"] == "1"
+        assert len(location.query.getall("edgeward_ticket")) == 1
+        assert (await believed(network, location.query["edgeward_ticket"])).model == "chat"
 
     async def test_without_a_place_no_round_trip_is_claimed(self, network):
         async with network.session.post(SENT_ON[0], json=CHAT, allow_redirects=False) as reply:
@@ -219,7 +251,9 @@ class TestRedirectOfTensors:
             allow_redirects=False,
         ) as reply:
             assert reply.status == 307
-            assert reply.headers["Location"] == f"http://tokyo.example:8000{path}?place=34.7,135.5"
+            location, ticket = reply.headers["Location"].split("&edgeward_ticket=")
+            assert location == f"http://tokyo.example:8000{path}?place=34.7,135.5"
+            assert (await believed(network, ticket)).stops[0].node_id == "tokyo"
             assert (reply.headers["Cache-Control"], reply.headers["x-edgeward-node"]) == ("no-store", "tokyo")
             assert float(reply.headers["x-edgeward-rtt-ms"]) > 0
 

@@ -1,0 +1,110 @@
+"""From a question to a signed, ranked list: what all HTTP doors share, whatever form the request came in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+
+from origin.api import RouteAnswer
+from origin.geo.choose import Ask, choose, parse_model
+from origin.geo.client_spot import ClientSpot
+from origin.geo.explaining import EXPLAINED_LIMIT_COUNT, left_out
+from origin.geo.places import client_place
+from origin.tickets import LIFE_LIMIT_S, Ticket, stops_of
+
+if TYPE_CHECKING:
+    from origin.api import LeftOut, RouteQuery
+    from origin.geo.choose import Decision
+    from origin.web.context import Context
+
+log = structlog.get_logger()
+
+
+def list_for(
+    context: Context,
+    query: RouteQuery,
+    *,
+    session: str,
+    remote: str,
+    parameter: str | None = None,
+    header: str | None = None,
+) -> RouteAnswer:
+    """The answer to `POST /v1/route`.
+
+    Args:
+        context: the origin's parts.
+        query: the question.
+        session: what the client calls its session; empty without one.
+        remote: its address.
+        parameter: its place as the URL states it.
+        header: its place as a header states it.
+
+    Raises:
+        InputInvalidError: not a model's name, or not a place.
+        ModelUnknownError: no release and no node has this model.
+        NoNodeAvailableError: it exists, and no node can answer now.
+    """
+    place, source = client_place(query.place, parameter, header)
+    reference, bare = parse_model(query.model)
+    ask = Ask(
+        reference,
+        any_channel=bare,
+        spot=ClientSpot(place=place, place_source=source),
+        prompt_tokens=query.prompt_tokens,
+        # Without a stated session a client's address stands for it: its requests tend to share a prefix.
+        session=session or remote,
+        limit=EXPLAINED_LIMIT_COUNT if query.explains else query.limit,
+        exclude=frozenset(query.exclude),
+    )
+    decision = decide(context, ask, notes=not query.explains)
+    return RouteAnswer(
+        model=query.model,
+        nodes=decision.nodes,
+        ttl_s=context.config.route_ttl_s,
+        place=place,
+        place_source=source,
+        expires_unix_s=context.now_unix_s() + context.config.route_ttl_s,
+        ticket=sign(context, query.model, decision),
+        reason=decision.reason,
+        left_out=_left_out(context, ask, decision) if query.explains else (),
+    )
+
+
+def _left_out(context: Context, ask: Ask, decision: Decision) -> tuple[LeftOut, ...]:
+    listed = {node.node_id for node in decision.nodes}
+    return left_out(context.fleet.view(context.now_s()), ask, listed)
+
+
+def decide(context: Context, ask: Ask, *, notes: bool = True) -> Decision:
+    """The nodes for a request that is about to be sent; with `notes` it counts as sent to the first of them.
+
+    Raises:
+        ModelUnknownError: no release and no node has this model.
+        NoNodeAvailableError: it exists, and no node can answer now.
+    """
+    now_s = context.now_s()
+    decision = choose(context.fleet.view(now_s), ask, context.releases.view, chance=context.chance())
+    if not notes:
+        return decision
+    best = decision.nodes[0]
+    context.telemetry.decided(decision.reason)
+    context.fleet.note_routed(
+        best.node_id, (ask.reference.name, best.version), now_s, travel_s=best.rtt_ms / 1000
+    )
+    log.debug(
+        "request.routed",
+        model=str(ask.reference),
+        node_id=best.node_id,
+        reason=decision.reason,
+        score_s=best.score_s,
+        distance_km=best.distance_km,
+    )
+    return decision
+
+
+def sign(context: Context, model: str, decision: Decision) -> str:
+    """The decision's list, signed, so that its nodes may hand the request on."""
+    life_s = min(context.config.route_ttl_s, LIFE_LIMIT_S)
+    ticket = Ticket(model, stops_of(decision.nodes), context.now_unix_s() + life_s)
+    return context.route_keys.sign(ticket, context.now_s())

@@ -1,0 +1,146 @@
+"""The servers of routing_http, each in a process of its own: `python routing_servers.py KIND PORT CORE`.
+
+`origin` is the real application with a fleet of 200 nodes, whose heartbeats are taken in as fast as in life but not
+over HTTP; `bare` is aiohttp that reads the body and answers the same bytes every time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import os
+import random
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+NODES_COUNT = 200
+HEARTBEAT_S = 1.0
+
+
+def origin_context():
+    import structlog
+
+    from origin.config import OriginConfig
+    from origin.fleet import Fleet, FleetRules
+    from origin.releases import Blobs, Releases
+    from origin.telemetry import Telemetry
+    from origin.trust import TrustFiles
+    from origin.web.context import Context
+    from registry.trust.in_memory import signed_in_memory
+
+    # As in production: lines of JSON, to a file that nobody reads here.
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(20),
+        logger_factory=structlog.WriteLoggerFactory(file=Path(os.devnull).open("w")),  # noqa: SIM115
+        cache_logger_on_first_use=True,
+    )
+    store = signed_in_memory()
+    config = OriginConfig(heartbeat_s=HEARTBEAT_S)
+    return Context(
+        config,
+        Fleet(FleetRules(heartbeat_s=HEARTBEAT_S)),
+        Releases(store, refresh_s=config.catalog_refresh_s, now_s=time.monotonic),
+        Blobs(store),
+        TrustFiles(store, renews=False, now_unix_s=time.time),
+        Telemetry(),
+        time.monotonic,
+    )
+
+
+def reports():
+    from routing_decisions import CITIES_COUNT, places, report
+
+    rng = random.Random(1)
+    cities = places(rng, CITIES_COUNT)
+    return [report(rng, number, cities, busy=(0, 1, 2, 3, 4, 6)) for number in range(NODES_COUNT)]
+
+
+async def beat(fleet):
+    """Every node reports once a second, evenly."""
+    fleet_reports = reports()
+    for each in fleet_reports:
+        fleet.accept(each, time.monotonic())
+    number, begun_s = 0, time.monotonic()
+    while True:
+        due_count = int((time.monotonic() - begun_s) * NODES_COUNT / HEARTBEAT_S)
+        while number < due_count:
+            fleet.accept(fleet_reports[number % NODES_COUNT], time.monotonic())
+            number += 1
+        await asyncio.sleep(0.01)
+
+
+def bare_app(answer):
+    from aiohttp import web
+
+    async def read_and_answer(request):
+        await request.read()
+        return web.Response(body=answer, content_type="application/msgpack")
+
+    app = web.Application(handler_args={"access_log": None})
+    app.router.add_post("/v1/route", read_and_answer)
+    return app
+
+
+def bare_answer():
+    return Path(os.environ["BARE_ANSWER"]).read_bytes()
+
+
+async def serve(kind, port):
+    from aiohttp import web
+
+    beats = None
+    if kind == "bare":
+        runner = web.AppRunner(bare_app(bare_answer()))
+    else:
+        from origin.server import make_app, make_runner
+
+        context = origin_context()
+        beats = asyncio.create_task(beat(context.fleet))
+        runner = make_runner(make_app(context), stop_grace_s=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    await asyncio.sleep(0.1)
+    gc.collect()
+    print("ready", flush=True)
+    await asyncio.Event().wait()
+    del beats
+
+
+@contextlib.contextmanager
+def server(kind, core, environment=None):
+    """A server's port and process id."""
+    port = free_port()
+    process = subprocess.Popen(
+        [sys.executable, __file__, kind, str(port), str(core)], stdout=subprocess.PIPE, text=True,
+        env={**os.environ, **(environment or {})},
+    )  # fmt: skip
+    try:
+        if process.stdout.readline().strip() != "ready":
+            raise RuntimeError(f"{kind} did not start")
+        yield port, process.pid
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+if __name__ == "__main__":
+    os.sched_setaffinity(0, {int(sys.argv[3])})
+    asyncio.run(serve(sys.argv[1], int(sys.argv[2])))

@@ -1,0 +1,101 @@
+"""Tickets: what was signed is read, and nothing that anybody else wrote is believed."""
+
+import base64
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from origin.tickets import (
+    LIFE_LIMIT_S,
+    TEXT_LIMIT,
+    Signer,
+    Stop,
+    Ticket,
+    read_ticket,
+    split_tried,
+    verifiers,
+    with_tried,
+)
+
+NOW_S = 1_800_000_000.0
+SIGNER = Signer(b"\x01" * 32)
+OTHER = Signer(b"\x02" * 32)
+KEYS = verifiers([SIGNER.public_key])
+TICKET = Ticket(
+    "chat",
+    (Stop("paris", "http://paris.example:8000", 0.12, 14.0, 0.03), Stop("tokyo", "https://tokyo.example", 0.5, 200.0)),
+    NOW_S + 60,
+    "key-1",
+)  # fmt: skip
+TEXT = SIGNER.sign(TICKET)
+
+
+def test_what_was_signed_is_read():
+    assert read_ticket(TEXT, KEYS, NOW_S) == TICKET
+    assert set(TEXT) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
+
+
+def test_its_time_ends_and_no_origin_can_give_it_a_long_one():
+    assert read_ticket(TEXT, KEYS, NOW_S + 60) == "expired"
+    assert read_ticket(TEXT, KEYS, NOW_S + 60.5) == "expired"
+    later = SIGNER.sign(msgspec.structs.replace(TICKET, expires_unix_s=NOW_S + 2 * LIFE_LIMIT_S + 1))
+    assert read_ticket(later, KEYS, NOW_S) == "expired"
+
+
+def test_another_key_is_unknown_and_its_name_on_it_forged():
+    assert read_ticket(OTHER.sign(TICKET), KEYS, NOW_S) == "unknown_key"
+    assert read_ticket(TEXT, {}, NOW_S) == "unknown_key"
+    raw = bytearray(base64.urlsafe_b64decode(OTHER.sign(TICKET) + "=="))
+    raw[:9] = base64.urlsafe_b64decode(TEXT + "==")[:9]
+    assert read_ticket(base64.urlsafe_b64encode(raw).rstrip(b"=").decode(), KEYS, NOW_S) == "forged"
+
+
+def test_two_keys_are_good_while_one_follows_the_other():
+    keys = verifiers([SIGNER.public_key, OTHER.public_key, b"no key"])
+    assert len(keys) == 2
+    assert read_ticket(TEXT, keys, NOW_S) == read_ticket(OTHER.sign(TICKET), keys, NOW_S) == TICKET
+
+
+@pytest.mark.parametrize(
+    "body", [[], ["chat"], ["chat", [], NOW_S], {"model": "chat"}, ["chat", [["a", "ftp://x", 0, 0]], NOW_S]]
+)
+def test_a_signed_body_of_another_form_is_damaged(body):
+    class Odd(Signer):
+        def odd(self):
+            packed = msgspec.msgpack.encode(body)
+            return (
+                base64.urlsafe_b64encode(self._head + self._key.sign(self._head + packed) + packed)
+                .decode()
+                .rstrip("=")
+            )
+
+    assert read_ticket(Odd(b"\x01" * 32).odd(), KEYS, NOW_S) == "damaged"
+
+
+def test_long_urls_do_not_make_a_long_ticket():
+    stops = tuple(Stop(f"n{number}", f"http://{'x' * 900}.example", 0.1, 1.0) for number in range(4))
+    text = SIGNER.sign(msgspec.structs.replace(TICKET, stops=stops))
+    assert len(text) <= TEXT_LIMIT
+    assert [each.node_id for each in read_ticket(text, KEYS, NOW_S).stops] == ["n0", "n1"]
+
+
+@given(st.integers(0, len(TEXT) - 1), st.characters(codec="utf-8"))
+def test_no_changed_character_is_believed(at, character):
+    changed = TEXT[:at] + character + TEXT[at + 1 :]
+    found = read_ticket(changed, KEYS, NOW_S)
+    # The last character of base64 has bits that mean nothing.
+    assert isinstance(found, str) or found == TICKET
+
+
+@given(st.one_of(st.text(), st.binary().map(lambda raw: base64.urlsafe_b64encode(b"\x01" + raw).decode())))
+def test_whatever_a_client_sends_is_a_flaw_and_never_an_error(text):
+    signed, tried = split_tried(text)
+    assert read_ticket(signed, KEYS, NOW_S) in {"damaged", "unknown_key", "forged"}
+    assert all(0 <= number < 16 for number in tried)
+
+
+@given(st.frozensets(st.integers(0, 15)))
+def test_who_was_tried_comes_back(tried):
+    assert split_tried(with_tried(TEXT, tried)) == (TEXT, tried)
