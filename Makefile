@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo up test test-fast conformance check lint format types imports bench clean
+.PHONY: help setup demo up test test-fast conformance test-terraform check lint format types imports bench clean
 
 help:  ## What can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -26,6 +26,9 @@ test-fast: setup  ## Only the quick tests
 
 conformance: setup  ## The official and other clients, each in an environment of its own, against a node
 	@$(BIN)/python -m pytest -q -m conformance tests/conformance
+
+test-terraform: setup  ## The Terraform modules, by the real Terraform on a stand-in for AWS
+	@$(BIN)/python -m pytest -q -rs -m terraform tests/terraform
 
 check: setup lint types imports  ## Lint, types and import contracts
 

@@ -9,6 +9,7 @@ from pathlib import Path  # the settings loader reads the real types
 from typing import Literal
 from urllib.parse import urlsplit
 
+from edge_node.public_addresses import check_public_addresses
 from edge_node.variant_choice import AUTO
 from origin.api import Place, parse_place
 from registry.errors import ConfigError, InputInvalidError
@@ -33,6 +34,8 @@ class NodeConfig:
         host: address to listen on; anything but loopback needs `insecure`, since requests carry no keys yet.
         port: 0 takes any free one.
         public_url: where clients reach the node; empty says `http://host:port`.
+        public_addresses: IPv4 and IPv6 addresses that the origin may answer DNS with; empty takes the host of the
+            public URL where that is an address.
         origin: URLs of the origins, the preferred one first; heartbeats go to the first that answers.
         place: where the node stands, `LAT,LON` in degrees; empty when unknown.
         label: a name for people, such as `Frankfurt`.
@@ -88,6 +91,7 @@ class NodeConfig:
     port: int = 7710
     insecure: bool = False
     public_url: str = ""
+    public_addresses: tuple[str, ...] = ()
     origin: tuple[str, ...] = ("http://127.0.0.1:7700",)
     place: str = ""
     label: str = ""
@@ -150,6 +154,7 @@ class NodeConfig:
                 f"node.host = {self.host!r} listens on every address: say in node.public_url where clients "
                 "reach this node (for example http://203.0.113.7:7710)"
             )
+        check_public_addresses(self.public_addresses)
         try:
             check_channel(self.channel)
         except InputInvalidError as error:

@@ -22,6 +22,7 @@ from aiohttp import web
 
 from edge_node.api.health import NodeStatus
 from edge_node.cache.answers import AnswerCache
+from edge_node.client_rtts import ClientRtts
 from edge_node.config import stated_place
 from edge_node.engine_plan import runner_limits
 from edge_node.engines.process import EngineProcess
@@ -31,6 +32,7 @@ from edge_node.machine import probe_machine, usable_bytes
 from edge_node.model_store import ModelStore
 from edge_node.offers import TicketDesk
 from edge_node.peers import Exchange
+from edge_node.public_addresses import public_addresses
 from edge_node.runner import Runner
 from edge_node.scheduler import Scheduler
 from edge_node.scrubber import Scrubber
@@ -136,15 +138,19 @@ class Node:
             exchange=self._exchange,
         )
         self._scrubber = self._make_scrubber(clock)
-        self._heartbeat = Heartbeat(
+        self._rtts = ClientRtts()
+        self._heartbeat = self._make_heartbeat(clock)
+        self._engine_grace_s = _ENGINE_GRACE_S
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def _make_heartbeat(self, clock: Clock) -> Heartbeat:
+        return Heartbeat(
             origin=self._origin,
             compose=self.report,
             heard=self._heard,
             clock=clock,
             jitter=random.SystemRandom().random,
         )
-        self._engine_grace_s = _ENGINE_GRACE_S
-        self._tasks: list[asyncio.Task[None]] = []
 
     def _make_scrubber(self, clock: Clock) -> Scrubber:
         return Scrubber(
@@ -170,6 +176,7 @@ class Node:
 
     def _heard(self, directive: Directive) -> None:
         self._desk.learn(directive.route_keys)
+        self._rtts.told()
         self._sync.heard(directive)
 
     async def start(self, ends: AsyncExitStack) -> None:
@@ -220,7 +227,9 @@ class Node:
             models=self._model_reports(),
             software=self._software,
             machine=self._machine,
+            addresses=public_addresses(self._config.public_addresses, self.url),
             handed_on=dict(self._desk.handed_on),
+            rtts=self._rtts.pending(),
         )
 
     def status(self) -> NodeStatus:
@@ -279,6 +288,7 @@ class Node:
             ),
             tracing=self._open_tracing(ends),
             desk=self._desk,
+            rtts=self._rtts,
         )
         front = web.AppRunner(build_app(parts), shutdown_timeout=_FLUSH_S)
         await front.setup()

@@ -53,6 +53,8 @@ __all__ = ["Limits", "NodeParts", "build_app"]
 log = structlog.get_logger()
 
 CLIENT_GONE = 499  # nginx's word for it; nobody is there to read it but the log and the metrics
+_PROXIED = ("X-Forwarded-For", "Forwarded", "Via")
+"""Whoever sent a request with one of these is a proxy, whose round trip says nothing of the client's."""
 _LARGE_BODY_BYTES = 16 * 1024
 _ARRIVED = web.RequestKey("arrived", tuple[bytes, bytes | None])
 
@@ -223,14 +225,17 @@ async def _sign(request: web.BaseRequest, response: web.StreamResponse) -> None:
     """Say on every response which request it answers and which node does."""
     response.headers["Server"] = "edgeward"
     if isinstance(request, web.Request):
-        response.headers["x-edgeward-node"] = request.app[PARTS].node_id
+        parts = request.app[PARTS]
+        response.headers["x-edgeward-node"] = parts.node_id
+        if not any(name in request.headers for name in _PROXIED):
+            parts.rtts.look(request.transport, parts.clock())
     if not has_exchange(request):
         return
     exchange = exchange_of(request)
     account = exchange.account
     response.headers["x-request-id"] = account.request_id
     if isinstance(request, web.Request):
-        now_s = request.app[PARTS].clock() if exchange.stream is None else None
+        now_s = parts.clock() if exchange.stream is None else None
         timing = account.server_timing(now_s)
         if timing:
             response.headers["Server-Timing"] = timing

@@ -72,6 +72,9 @@ class Metrics:
         self._tokens = Counter(
             "edge_tokens", "Tokens read and written.", ["direction"], registry=self._registry
         )
+        self._continued = Counter(
+            "edge_answers_continued", "Answers that went on after a cut.", ["after"], registry=self._registry
+        )
         self._count_reuse()
         self._payload = Counter(
             "edge_payload_bytes", "Bodies that travelled in zstd: their size before and after.", ["stage"],
@@ -160,6 +163,10 @@ class Metrics:
         self._queue_wait.labels(model).observe(queue_s)
         if cached_from:
             self._prefix_hits.labels(cached_from).inc()
+
+    def answer_continued(self, *, after: Literal["engine", "elsewhere"]) -> None:
+        """Count an answer that went on, after the death of an engine here or after a cut elsewhere."""
+        self._continued.labels(after).inc()
 
     def tokens_apart(self, *, model: str, gap_s: float, count: int) -> None:
         """Note so many tokens, each this long after the one before."""

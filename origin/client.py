@@ -8,7 +8,16 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
 
-from origin.api import CatalogAnswer, Directive, NodeList, NodeReport, RouteAnswer, RouteQuery
+from origin.api import (
+    CatalogAnswer,
+    Directive,
+    NodeList,
+    NodeReport,
+    RouteAnswer,
+    RouteQuery,
+    RttReceipt,
+    RttReport,
+)
 from origin.calling import Calls, hurried
 from origin.errors import OriginRefusedError, OriginUnreachableError
 from registry.bodies import MSGPACK_TYPE
@@ -110,6 +119,10 @@ class OriginClient:
             NoNodeAvailableError: no node can answer now; `retry_after_s` is set.
         """
         return self._read(await self._call("POST", "/v1/route", to_msgpack(query)), RouteAnswer)
+
+    async def report_rtts(self, report: RttReport) -> RttReceipt:
+        """Tell how far nodes are from here, as measured; the origin learns from it for clients nearby."""
+        return self._read(await self._call("POST", "/v1/rtts", to_msgpack(report)), RttReceipt)
 
     async def nodes(self) -> NodeList:
         """The fleet as the origin sees it."""

@@ -9,23 +9,26 @@ import random
 import secrets
 import signal
 import time
-from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
 
+from origin.dns.opening import dns_door
 from origin.fleet import Fleet, FleetRules
+from origin.geo.network import Network
+from origin.geo_files import GeoFiles
 from origin.releases import Blobs, Releases
 from origin.route_keys import RouteKeys
 from origin.server import make_app, make_runner
 from origin.sharing.config import SharingConfig
 from origin.sharing.in_process import InProcessBus
-from origin.sharing.messages import OriginCard
+from origin.sharing.messages import OriginCard, Probed
 from origin.sharing.sharing import Sharing
 from origin.telemetry import Telemetry
 from origin.tickets import SEED_BYTES
 from origin.trust import TrustFiles
 from origin.web.context import Context
+from origin.whereabouts import Whereabouts, keep_known
 from registry.errors import ConfigError
 from registry.listening import listen
 from registry.store.opening import open_store
@@ -36,6 +39,7 @@ from registry.trust.signed_store import open_signed
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from origin.api import NodeReport
     from origin.config import OriginConfig
     from origin.sharing.bus import Bus
     from registry.store.config import StoreConfig
@@ -85,39 +89,76 @@ async def running_origin(
     rules = FleetRules(heartbeat_s=config.heartbeat_s, forget_after_s=config.forget_node_after_s)
     releases = Releases(store, refresh_s=config.catalog_refresh_s, now_s=time.monotonic)
     trust = TrustFiles(store, renews=config.keys_dir is not None, now_unix_s=time.time)
-    fleet, telemetry = Fleet(rules), Telemetry()
-    route_keys = RouteKeys(partial(secrets.token_bytes, SEED_BYTES))
-    sharing = Sharing(
-        _open_bus(sharing_config, config),
-        fleet,
-        OriginCard(origin_id=secrets.token_hex(8), url=config.public_url),
-        time.monotonic,
-        route_keys=lambda: route_keys.own(time.monotonic()),
-        keys_told=lambda keys: route_keys.learn(keys, time.monotonic()),
-        taken=lambda _report: telemetry.reports_told.inc(),
-        refused=lambda reason: telemetry.news_refused.labels(reason).inc(),
-    )
-    context = Context(
-        config, fleet, releases, Blobs(store), trust, telemetry, sharing, time.monotonic, route_keys
-    )
+    context = _put_together(config, Fleet(rules), releases, Blobs(store), trust, sharing_config)
     runner = make_runner(make_app(context), stop_grace_s=config.stop_grace_s)
     await runner.setup()
     try:
         url = await listen(runner, config)
-        sharing.announce(config.public_url or url)
+        context.sharing.announce(config.public_url or url)
         tasks = [
             asyncio.create_task(releases.keep_fresh(), name="catalog"),
             asyncio.create_task(trust.keep_renewed(), name="renewal"),
-            asyncio.create_task(sharing.run(), name="sharing"),
+            asyncio.create_task(context.sharing.run(), name="sharing"),
+            asyncio.create_task(keep_known(context.whereabouts), name="whereabouts"),
         ]
+        door = dns_door(config, context.fleet, releases, context.telemetry, time.monotonic)
         try:
-            yield url
+            async with door:
+                yield url
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
     finally:
         await runner.cleanup()
+        context.whereabouts.close()
+
+
+def _put_together(
+    config: OriginConfig,
+    fleet: Fleet,
+    releases: Releases,
+    blobs: Blobs,
+    trust: TrustFiles,
+    sharing_config: SharingConfig,
+) -> Context:
+    """The parts that answers share; what other origins tell goes where what is told here goes."""
+    telemetry = Telemetry()
+    route_keys = RouteKeys(lambda: secrets.token_bytes(SEED_BYTES))
+    geo_files = GeoFiles([path for path in (config.geo_file, config.as_file) if path is not None])
+    whereabouts = Whereabouts(Network(), geo_files, config.trusted_proxies)
+
+    def taken(report: NodeReport) -> None:
+        whereabouts.hear(report, time.monotonic())
+        telemetry.reports_told.inc()
+
+    def probed(told: Probed) -> None:
+        now_s = time.monotonic()
+        places = {s.report.node_id: s.report.place for s in fleet.view(now_s).standings}
+        whereabouts.hear_probes(told.client, told.place, told.rtts, places, now_s)
+
+    sharing = Sharing(
+        _open_bus(sharing_config, config),
+        fleet,
+        OriginCard(origin_id=secrets.token_hex(8), url=config.public_url),
+        time.monotonic,
+        route_keys=lambda: route_keys.public_keys(time.monotonic()),
+        taken=taken,
+        probed=probed,
+        refused=lambda reason: telemetry.news_refused.labels(reason).inc(),
+    )
+    return Context(
+        config,
+        fleet,
+        releases,
+        blobs,
+        trust,
+        telemetry,
+        sharing,
+        route_keys,
+        time.monotonic,
+        whereabouts=whereabouts,
+    )
 
 
 def _open_bus(sharing_config: SharingConfig, config: OriginConfig) -> Bus:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
+from origin.company import Company
 from origin.errors import FleetFullError, NodeSupersededError
 from origin.member import Member
 from origin.membership import Membership
@@ -65,6 +66,7 @@ class Fleet:
         self.on_routed: Callable[[str, ReleaseKey, float], None] | None = None
         self._members: OrderedDict[str, Member] = OrderedDict()  # the one that was heard last comes last
         self._membership = Membership(rules)
+        self._company = Company()
         self._pools: dict[PoolKey, Pool] = {}
 
     @property
@@ -88,7 +90,7 @@ class Fleet:
         known = self._members.get(report.node_id)
         if known is None:
             self._make_room(now_s)
-            member = self._members[report.node_id] = Member(report, now_s - age_s)
+            member = self._members[report.node_id] = Member(report, now_s - age_s, self._company)
             member.heard_by = heard_by
             self._reseat(member, report, now_s - age_s)
             self._membership.join(member)
@@ -140,6 +142,7 @@ class Fleet:
         offer = self._offer(node_id, release)
         if offer is not None:
             offer.sent.append((now_s, now_s + travel_s))
+            offer.sent_count += 1
             self._members[node_id].seats[release[0]].touch()
 
     def note_failed(self, node_id: str, reporter: str, now_s: float) -> bool:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, cast
 
 from aiohttp import web
 
-from origin.web import blobs, catalog, health, nodes, routes
+from origin.web import blobs, catalog, health, nodes, routes, rtts
 from origin.web import trust as signed
 from origin.web.answering import answering, mark_with_id
 from origin.web.context import CONTEXT
@@ -36,6 +36,7 @@ def make_app(context: Context) -> web.Application:
             web.get("/v1/trust/{file}", signed.trust),
             # Clients ask for a node, or are sent to one.
             web.post("/v1/route", routes.route),
+            web.post("/v1/rtts", rtts.rtts),
             web.post("/v1/chat/completions", routes.redirect),
             web.post("/v1/completions", routes.redirect),
             web.post("/v1/responses", routes.redirect),

@@ -18,6 +18,12 @@ class Telemetry:
             "1 while most nodes fell silent together and the last list is kept",
             registry=self._registry,
         )
+        self.rtts = Counter(
+            "origin_rtts_total",
+            "Round trips taken in, by who measured them",
+            ["source"],
+            registry=self._registry,
+        )
         self.reports = Counter("origin_reports_total", "Heartbeats taken in", registry=self._registry)
         self.sharing_connected = Gauge(
             "origin_sharing_connected",
@@ -60,6 +66,19 @@ class Telemetry:
             "Time to answer, the body included",
             ["method", "url", "status"],
             buckets=_DURATIONS_S,
+            registry=self._registry,
+        )
+
+        self._count_dns()
+
+    def _count_dns(self) -> None:
+        self.dns_answers = Counter(
+            "origin_dns_answers_total", "Answers over DNS by their rcode", ["rcode"], registry=self._registry
+        )
+        self.dns_dropped = Counter(
+            "origin_dns_dropped_total",
+            "Packets and connections of DNS that got no answer, or only an empty one",
+            ["reason"],
             registry=self._registry,
         )
 

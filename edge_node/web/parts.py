@@ -10,6 +10,7 @@ from aiohttp import web
 
 from edge_node.answer import Account, Answering
 from edge_node.cache.answers import AnswerCache
+from edge_node.client_rtts import ClientRtts
 from edge_node.computing import Computing
 from registry.fetch.shelf import Shelf
 
@@ -63,6 +64,7 @@ class NodeParts:
         software: the version that runs here.
         cache: the answers kept.
         tracing: who is told of every request that has ended.
+        rtts: notes the round trips of clients' connections.
         desk: reads the tickets of requests; None looks at none.
     """
 
@@ -79,6 +81,7 @@ class NodeParts:
     cache: AnswerCache = field(default_factory=_no_cache)
     tracing: Tracing | None = None
     desk: TicketDesk | None = None
+    rtts: ClientRtts = field(default_factory=ClientRtts)
 
 
 PARTS = web.AppKey("parts", NodeParts)

@@ -6,7 +6,10 @@ import heapq
 import math
 from typing import TYPE_CHECKING
 
-from origin.geo.score import reading_s, standing_terms_s
+from origin.geo.score import own_part
+
+_SHARE_OF_BEAT = 0.25
+"""What is under way at a node is reckoned anew so often between two of its heartbeats."""
 
 if TYPE_CHECKING:
     from origin.member import Seat
@@ -40,18 +43,21 @@ def _work_out(pool: Pool, seat: Seat, others: Measured, rules: FleetRules, now_s
     if offer is None or not member.open:
         pool.standing_s[row] = math.inf
         return
-    terms_s = pool.standing_terms_s[row] = standing_terms_s(offer, others, rules, now_s)
-    pool.standing_s[row] = sum(terms_s)
-    pool.token_s[row] = reading_s(offer.model, others)
-    pool.doubt[row] = doubt = member.doubts.failure_share()
-    if doubt:
+    own = pool.own[row] = own_part(offer, others, rules, now_s)
+    pool.standing_s[row] = own.queue_s + own.load_s + own.age_s
+    pool.token_s[row] = own.token_s
+    pool.doubt[row] = own.doubt
+    if own.doubt:
         pool.doubtful.add(seat)
     if member.state == "suspect":
         pool.moving.add(seat)
     model = offer.model
     if model.service_s is None or not model.prefill_tokens_per_s or model.load_s is None:
         pool.unmeasured.add(seat)
-    if offer.sent:
-        service_s = others.service_s if model.service_s is None else model.service_s
+    if model.busy or model.queued or offer.sent or offer.others_per_s:
+        again_s = now_s + _SHARE_OF_BEAT * rules.heartbeat_s
+        if offer.sent:
+            service_s = others.service_s if model.service_s is None else model.service_s
+            again_s = min(again_s, max(now_s, offer.sent[0][1] + service_s))
         # The number only keeps seats from being compared.
-        heapq.heappush(pool.due, (offer.sent[0][1] + service_s, seat.number, seat))
+        heapq.heappush(pool.due, (again_s, seat.number, seat))

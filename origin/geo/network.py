@@ -11,6 +11,7 @@ of an AS, a cell, a country the median over networks; and what beats light in va
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from statistics import median
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from origin.api import Place
+    from origin.api import Place, PlaceSource
     from origin.geo.client_spot import ClientSpot
     from origin.geo.heard import Sample, Scope
     from origin.geo.rolling import Agreed
@@ -44,6 +45,8 @@ NodeAt = tuple[str, "Place | None"]
 _SOURCES: dict[str, RttSource] = {"cell": "place", "as": "as", "region": "region"}
 _CELLS_PER_DEGREE = 2
 _PROBED_AMONG_COUNT = 48
+_NEAR_ENOUGH_MS = 10.0
+"""A client so near a node is within 1,000 km of it by fibre, and most are far nearer."""
 _NOTICED_MS = 5.0
 _NOTICED_SHARE = 0.1
 
@@ -154,6 +157,24 @@ class Network:
     def has_probes(self, address: str) -> bool:
         """Whether a client has reported probes of its own."""
         return self._heard.knows(("client", address))
+
+    def place_of(self, prefix: str, listed: Place | None, now_s: float) -> tuple[Place | None, PlaceSource]:
+        """Where a network is: as a database has it, unless the round trips that nodes have seen rule that out.
+
+        Then, and where no database knows it, at the node with the least round trip, if that is near enough to tell
+        (the "shortest ping" of E. Katz-Bassett et al., "Towards IP Geolocation Using Delay and Topology
+        Measurements", IMC 2006). A database's place is finer than a node's, so it counts as long as it can be true.
+        """
+        seen = self._heard.all_of(("prefix", prefix), now_s) if prefix else []
+        placed = [(said.rtt_ms, at) for _, at, said in seen if at is not None and said.sure]
+        if listed is not None and not any(
+            rtt_ms < least_rtt_ms(distance_km(listed, at)) for rtt_ms, at in placed
+        ):
+            return listed, "mmdb"
+        rtt_ms, nearest = min(placed, key=lambda pair: pair[0], default=(math.inf, None))
+        if nearest is not None and rtt_ms <= _NEAR_ENOUGH_MS:
+            return nearest, "learned"
+        return None, "none"
 
     @property
     def fit_due(self) -> bool:

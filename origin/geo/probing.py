@@ -29,6 +29,8 @@ _LIKE_COUNT = 5
 """The scale of agreement is that of the fifth best, so that a handful of scenarios always counts."""
 _CLOSE_MS = 2.0
 _UNKNOWN_MS = 60_000.0
+_WORTH_MS = 0.5
+"""Who has measured some nodes is not asked to measure another for less than this."""
 
 
 def probes(
@@ -58,6 +60,8 @@ def probes(
         # Where no node promises anything more, the least guess is as good as any.
         order = np.lexsort((guessed_ms, expected))
         best = next(int(index) for index in order if int(index) not in taken)
+        if measured_ms and weights @ least - expected[best] < _WORTH_MS:
+            break
         taken.add(best)
         picked.append(best)
         least = np.minimum(least, scenarios[:, best])

@@ -54,11 +54,15 @@ def first_sample(span_s: float, rtt_ms: float, count: int, at_s: float) -> Rolli
 
 @dataclass(frozen=True, slots=True)
 class Agreed:
-    """What reporters agree on; `count` is what stands behind it: voices, or samples of one kernel, at most 10."""
+    """What reporters agree on; `count` is what stands behind it: voices, or samples of one kernel, at most 10.
+
+    `sure` says that a node's kernel has seen it.
+    """
 
     rtt_ms: float
     count: int
     seen_s: float
+    sure: bool
 
 
 class Voices:
@@ -99,7 +103,7 @@ class Voices:
         oldest_s = now_s - 2 * self._span_s
         sure = self._sure
         if sure is not None and sure.seen_s >= oldest_s:
-            return Agreed(sure.rtt_ms, min(sure.count, _SURE_COUNT), sure.seen_s)
+            return Agreed(sure.rtt_ms, min(sure.count, _SURE_COUNT), sure.seen_s, True)
         fresh = [voice for voice in self._voices.values() if voice.seen_s >= oldest_s]
         if not fresh:
             return None
@@ -107,4 +111,5 @@ class Voices:
             median(voice.rtt_ms for voice in fresh),
             len(fresh),
             max(voice.seen_s for voice in fresh),
+            False,
         )

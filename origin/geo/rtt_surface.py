@@ -8,7 +8,8 @@ A guess is the sum of three parts, each learned from what this fleet itself has 
               two-dimensional interpolation function for irregularly-spaced data", ACM 1968)
 
 Half, since the least of several guesses is more often than not one that was guessed too low: to believe neighbours in
-full makes the single guess better and the choice among nodes worse. No guess is below light in vacuum.
+full makes the single guess better and the choice among nodes worse. How wrong a guess may be is judged by neighbours
+believed in full: by what nobody near could have told. No guess is below light in vacuum.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ class RttSurface:
         if not self.left.size:
             return {}
         at = on_sphere(place)
-        nearby = _nearby(apart_km(self.places, at)[None, :], self.left)[0]
+        nearby = _SHARE * _nearby(apart_km(self.places, at)[None, :], self.left)[0]
         far_km = apart_km(self.nodes, at)
         guessed = _on_line(self.line, far_km) + self.node_ms + nearby
         guessed = np.maximum(guessed, least_rtt_ms(far_km))
@@ -127,7 +128,7 @@ def _on_line(line: Line, far_km: Floats) -> Floats:
 
 
 def _nearby(far_km: Floats, left: Floats) -> Floats:
-    """For each row of distances to places, half of what the nearest 8 that know a column say; 0 where none does."""
+    """For each row of distances to places, what the nearest 8 that know a column say of it; 0 where none does."""
     looked_at = min(_LOOKED_AT_COUNT, far_km.shape[1])
     nearest = np.argpartition(far_km, looked_at - 1, axis=1)[:, :looked_at]
     near_km = np.take_along_axis(far_km, nearest, axis=1)
@@ -138,7 +139,7 @@ def _nearby(far_km: Floats, left: Floats) -> Floats:
     counts &= np.cumsum(counts, axis=1) <= _NEIGHBOURS_COUNT
     weights = counts / (near_km + _NEAR_KM)[:, :, None]
     summed = (weights * np.where(counts, said, 0.0)).sum(axis=1)
-    found: Floats = _SHARE * summed / np.maximum(weights.sum(axis=1), _NOTHING)
+    found: Floats = summed / np.maximum(weights.sum(axis=1), _NOTHING)
     return found
 
 

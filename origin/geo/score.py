@@ -13,15 +13,15 @@ other nodes with the same model.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from origin.api import RankedNode
 from origin.pool import token_s
 from origin.prefixes import kept_bytes, unpack_sketch
 
 if TYPE_CHECKING:
-    from origin.api import ModelReport
     from origin.geo.nearness import Near
     from origin.member import Member, Offer
     from origin.pool import Measured
@@ -51,29 +51,64 @@ class Prompt:
         return self.tokens_count * (1 - kept_bytes(self.marks, offer.prefixes) / size_bytes)
 
 
-def standing_terms_s(
-    offer: Offer, others: Measured, rules: FleetRules, now_s: float
-) -> tuple[float, float, float]:
-    """The terms `queue`, `load` and `age`."""
-    return (
+class Own(NamedTuple):
+    """What a node's figures make of the score, whoever asks and whatever there is to read."""
+
+    queue_s: float
+    load_s: float
+    age_s: float
+    token_s: float
+    doubt: float
+
+
+def own_part(offer: Offer, others: Measured, rules: FleetRules, now_s: float) -> Own:
+    """A release's part of the score."""
+    rate = offer.model.prefill_tokens_per_s or others.prefill_tokens_per_s
+    return Own(
         queue_s(offer, others, now_s),
         0.0 if offer.model.state == "ready" else load_s(offer, others, now_s),
         0.0 if offer.member.state == "up" else age_s(offer.member, rules, now_s),
+        token_s(rate) if rate else 0.0,
+        offer.member.doubts.failure_share(),
     )
 
 
 def queue_s(offer: Offer, others: Measured, now_s: float) -> float:
-    """The wait for a slot, with the requests sent there since the last heartbeat counted in.
+    """The wait for a slot, by what has happened at the node since its last heartbeat, as far as that can be known.
 
-    A request that arrived longer ago than it takes to serve one is over by now.
+    What it had then is being worked off, others send as many as they did before, and what was sent from here is
+    there for as long as one takes to serve. While a node is new to everyone, the others will have sent what we have,
+    each: so what was sent since counts `Company.ratio` times, if that is more.
     """
     model = offer.model
     service_s = others.service_s if model.service_s is None else model.service_s
     while offer.sent and offer.sent[0][1] + service_s <= now_s:
         offer.sent.popleft()
     slots = max(1, model.slots)
-    ahead_count = max(0, model.busy + model.queued + len(offer.sent) + 1 - slots)
-    return ahead_count * service_s / slots
+    age_s = max(0.0, now_s - offer.member.seen_s)
+    before = worked_off(model.busy + model.queued, offer.others_per_s, slots, service_s, age_s)
+    sent_count = len(offer.sent)
+    herd = (offer.member.company.ratio - 1) * sent_count - offer.others_per_s * age_s
+    ahead = before + sent_count + max(0.0, herd) + 1 - slots
+    return max(0.0, ahead) * service_s / slots
+
+
+def worked_off(count: float, arriving_per_s: float, slots: int, service_s: float, past_s: float) -> float:
+    """How many requests are left after some time of a number that there were, while others arrive.
+
+    The fluid limit of a queue with several servers: all slots work while there is a queue, after that each request
+    leaves at its own rate.
+    """
+    if service_s <= 0 or past_s <= 0:
+        return count
+    if count > slots:
+        net_per_s = slots / service_s - arriving_per_s
+        until_s = (count - slots) / net_per_s if net_per_s > 0 else math.inf
+        if until_s >= past_s:
+            return count - net_per_s * past_s
+        count, past_s = slots, past_s - until_s
+    steady = min(float(slots), arriving_per_s * service_s)
+    return steady + (count - steady) * math.exp(-past_s / service_s)
 
 
 def load_s(offer: Offer, others: Measured, now_s: float) -> float:
@@ -100,33 +135,18 @@ def failure_s(doubt: float, base_s: float, rtt_ms: float) -> float:
     return doubt * (min(max(3 * rtt_ms / 1000, shortest_s), longest_s) + base_s)
 
 
-def reading_s(model: ModelReport, others: Measured) -> float:
-    """The time to read a token; 0 while nobody has measured a rate."""
-    rate = model.prefill_tokens_per_s or others.prefill_tokens_per_s
-    return token_s(rate) if rate else 0.0
-
-
-def terms_s(
-    near: Near,
-    offer: Offer,
-    prompt: Prompt,
-    others: Measured,
-    standing_s: tuple[float, float, float],
-    *,
-    warm: bool,
-) -> dict[str, float]:
-    """All terms by their names, `standing_terms_s` among them; the score is their sum."""
+def terms_s(network_s: float, rtt_ms: float, unread_tokens: float, own: Own) -> dict[str, float]:
+    """All terms by their names; the score is their sum."""
     terms = {
-        "network": near.rtt_ms / 1000 if warm else near.network_s,
-        "queue": standing_s[0],
-        "prefill": prompt.unread_tokens(offer) * reading_s(offer.model, others),
-        "load": standing_s[1],
-        "age": standing_s[2],
+        "network": network_s,
+        "queue": own.queue_s,
+        "prefill": unread_tokens * own.token_s,
+        "load": own.load_s,
+        "age": own.age_s,
         "failure": 0.0,
     }
-    doubt = offer.member.doubts.failure_share()
-    if doubt:
-        terms["failure"] = failure_s(doubt, sum(terms.values()), near.rtt_ms)
+    if own.doubt:
+        terms["failure"] = failure_s(own.doubt, sum(terms.values()), rtt_ms)
     return terms
 
 

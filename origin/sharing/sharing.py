@@ -44,7 +44,6 @@ class Sharing:
         card: who this origin is; its URL may be set later, with `announce`.
         route_keys: the public keys that this origin's tickets are checked with now.
         now_s: a clock that does not go back.
-        keys_told: called with the public keys of another origin, at each of its words.
         taken: called with every report that another origin heard and the fleet took in.
         probed: called with what another origin's clients have measured.
         refused: called with the reason for each thing that was told and could not be taken.
@@ -58,7 +57,6 @@ class Sharing:
         now_s: Callable[[], float],
         *,
         route_keys: Callable[[], tuple[bytes, ...]] = tuple,
-        keys_told: Callable[[tuple[bytes, ...]], None] = lambda _keys: None,
         taken: Callable[[NodeReport], None] = lambda _report: None,
         probed: Callable[[Probed], None] = lambda _probed: None,
         refused: Callable[[str], None] = lambda _reason: None,
@@ -69,7 +67,6 @@ class Sharing:
         self._bus = bus
         self._fleet = fleet
         self._now_s = now_s
-        self._keys_told = keys_told
         self._taken = taken
         self._probed = probed
         self._refused = refused
@@ -127,6 +124,11 @@ class Sharing:
         urls = (card.nodes_url if with_certificate else card.url for card in cards)
         return tuple(url for url in urls if url)
 
+    def route_keys(self) -> tuple[bytes, ...]:
+        """The keys that tickets of any origin are checked with, this one's first."""
+        others = (key for card, _ in self._peers.known(self._now_s()) for key in card.route_keys)
+        return tuple(dict.fromkeys((*self._own_keys(), *others)))
+
     @property
     def cut_off(self) -> bool:
         """Whether others cannot be told anything now."""
@@ -169,7 +171,6 @@ class Sharing:
         if self._peers.hear(news.card, now_s):
             log.info("origin.heard", origin_id=news.card.origin_id, url=news.card.url)
         self._hear_origins(now_s)
-        self._keys_told(news.card.route_keys)
         self._take_in(news, now_s)
 
     def remembered(self, records: Sequence[Kept]) -> None:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import random
-import secrets
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from origin.route_keys import RouteKeys
-from origin.tickets import SEED_BYTES
+from origin.geo.network import Network
+from origin.geo_files import GeoFiles
+from origin.whereabouts import Whereabouts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from origin.config import OriginConfig
     from origin.fleet import Fleet
     from origin.releases import Blobs, Releases
+    from origin.route_keys import RouteKeys
     from origin.sharing.sharing import Sharing
     from origin.telemetry import Telemetry
     from origin.trust import TrustFiles
@@ -38,10 +39,11 @@ class Context:
     trust: TrustFiles
     telemetry: Telemetry
     sharing: Sharing
+    route_keys: RouteKeys
     now_s: Callable[[], float]
-    route_keys: RouteKeys = field(default_factory=lambda: RouteKeys(lambda: secrets.token_bytes(SEED_BYTES)))
     now_unix_s: Callable[[], float] = time.time
     chance: Callable[[], float] = random.random
+    whereabouts: Whereabouts = field(default_factory=lambda: Whereabouts(Network(), GeoFiles(())))
 
 
 CONTEXT = web.AppKey("context", Context)
@@ -50,3 +52,9 @@ CONTEXT = web.AppKey("context", Context)
 def context_of(request: web.Request) -> Context:
     """The parts of the origin that got this request."""
     return request.app[CONTEXT]
+
+
+def remote_of(request: web.Request) -> str:
+    """The client's address, past the proxies that the origin trusts; "" for one without."""
+    forwarded_for = request.headers.getall("X-Forwarded-For", ())
+    return context_of(request).whereabouts.client_address(request.remote or "", forwarded_for)

@@ -8,9 +8,9 @@ import structlog
 
 from origin.api import RouteAnswer
 from origin.geo.choose import Ask, choose, parse_model
-from origin.geo.client_spot import ClientSpot
 from origin.geo.explaining import EXPLAINED_LIMIT_COUNT, left_out
 from origin.geo.places import client_place
+from origin.geo.probe_list import probe_list
 from origin.tickets import LIFE_LIMIT_S, Ticket, stops_of
 
 if TYPE_CHECKING:
@@ -45,12 +45,13 @@ def list_for(
         ModelUnknownError: no release and no node has this model.
         NoNodeAvailableError: it exists, and no node can answer now.
     """
-    place, source = client_place(query.place, parameter, header)
+    stated, _ = client_place(query.place, parameter, header)
+    spot = context.whereabouts.spot(remote, context.now_s(), stated)
     reference, bare = parse_model(query.model)
     ask = Ask(
         reference,
         any_channel=bare,
-        spot=ClientSpot(place=place, place_source=source),
+        spot=spot,
         prompt_tokens=query.prompt_tokens,
         # Without a stated session a client's address stands for it: its requests tend to share a prefix.
         session=session or remote,
@@ -62,8 +63,11 @@ def list_for(
         model=query.model,
         nodes=decision.nodes,
         ttl_s=context.config.route_ttl_s,
-        place=place,
-        place_source=source,
+        place=spot.place,
+        place_source=spot.place_source,
+        probes=probe_list(
+            context.fleet.pool(reference.name, None), spot, context.whereabouts.network, context.now_s()
+        ),
         expires_unix_s=context.now_unix_s() + context.config.route_ttl_s,
         ticket=sign(context, query.model, decision),
         reason=decision.reason,
@@ -84,7 +88,13 @@ def decide(context: Context, ask: Ask, *, notes: bool = True) -> Decision:
         NoNodeAvailableError: it exists, and no node can answer now.
     """
     now_s = context.now_s()
-    decision = choose(context.fleet.view(now_s), ask, context.releases.view, chance=context.chance())
+    decision = choose(
+        context.fleet.view(now_s),
+        ask,
+        context.releases.view,
+        network=context.whereabouts.network,
+        chance=context.chance(),
+    )
     if not notes:
         return decision
     best = decision.nodes[0]

@@ -31,6 +31,8 @@ async def report(request: web.Request) -> web.Response:
         )
     check_url(heard.url)
     context.sharing.accept(heard)
+    context.whereabouts.hear(heard, context.now_s())
+    context.telemetry.rtts.labels("kernel").inc(len(heard.rtts))
     context.telemetry.reports.inc()
     wanted = context.releases.wanted(heard)
     return reply(
@@ -39,9 +41,9 @@ async def report(request: web.Request) -> web.Response:
             wanted=wanted,
             heartbeat_s=context.config.heartbeat_s,
             peers=_peers(context, heard, wanted),
+            route_keys=context.sharing.route_keys(),
             origins=context.sharing.origin_urls(),
             cut_off=context.sharing.cut_off,
-            route_keys=context.route_keys.public_keys(context.now_s()),
         ),
     )
 

@@ -11,10 +11,9 @@ from msgspec import Struct
 from origin.api import RouteQuery
 from origin.errors import ModelUnknownError, NoNodeAvailableError
 from origin.geo.choose import Ask, parse_model
-from origin.geo.client_spot import ClientSpot
 from origin.geo.places import PLACE_HEADER, PLACE_PARAMETER, client_place
 from origin.tickets import TICKET_PARAMETER, without_ticket
-from origin.web.context import context_of
+from origin.web.context import context_of, remote_of
 from origin.web.deciding import decide, list_for, sign
 from origin.web.payload import read_message, reply
 from registry.errors import InputInvalidError
@@ -46,7 +45,7 @@ async def route(request: web.Request) -> web.Response:
             context,
             query,
             session=request.headers.get(SESSION_HEADER, ""),
-            remote=request.remote or "",
+            remote=remote_of(request),
             parameter=request.query.get(PLACE_PARAMETER),
             header=request.headers.get(PLACE_HEADER),
         )
@@ -99,14 +98,15 @@ def inference_routes() -> list[web.RouteDef]:
 
 def _sent_on(request: web.Request, model: str, *, prompt_tokens: int = 0) -> web.Response:
     context = context_of(request)
-    place, source = client_place(None, request.query.get(PLACE_PARAMETER), request.headers.get(PLACE_HEADER))
+    stated, _ = client_place(None, request.query.get(PLACE_PARAMETER), request.headers.get(PLACE_HEADER))
+    spot = context.whereabouts.spot(remote_of(request), context.now_s(), stated)
     reference, bare = parse_model(model)
     ask = Ask(
         reference,
         any_channel=bare,
-        spot=ClientSpot(place=place, place_source=source),
+        spot=spot,
         prompt_tokens=prompt_tokens,
-        session=request.headers.get(SESSION_HEADER) or request.remote or "",
+        session=request.headers.get(SESSION_HEADER) or remote_of(request),
     )
     with _refusals_counted(context):
         decision = decide(context, ask)
@@ -119,6 +119,6 @@ def _sent_on(request: web.Request, model: str, *, prompt_tokens: int = 0) -> web
         "Cache-Control": "no-store",
         NODE_HEADER: best.node_id,
     }
-    if place is not None:
+    if spot.place is not None:
         headers[RTT_HEADER] = f"{best.rtt_ms:.1f}"
     return web.Response(status=307, headers=headers)

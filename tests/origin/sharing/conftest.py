@@ -55,14 +55,12 @@ class Member:
     def __init__(self, bus, name, rules):
         self.bus, self.fleet = bus, Fleet(rules)
         self.taken, self.refused, self.probed = [], [], []
-        self.keys = []
         card = OriginCard(origin_id=secrets.token_hex(8), url=f"http://{name}.example")
         self.sharing = Sharing(
             bus,
             self.fleet,
             card,
             now_s,
-            keys_told=self.keys.append,
             taken=self.taken.append,
             probed=self.probed.append,
             refused=self.refused.append,

@@ -1,0 +1,9 @@
+output "autoscaling_group" {
+  description = "The group of nodes."
+  value       = module.edge.autoscaling_group
+}
+
+output "name_servers" {
+  description = "The origins that answer for the name."
+  value       = module.dns.delegated_to
+}

@@ -1,0 +1,45 @@
+# Who a node is to AWS. A node joins the fleet by proving that it runs under this role (a signed
+# sts:GetCallerIdentity, which needs no permission), so no secret is in user data.
+
+data "aws_partition" "current" {}
+
+resource "aws_iam_role" "this" {
+  name                 = var.name
+  description          = "An Edgeward node"
+  assume_role_policy   = data.aws_iam_policy_document.assume.json
+  permissions_boundary = var.permissions_boundary_arn
+  max_session_duration = 3600
+  tags                 = var.tags
+}
+
+data "aws_iam_policy_document" "assume" {
+  statement {
+    actions = ["sts:AssumeRole"]
+
+    principals {
+      type        = "Service"
+      identifiers = ["ec2.amazonaws.com"]
+    }
+  }
+}
+
+resource "aws_iam_role_policy" "artifacts" {
+  count = var.artifact_reader_policy_json == null ? 0 : 1
+
+  name   = "read-releases"
+  role   = aws_iam_role.this.id
+  policy = var.artifact_reader_policy_json
+}
+
+resource "aws_iam_role_policy_attachment" "session_manager" {
+  count = var.session_manager ? 1 : 0
+
+  role       = aws_iam_role.this.name
+  policy_arn = "arn:${data.aws_partition.current.partition}:iam::aws:policy/AmazonSSMManagedInstanceCore"
+}
+
+resource "aws_iam_instance_profile" "this" {
+  name = var.name
+  role = aws_iam_role.this.name
+  tags = var.tags
+}

@@ -1,0 +1,96 @@
+mock_provider "aws" {
+  override_during = plan
+
+  mock_data "aws_partition" {
+    defaults = { partition = "aws" }
+  }
+
+  mock_data "aws_iam_policy_document" {
+    defaults = { json = "{\"Version\":\"2012-10-17\",\"Statement\":[]}" }
+  }
+
+  mock_resource "aws_iam_role" {
+    defaults = { arn = "arn:aws:iam::123456789012:role/edgeward-node" }
+  }
+
+  mock_resource "aws_iam_instance_profile" {
+    defaults = { arn = "arn:aws:iam::123456789012:instance-profile/edgeward-node" }
+  }
+}
+
+run "only_instances_take_the_role" {
+  command = plan
+
+  assert {
+    condition     = one(one(data.aws_iam_policy_document.assume.statement).principals).identifiers == toset(["ec2.amazonaws.com"])
+    error_message = "Others than instances may take the role."
+  }
+}
+
+run "nothing_is_allowed_by_itself" {
+  command = plan
+
+  variables {
+    session_manager = false
+  }
+
+  assert {
+    condition     = length(aws_iam_role_policy.artifacts) == 0 && length(aws_iam_role_policy_attachment.session_manager) == 0
+    error_message = "The role may do something that nobody asked for."
+  }
+}
+
+run "reads_the_bucket_where_asked" {
+  command = plan
+
+  variables {
+    artifact_reader_policy_json = "{\"Version\":\"2012-10-17\",\"Statement\":[{\"Effect\":\"Allow\",\"Action\":\"s3:GetObject\",\"Resource\":\"arn:aws:s3:::releases/packs/*\"}]}"
+  }
+
+  assert {
+    condition     = aws_iam_role_policy.artifacts[0].policy == var.artifact_reader_policy_json
+    error_message = "The policy is not the one that was given."
+  }
+}
+
+run "a_shell_without_ssh" {
+  command = plan
+
+  assert {
+    condition     = aws_iam_role_policy_attachment.session_manager[0].policy_arn == "arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore"
+    error_message = "There is no way to a shell."
+  }
+}
+
+run "a_boundary_is_kept" {
+  command = plan
+
+  variables {
+    permissions_boundary_arn = "arn:aws:iam::123456789012:policy/limits"
+  }
+
+  assert {
+    condition     = aws_iam_role.this.permissions_boundary == "arn:aws:iam::123456789012:policy/limits"
+    error_message = "The boundary was dropped."
+  }
+}
+
+run "a_wrong_name" {
+  command = plan
+
+  variables {
+    name = "edge node"
+  }
+
+  expect_failures = [var.name]
+}
+
+run "a_policy_that_is_no_json" {
+  command = plan
+
+  variables {
+    artifact_reader_policy_json = "s3:GetObject"
+  }
+
+  expect_failures = [var.artifact_reader_policy_json]
+}
