@@ -224,8 +224,18 @@ def _abort(client: Client) -> None:
 
 
 async def _close(client: Client) -> None:
-    """Let the connection go; nats-py would wait for a dead peer to take what is buffered."""
+    """Let the connection go; nats-py would wait for a dead peer to take what is buffered, and leave tasks behind."""
+    readers = [sub._wait_for_msgs_task for sub in client._subs.values()]  # noqa: SLF001
+    tasks = [
+        task
+        for task in (client._reading_task, client._flusher_task, client._ping_interval_task, *readers)  # noqa: SLF001
+        if task is not None
+    ]
     _abort(client)
+    client._pending, client._pending_data_size = [], 0  # noqa: SLF001  # so that it does not try to send it
     with contextlib.suppress(*_EXPECTED):
         async with asyncio.timeout(_CLOSE_S):
             await client.close()
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
