@@ -182,8 +182,8 @@ class TestRows:
         odd = NodeReport(node_id="odd", incarnation=1, url="http://x", label="[bold]\x1b[2J", models=(READY,))
         row = row_of(NodeView(report=odd, state="up", age_s=0.04))
         assert len(row) == len(COLUMNS)
-        assert row[:6] == ["odd", "[bold]\x1b[2J", "up", "0.0 s", "1/4", "0"]
-        assert row[8] == "?"
+        assert row[:7] == ["odd", "[bold]\x1b[2J", "up", "no", "0.0 s", "1/4", "0"]
+        assert row[9] == "?"
 
     def test_only_ready_models_have_slots(self):
         asleep = ModelReport(name="b", version="1", state="asleep", slots=4)
