@@ -122,6 +122,13 @@ class VariantUnfitError(ArtifactError):
     http_status = 507
 
 
+class WrongPinError(EdgewardError):
+    """What answers as the origin has another authority than the join token pins; it was sent no secret."""
+
+    code = "enrolment.wrong_pin"
+    http_status = 502
+
+
 class NodeUnreachableError(EdgewardError):
     """A node accepts no connection, or says nothing for too long.
 

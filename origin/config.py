@@ -8,7 +8,7 @@ from pathlib import Path  # the settings loader reads the real types
 
 from origin.dns_settings import check_host_name, name_servers_of
 from registry.errors import ConfigError
-from registry.listening import check_listener
+from registry.listening import PORT_LIMIT, check_listener
 
 _MIB = 2**20
 _DNS_RANGES = {
@@ -30,8 +30,13 @@ class OriginConfig:
     """How an origin listens, how often it looks, and what it accepts.
 
     Attributes:
-        public_url: where nodes, clients and other origins reach this one; empty says `http://host:port`.
-        insecure: allow a host that other machines can reach, with neither keys nor TLS.
+        public_url: where nodes, clients and other origins reach this one; empty says `http(s)://host:port`.
+        insecure: allow a host that other machines can reach without TLS, and hear nodes that are not enrolled.
+        tls_cert_file: the certificate that clients see, PEM, with those between it and its authority; None speaks HTTP.
+        tls_key_file: its key, PEM, without a passphrase; both are read again when they change.
+        nodes_host: where nodes with certificates are heard, over TLS 1.3; empty is `host`.
+        nodes_port: its port; 0 takes any free one.
+        nodes_public_url: where nodes with certificates reach this origin; empty says `https://nodes_host:nodes_port`.
         heartbeat_s: how often nodes are told to report; 2 missed make a node suspect, 3 make it down.
         catalog_refresh_s: how often releases and channels are read from the object store.
         route_ttl_s: how long a client may use a ranked list before it asks again.
@@ -59,7 +64,12 @@ class OriginConfig:
     host: str = "127.0.0.1"
     port: int = 7700
     insecure: bool = False
+    tls_cert_file: Path | None = None
+    tls_key_file: Path | None = None
     public_url: str = ""
+    nodes_host: str = ""
+    nodes_port: int = 7743
+    nodes_public_url: str = ""
     heartbeat_s: float = 1.0
     catalog_refresh_s: float = 2.0
     route_ttl_s: float = 60.0
@@ -85,9 +95,18 @@ class OriginConfig:
     def __post_init__(self) -> None:
         """Refuse what cannot work. Raises ConfigError."""
         check_listener("origin", self)
+        if not 0 <= self.nodes_port <= PORT_LIMIT:
+            raise ConfigError(
+                f"origin.nodes_port = {self.nodes_port}: a port is a number from 0 to {PORT_LIMIT}"
+            )
         if self.public_url and not self.public_url.startswith(("http://", "https://")):
             raise ConfigError(
                 f"origin.public_url = {self.public_url[:120]!r} is not a URL (for example https://origin.example)"
+            )
+        if self.nodes_public_url and not self.nodes_public_url.startswith("https://"):
+            raise ConfigError(
+                f"origin.nodes_public_url = {self.nodes_public_url[:120]!r} is not the URL of a door for nodes "
+                "(for example https://origin.example:7743)"
             )
         for key in ("heartbeat_s", "catalog_refresh_s", "route_ttl_s", "forget_node_after_s"):
             if not getattr(self, key) > 0:

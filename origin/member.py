@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from origin.standing import Watch
 
 _SENT_KEPT_COUNT = 1024
-_ARRIVALS_MEAN_S = 5.0
 _ANSWERS = frozenset({"ready", "asleep"})
 
 
@@ -29,12 +28,11 @@ class Offer:
         answers: whether it answers a request that comes now. A sleeping release does: its node loads it.
         sent: when requests were sent here that no report speaks of yet, and when each will have arrived.
         sent_count: how many were sent since its last report.
-        others_per_s: how many arrive that were not sent from here.
         prefixes: the sketch of what it has read, unpacked when it is first asked for.
     """
 
     __slots__ = (
-        "answers", "loading", "member", "model", "others_per_s", "prefixes", "sent", "sent_count", "version", "watch",
+        "answers", "loading", "member", "model", "prefixes", "sent", "sent_count", "version", "watch",
     )  # fmt: skip
 
     def __init__(self, member: Member, model: ModelReport, watch: Watch) -> None:
@@ -42,7 +40,6 @@ class Offer:
         self.version = model.version
         self.sent: deque[tuple[float, float]] = deque(maxlen=_SENT_KEPT_COUNT)
         self.sent_count = 0
-        self.others_per_s = 0.0
         self.prefixes: frozenset[int] | None = None
         self.take(model, watch)
 
@@ -54,14 +51,11 @@ class Offer:
         self.loading = model.state == "loading"
         self.prefixes = None
 
-    def note_arrivals(self, before: ModelReport, past_s: float, now_s: float) -> None:
+    def note_arrivals(self, before: ModelReport, now_s: float) -> None:
         """Learn from a newer report of the same start who else sends requests here."""
         arrived_count = self.model.arrived_count - before.arrived_count
-        if arrived_count < 0 or past_s <= 0:
-            return
-        self.member.company.note(arrived_count, self.sent_count, now_s)
-        others_per_s = max(0, arrived_count - self.sent_count) / past_s
-        self.others_per_s += min(1.0, past_s / _ARRIVALS_MEAN_S) * (others_per_s - self.others_per_s)
+        if arrived_count >= 0:
+            self.member.company.note(arrived_count, self.sent_count, now_s)
 
 
 class Seat:
@@ -147,7 +141,6 @@ class Member:
 
     def take(self, report: NodeReport, now_s: float) -> None:
         """Let a newer report speak; the seats are the pools' to give."""
-        past_s = now_s - self.seen_s
         same_start = report.incarnation == self.report.incarnation
         self.report = report
         self.seen_s = now_s
@@ -162,7 +155,7 @@ class Member:
                 said = before.model
                 before.take(model, watch)
                 if same_start:
-                    before.note_arrivals(said, past_s, now_s)
+                    before.note_arrivals(said, now_s)
                 before.sent_count = 0
                 while before.sent and before.sent[0][1] <= now_s:
                     before.sent.popleft()

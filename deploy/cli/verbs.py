@@ -46,9 +46,14 @@ GROUPS: dict[str, dict[str, Verb]] = {
         "keys": Verb("deploy.cli.keys", "make, show, replace the keys that sign what is published"),
         "timestamp": Verb("deploy.cli.timestamp", "renew the date of what is signed"),
     },
+    "let nodes in": {
+        "token": Verb("deploy.cli.token", "make, list, revoke tokens that nodes join with"),
+    },
     "run a part": {
         "origin": Verb("deploy.cli.origin", "run the origin: `edgeward origin serve`"),
-        "node": Verb("deploy.cli.node", "run an edge node: `edgeward node serve`", "node"),
+        "node": Verb(
+            "deploy.cli.node", "an edge node: `edgeward node serve`, `join TOKEN`, `status`", "node"
+        ),
     },
 }
 

@@ -149,16 +149,16 @@ class Mark(Struct, frozen=True, kw_only=True, omit_defaults=True):
     Attributes:
         release: in the first chunk: what the answer's tokens belong to; the answer can go on elsewhere.
         silence_s: in the first chunk: the longest silence of the stream.
+        tokens_count: in the first chunk: how many tokens were told before the answer was cut off.
         tokens: those that gave this chunk's text, and what is held back behind it.
-        tokens_count: of the answer so far.
         text_chars: that its tokens gave so far, as text of the model.
         more: the next chunk belongs to the same tokens; a cut between the two is a cut before this one.
     """
 
     release: str = ""
     silence_s: float = 0.0
-    tokens: tuple[int, ...] = ()
     tokens_count: int = 0
+    tokens: tuple[int, ...] = ()
     text_chars: int = 0
     more: bool = False
 

@@ -25,8 +25,8 @@ class Mark(Struct, frozen=True):
 
     release: str = ""
     silence_s: float = 0.0
-    tokens: tuple[int, ...] = ()
     tokens_count: int = 0
+    tokens: tuple[int, ...] = ()
     text_chars: int = 0
     more: bool = False
 
@@ -81,7 +81,6 @@ class Resumption:
             self.silence_s = SILENCES_COUNT * mark.silence_s
         self._tokens.extend(mark.tokens)
         self._text_chars = mark.text_chars
-        self._lost = self._lost or len(self._tokens) != mark.tokens_count
         return True
 
     def asks(self, message: Mapping[str, Any]) -> dict[str, Any]:

@@ -93,7 +93,7 @@ class Sending:
             journey.sent = journey.sent or not isinstance(error, _NOT_CONNECTED)
             who = f"node {journey.node.node_id}" if journey.node is not None else "a node"
             raise NodeUnreachableError(
-                f"{who} at {url.origin()} does not answer: {reason_of(error)}", sent=journey.sent
+                f"{who} at {_host_of(url)} does not answer: {reason_of(error)}", sent=journey.sent
             ) from error
         except BaseException:
             _close(response)
@@ -135,13 +135,13 @@ class Sending:
             raise AnswerInvalidError(f"the request was handed on more than {HANDED_ON_MOST_COUNT} times")
         try:
             url = response.url.join(URL(response.headers.get("location", ""), encoded=True))
-            origin = url.origin()
         except ValueError as error:
             raise AnswerInvalidError("the node hands on to something that is no URL") from error
+        host = _host_of(url)
         if url.scheme not in {"http", "https"} or (response.url.scheme, url.scheme) == ("https", "http"):
-            raise AnswerInvalidError(f"the node hands on to {origin}, which is not as safe as itself")
+            raise AnswerInvalidError(f"the node hands on to {host}, which is not as safe as itself")
         named = self._nearest.lists.known().values()
-        journey.node = next((node for node in named if URL(node.url).origin() == origin), None)
+        journey.node = next((node for node in named if _host_of(URL(node.url)) == host), None)
         return url
 
     async def _refuse_unless_ok(self, response: aiohttp.ClientResponse) -> None:
@@ -152,6 +152,11 @@ class Sending:
         except AnswerInvalidError:
             error = None
         raise error or error_of_status(response.status, response.headers)
+
+
+def _host_of(url: URL) -> str:
+    """Scheme, host and port; what else there is says nothing of who answers."""
+    return f"{url.scheme}://{url.host}:{url.port}"
 
 
 def _close(response: aiohttp.ClientResponse | None) -> None:

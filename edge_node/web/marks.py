@@ -37,10 +37,14 @@ class Marks:
         events = self._shape.opening(0) or self._shape.delta(0, "", ())
         # Told already: the shape only has to know it.
         self._shape.delta(0, started.resumed_text, ())
-        mark = self._mark()
-        return _marked(
-            events, msgspec.structs.replace(mark, release=self._identity, silence_s=self._silence_s)
+        written = self._written
+        mark = Mark(
+            release=self._identity,
+            silence_s=self._silence_s,
+            tokens_count=len(written.tokens),
+            text_chars=written.text_chars,
         )
+        return _marked(events, mark)
 
     def delta(self, delta: Delta) -> list[Event]:
         """More text; without a mark from where on the engine does not tell its tokens."""
@@ -49,18 +53,14 @@ class Marks:
         events = self._shape.delta(0, delta.text, delta.scores)
         if not events or not self._written.known:
             return events
-        return _marked(events, self._mark())
+        tokens = tuple(self._unmarked)
+        self._unmarked.clear()
+        return _marked(events, Mark(tokens=tokens, text_chars=self._written.text_chars))
 
     def closing(self, reason: FinishReason) -> list[Event]:
         """Why the text ended; text that is told with it is as settled as the end."""
         *others, last = self._shape.closing(0, reason)
         return [*map(_unsettled, others), last]
-
-    def _mark(self) -> Mark:
-        tokens = tuple(self._unmarked)
-        self._unmarked.clear()
-        written = self._written
-        return Mark(tokens=tokens, tokens_count=len(written.tokens), text_chars=written.text_chars)
 
 
 def _marked(events: list[Event], mark: Mark) -> list[Event]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from origin.dns.door import Located
-from origin.geo.client_spot import ClientSpot
 
 if TYPE_CHECKING:
     from origin.api import CatalogAnswer
@@ -13,13 +12,16 @@ if TYPE_CHECKING:
     from origin.fleet import Fleet, FleetView
     from origin.geo.network import Network as RoundTrips
     from origin.releases import Releases
+    from origin.whereabouts import Whereabouts
+
+_KEPT_BITS = {4: 24, 6: 48}
 
 
 class OriginKnowledge:
-    """`origin.dns.door.Knowing` over one origin's fleet and releases."""
+    """`origin.dns.door.Knowing` over one origin's parts."""
 
-    def __init__(self, fleet: Fleet, releases: Releases) -> None:
-        self._fleet, self._releases = fleet, releases
+    def __init__(self, fleet: Fleet, releases: Releases, whereabouts: Whereabouts) -> None:
+        self._fleet, self._releases, self._whereabouts = fleet, releases, whereabouts
 
     def view(self, now_s: float) -> FleetView:
         """The fleet now."""
@@ -30,9 +32,10 @@ class OriginKnowledge:
         return self._releases.view
 
     def network(self) -> RoundTrips | None:
-        """Round trips that were measured; None while none are kept."""
-        return None
+        """Round trips that were measured."""
+        return self._whereabouts.network
 
-    def locate(self, network: Network, now_s: float) -> Located:  # noqa: ARG002  # until there is a map
-        """The network itself, whose place nobody has told."""
-        return Located(ClientSpot(prefix=str(network)), network.prefixlen)
+    def locate(self, network: Network, now_s: float) -> Located:
+        """The network's place, by what was measured to it and by databases, and how wide that place is known to be."""
+        spot, bits = self._whereabouts.shared_spot(str(network.network_address), now_s)
+        return Located(spot, network.prefixlen if bits is None else min(bits, _KEPT_BITS[network.version]))

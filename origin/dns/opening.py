@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from origin.fleet import Fleet
     from origin.releases import Releases
     from origin.telemetry import Telemetry
+    from origin.whereabouts import Whereabouts
 
 
 def zone_of(config: OriginConfig) -> Zone:
@@ -43,6 +44,7 @@ async def dns_door(
     config: OriginConfig,
     fleet: Fleet,
     releases: Releases,
+    whereabouts: Whereabouts,
     telemetry: Telemetry,
     now_s: Callable[[], float],
 ) -> AsyncIterator[list[tuple[str, int]]]:
@@ -52,6 +54,7 @@ async def dns_door(
         config: of the origin.
         fleet: whom to choose from.
         releases: the catalog.
+        whereabouts: where clients are.
         telemetry: the counters.
         now_s: the fleet's clock.
 
@@ -63,7 +66,7 @@ async def dns_door(
         return
     door = Door(
         zone_of(config),
-        OriginKnowledge(fleet, releases),
+        OriginKnowledge(fleet, releases, whereabouts),
         keep_s=config.dns_keep_s,
         view_s=config.heartbeat_s,
         answer_s=min(5.0, config.dns_ttl_s / 4),

@@ -8,9 +8,6 @@ from typing import TYPE_CHECKING
 
 from origin.geo.score import own_part
 
-_SHARE_OF_BEAT = 0.25
-"""What is under way at a node is reckoned anew so often between two of its heartbeats."""
-
 if TYPE_CHECKING:
     from origin.member import Seat
     from origin.pool import Measured, Pool
@@ -54,10 +51,7 @@ def _work_out(pool: Pool, seat: Seat, others: Measured, rules: FleetRules, now_s
     model = offer.model
     if model.service_s is None or not model.prefill_tokens_per_s or model.load_s is None:
         pool.unmeasured.add(seat)
-    if model.busy or model.queued or offer.sent or offer.others_per_s:
-        again_s = now_s + _SHARE_OF_BEAT * rules.heartbeat_s
-        if offer.sent:
-            service_s = others.service_s if model.service_s is None else model.service_s
-            again_s = min(again_s, max(now_s, offer.sent[0][1] + service_s))
+    if offer.sent:
+        service_s = others.service_s if model.service_s is None else model.service_s
         # The number only keeps seats from being compared.
-        heapq.heappush(pool.due, (again_s, seat.number, seat))
+        heapq.heappush(pool.due, (offer.sent[0][1] + service_s, seat.number, seat))

@@ -13,7 +13,6 @@ other nodes with the same model.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -74,51 +73,32 @@ def own_part(offer: Offer, others: Measured, rules: FleetRules, now_s: float) ->
 
 
 def queue_s(offer: Offer, others: Measured, now_s: float) -> float:
-    """The wait for a slot, by what has happened at the node since its last heartbeat, as far as that can be known.
+    """The wait for a slot, with the requests sent there since the last heartbeat counted in.
 
-    What it had then is being worked off, others send as many as they did before, and what was sent from here is
-    there for as long as one takes to serve. While a node is new to everyone, the others will have sent what we have,
-    each: so what was sent since counts `Company.ratio` times, if that is more.
+    A request that arrived longer ago than it takes to serve one is over by now. Each one sent from here stands for
+    those that other routers, which have heard the same of this node, have sent meanwhile (`origin.company`).
     """
     model = offer.model
     service_s = others.service_s if model.service_s is None else model.service_s
     while offer.sent and offer.sent[0][1] + service_s <= now_s:
         offer.sent.popleft()
     slots = max(1, model.slots)
-    age_s = max(0.0, now_s - offer.member.seen_s)
-    before = worked_off(model.busy + model.queued, offer.others_per_s, slots, service_s, age_s)
-    sent_count = len(offer.sent)
-    herd = (offer.member.company.ratio - 1) * sent_count - offer.others_per_s * age_s
-    ahead = before + sent_count + max(0.0, herd) + 1 - slots
-    return max(0.0, ahead) * service_s / slots
-
-
-def worked_off(count: float, arriving_per_s: float, slots: int, service_s: float, past_s: float) -> float:
-    """How many requests are left after some time of a number that there were, while others arrive.
-
-    The fluid limit of a queue with several servers: all slots work while there is a queue, after that each request
-    leaves at its own rate.
-    """
-    if service_s <= 0 or past_s <= 0:
-        return count
-    if count > slots:
-        net_per_s = slots / service_s - arriving_per_s
-        until_s = (count - slots) / net_per_s if net_per_s > 0 else math.inf
-        if until_s >= past_s:
-            return count - net_per_s * past_s
-        count, past_s = slots, past_s - until_s
-    steady = min(float(slots), arriving_per_s * service_s)
-    return steady + (count - steady) * math.exp(-past_s / service_s)
+    sent_count = len(offer.sent) * offer.member.company.ratio
+    return max(0.0, model.busy + model.queued + sent_count + 1 - slots) * service_s / slots
 
 
 def load_s(offer: Offer, others: Measured, now_s: float) -> float:
-    """A whole load when asleep, the rest of one under way, which is about to end if it is late; 0 when ready."""
+    """The rest of a load under way, which is about to end if it is late; 0 when ready; when asleep, two whole ones.
+
+    What wakes up displaces another release, which will have to be loaded again: without the second load, nodes under
+    pressure take each other's memory away and nothing but loading gets done.
+    """
     model = offer.model
     if model.state == "ready":
         return 0.0
     whole_s = others.load_s if model.load_s is None else model.load_s
     if model.state == "asleep":
-        return whole_s
+        return 2 * whole_s
     return max(_LEAST_LOAD_S, whole_s - (now_s - offer.watch.since_s))
 
 

@@ -136,8 +136,9 @@ class Walk:
                 continue
             if order.network_s[start] + floor_s > self._cut_s:
                 break
-            self._score_block(start, min(start + size_count, len(order.rows)))
-            start += size_count
+            end = min(start + size_count, len(order.rows))
+            self._score_block(start, end)
+            start = end
             size_count *= 2
         self.ready.sort()
         while self.ready and self.ready[-1].score_s > self._cut_s:

@@ -102,8 +102,9 @@ def read_news(data: bytes) -> News:
         InputInvalidError: too long, not msgpack, not of this shape, or from an origin that nobody can be sent to.
     """
     news = from_msgpack(_bounded(data), News)
-    if not is_origin_url(news.card.url):
-        raise InputInvalidError(f"{news.card.url[:120]!r} is not the URL of an origin", param="card.url")
+    for param, url in (("card.url", news.card.url), ("card.nodes_url", news.card.nodes_url or news.card.url)):
+        if not is_origin_url(url):
+            raise InputInvalidError(f"{url[:120]!r} is not the URL of an origin", param=param)
     return news
 
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from origin.config import OriginConfig
     from origin.fleet import Fleet
+    from origin.identity.certificates import NodeCertificate
+    from origin.identity.enrolment import Enrolment
     from origin.releases import Blobs, Releases
     from origin.route_keys import RouteKeys
     from origin.sharing.sharing import Sharing
@@ -30,6 +32,10 @@ class Context:
     """One origin's parts; `now_s` is a clock that does not go back, `now_unix_s` the one on the wall.
 
     `chance` gives numbers between 0 and 1: a few requests explore.
+
+    Attributes:
+        enrolment: None where this origin does not hold the key of the fleet's authority.
+        enrolled: ids of nodes that have reported with a certificate since this origin started.
     """
 
     config: OriginConfig
@@ -44,9 +50,12 @@ class Context:
     now_unix_s: Callable[[], float] = time.time
     chance: Callable[[], float] = random.random
     whereabouts: Whereabouts = field(default_factory=lambda: Whereabouts(Network(), GeoFiles(())))
+    enrolment: Enrolment | None = None
+    enrolled: set[str] = field(default_factory=set)
 
 
 CONTEXT = web.AppKey("context", Context)
+NODE_SHOWN: web.RequestKey[NodeCertificate | None] = web.RequestKey("node_shown", object)  # type: ignore[arg-type]
 
 
 def context_of(request: web.Request) -> Context:

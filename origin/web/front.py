@@ -69,6 +69,11 @@ class RouteDesk:
         self._date = ""
         self._date_s = 0
 
+    def leaves(self, transport: asyncio.BaseTransport) -> bool:
+        """Whether nothing of a connection is answered here: at the door for nodes certificates are looked at first."""
+        enrolment = self._context.enrolment
+        return enrolment is not None and enrolment.door.is_here(transport)
+
     def answer(self, data: bytes, remote: str) -> bytes | None:
         """The whole response to a whole request; None when the request is for aiohttp."""
         begun_s = self._context.now_s()
@@ -150,6 +155,8 @@ class Front(asyncio.Protocol):
         peer = transport.get_extra_info("peername")
         self._remote = peer[0] if isinstance(peer, tuple) else ""
         self._inner.connection_made(transport)
+        if self._desk.leaves(transport):
+            self._transport.set_protocol(self._inner)
 
     def data_received(self, data: bytes) -> None:
         """Answer a request for a list; leave the connection to the inner protocol at anything else."""

@@ -113,12 +113,10 @@ def measure(*, quick):
 
     for _ in range(rounds_count):
         with door() as (port, pid):
-            load(port, pid, "known", seconds)  # every client and city was seen once
             for kind in ("known", "new", "denied"):
                 noted("door", load(port, pid, kind, seconds))
             noted("open", load(port, pid, "known", seconds, OPEN_PER_S))
         with door(changes=True) as (port, pid):
-            load(port, pid, "known", seconds)
             noted("changing", load(port, pid, "known", seconds))
         if not why_not():
             with gdnsd() as (port, pid):

@@ -27,7 +27,6 @@ from tests.cutting_relay import Relay
 pytestmark = pytest.mark.system
 
 CUTS_COUNT = 100
-WANTED = [("chat", "1.0.0"), ("embed", "1.0.0")]
 SCHEMA = {
     "type": "object",
     "properties": {"name": {"type": "string", "maxLength": 40}, "age": {"type": "integer"}},
@@ -60,6 +59,23 @@ def network(tmp_path_factory, start_network):
 
 def node_url(network, index):
     return f"http://127.0.0.1:{network.ports.node(index)}"
+
+
+async def until_ready(*urls):
+    """Wait until all nodes answer; the origin may not have missed one that is being started again."""
+    async with aiohttp.ClientSession() as session, asyncio.timeout(120):
+        for url in urls:
+            while not await _is_ready(session, url):  # noqa: ASYNC110  # another process has no event to offer
+                await asyncio.sleep(0.1)
+
+
+async def _is_ready(session, url):
+    try:
+        async with session.get(f"{url}/readyz") as response:
+            models = (await response.json())["models"]
+    except aiohttp.ClientError:
+        return False
+    return response.status == 200 and all(model["state"] == "ready" for model in models)
 
 
 @asynccontextmanager
@@ -101,14 +117,23 @@ async def cut_streams(network, *, deterministic):
     """What reads a stream whole, and one that is cut after a share of its bytes; each begins at the first node."""
     relay = Relay(network.ports.node(0))
     async with naming(await relay.open(), node_url(network, 1)) as config:
-        wholes = []
+        wholes, passed = [], []
         for ask in ASKS:
-            text, stream = await read(config, ask, deterministic=deterministic)
+            places = []
+            text, stream = await read(
+                config,
+                ask,
+                deterministic=deterministic,
+                piece_read=lambda _, places=places: places.append(relay.passed_bytes),
+            )
             assert stream.served.nodes == (SITES[0].node_id,)
-            wholes.append((text, stream.finish_reason, stream.usage, relay.passed_bytes))
+            wholes.append((text, stream.finish_reason, stream.usage))
+            passed.append(places)
 
         async def cut(number, share):
-            relay.cut_after(max(1, int(share * wholes[number][3])))
+            """Cut somewhere from the first text to the last."""
+            first, *_, last, _ = passed[number]
+            relay.cut_after(first + 1 + int(share * (last - first)))
             return await read(config, ASKS[number], deterministic=deterministic)
 
         try:
@@ -125,7 +150,7 @@ async def test_a_deterministic_stream_cut_anywhere_gives_the_same_text(network):
             which = number % len(ASKS)
             share = rng.random()
             text, stream = await cut(which, share)
-            whole, reason, usage, _ = wholes[which]
+            whole, reason, usage = wholes[which]
             resumed_count += stream.served.resumed_count
             same = (text, stream.finish_reason) == (whole, reason) and stream.usage in (None, usage)
             same_count += same
@@ -133,7 +158,7 @@ async def test_a_deterministic_stream_cut_anywhere_gives_the_same_text(network):
                 sys.stderr.write(f"{number}: ask {which} cut at {share:.2f}: {text!r} instead of {whole!r}\n")
     sys.stderr.write(f"{same_count} of {CUTS_COUNT} the same, {resumed_count} went on in the middle\n")
     assert same_count == CUTS_COUNT
-    assert resumed_count > CUTS_COUNT / 2
+    assert resumed_count >= 0.9 * CUTS_COUNT
 
 
 async def test_any_stream_cut_anywhere_is_one_stream(network):
@@ -150,7 +175,7 @@ async def test_any_stream_cut_anywhere_is_one_stream(network):
             if "response_format" in ASKS[which] and stream.finish_reason == "stop":
                 assert set(json.loads(text)) == {"name", "age"}
             resumed_count += stream.served.resumed_count
-    assert resumed_count > 15
+    assert resumed_count >= 24
 
 
 async def test_a_stream_whose_node_is_killed_gives_the_same_text(network):
@@ -169,7 +194,7 @@ async def test_a_stream_whose_node_is_killed_gives_the_same_text(network):
             text, _ = await read(config, ask, deterministic=True, piece_read=kill_in_time)
         assert text == whole
         network.restart_dead()
-        await network.wait_until_serving(WANTED, timeout_s=120)
+        await until_ready(node_url(network, 0), node_url(network, 1))
 
 
 def engines_of(pid):

@@ -87,13 +87,7 @@ class Simulation:
         self.rng = rng = random.Random(scene.seed)
         self.models = [f"model-{number}" for number in range(scene.models_count)]
         self.popularity = [1 / (rank + 1) for rank in range(scene.models_count)]
-        self.nodes = [
-            Node(
-                number, city, world.cities[city].place, slots=rng.choice(scene.slots), speeds=scene.speeds,
-                models=self.models, resident=self._resident(rng),
-            )
-            for number, city in enumerate(scene.sites)
-        ]  # fmt: skip
+        self.nodes = self._settle(rng)
         self.by_id = {node.node_id: node for node in self.nodes}
         self.routers = [
             Router(Fleet(FleetRules(heartbeat_s=scene.heartbeat_s)), world, self.nodes, random.Random(number))
@@ -128,16 +122,29 @@ class Simulation:
 
     # ---- traffic
 
-    def _resident(self, rng):
-        chosen, weights = [], dict(zip(self.models, self.popularity, strict=True))
-        for _ in range(self.scene.resident_count):
-            model = rng.choices(list(weights), list(weights.values()))[0]
-            del weights[model]
-            chosen.append(model)
-        return chosen
+    def _settle(self, rng):
+        """Nodes, each with the models in memory that are furthest from having the slots that their demand needs."""
+        scene, nodes = self.scene, []
+        slots = [rng.choice(scene.slots) for _ in scene.sites]
+        wanted = {
+            model: share / sum(self.popularity) * sum(slots) * scene.resident_count
+            for model, share in zip(self.models, self.popularity, strict=True)
+        }
+        for number in sorted(range(len(slots)), key=lambda it: -slots[it]):
+            resident = sorted(self.models, key=lambda model: -wanted[model])[: scene.resident_count]
+            for model in resident:
+                wanted[model] -= slots[number]
+            city = scene.sites[number]
+            nodes.append(
+                Node(
+                    number, city, self.world.cities[city].place, slots=slots[number], speeds=scene.speeds,
+                    models=self.models, resident=resident,
+                )
+            )  # fmt: skip
+        return nodes
 
     def _requests(self, rng):
-        """Sessions of several turns, each turn's prompt the last one and more; a third of the time, the west asks more."""
+        """Sessions of several turns, each prompt the last one and more; for a third of the time, the west asks more."""
         scene, world, speeds = self.scene, self.world, self.scene.speeds
         clients = [n for n in range(len(world.cities)) if n not in scene.sites]
         clients = [n for n in clients if all(world.rtt_ms[n][site] is not None for site in scene.sites)]

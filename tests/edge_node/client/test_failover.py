@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from edge_node.client import AsyncClient, ClientConfig, patience, silence
+from edge_node.client import AsyncClient, Client, ClientConfig, patience, silence
 from edge_node.errors import (
     AnswerInvalidError,
     DeadlinePassedError,
@@ -283,6 +283,21 @@ async def test_a_first_try_carries_the_ticket_of_its_list_and_a_second_one_does_
         assert "x-edgeward-ticket" not in nodes["a"].heads[1]
 
 
+async def test_what_goes_on_elsewhere_is_not_handed_back():
+    async with fleet("a", "b") as (nodes, origin, client):
+        origin.ticket = "signed"
+        session = session_of(client)
+
+        async def attempt(call, node):
+            async with session.post(
+                node, "/v1/chat/completions", {}, "application/json", call=call
+            ) as response:
+                return await session.body_of(response)
+
+        await session.call("chat", attempt, avoid=["a"])
+        assert "x-edgeward-ticket" not in nodes["b"].heads[0]
+
+
 async def embed_often(client, count):
     for _ in range(count):
         await client.embed("x", model="embed")
@@ -367,3 +382,31 @@ async def test_a_stream_left_early_is_watched_no_more():
             assert len([task for task in asyncio.all_tasks() if "cut_off" in repr(task)]) == 1
         assert [task for task in asyncio.all_tasks() if "cut_off" in repr(task)] == []
         await nodes["a"].set("down")
+
+
+async def test_threads_that_share_a_client_fail_over_too():
+    async with fleet("a", "b", "c") as (nodes, origin, _):
+
+        def use(client):
+            return [client.chat("x", model="chat").served.node_id for _ in range(20)]
+
+        with Client(config=ClientConfig(origin=(origin.url,))) as client:
+            threads = [asyncio.create_task(asyncio.to_thread(use, client)) for _ in range(6)]
+            await until(lambda: nodes["a"].asked_count > 20)
+            await nodes["a"].set("down")
+            found = await asyncio.gather(*threads)
+            await asyncio.to_thread(client.close)
+        assert all(served[0] == "a" and served[-1] == "b" for served in found)
+        assert sum(map(len, found)) == 120
+
+
+async def test_a_named_node_whose_url_is_nonsense_is_passed_by():
+    async with fleet("a", "b") as (nodes, _, client):
+        await ask(client)
+        nodes["a"].__class__ = type("Lost", (FaultyNode,), {"url": "nonsense"})
+        await client.route("chat")
+        assert (await ask(client))[0].node_id == "b"
+        await nodes["b"].set("hand_on")
+        nodes["b"].location = nodes["b"].url
+        with pytest.raises(AnswerInvalidError, match="more than 2"):
+            await ask(client)

@@ -8,6 +8,7 @@ import msgpack
 import pytest
 from aiohttp import web
 
+from edge_node.client import Client, ClientConfig
 from edge_node.client import stream as stream_module
 from edge_node.errors import EngineFailedError, StreamBrokenError
 
@@ -28,8 +29,8 @@ def chunks(make, *parts, count=0, chars=0):
             made.append(make.chunk(part))
         else:
             text, tokens = part
-            count, chars = count + len(tokens), chars + len(text)
-            mark = {"tokens": tokens, "tokens_count": count, "text_chars": chars}
+            chars += len(text)
+            mark = {"tokens": tokens, "text_chars": chars}
             made.append(make.chunk(text, id="c-1", created=17, edgeward=mark))
     return made
 
@@ -231,3 +232,18 @@ async def test_closing_while_it_goes_on_stops_everything(network, client, make):
         await reading
     assert stream.text == "The Loire"
     assert stream_module.RESUMES_MOST_COUNT == 2
+
+
+async def test_a_program_without_an_event_loop_sees_one_stream_too(network, make):
+    network.serve("paris", "tokyo")
+    network.script["paris"] = [make.streaming(chunks(make, *FIRST), end=False)]
+    network.script["tokyo"] = [rest(make, ("!", [4]))]
+
+    def use():
+        config = ClientConfig(origin=str(network.server.make_url("")).rstrip("/"), timeout_s=5.0)
+        with Client(config=config) as client:
+            stream = client.stream_chat("x", model="chat")
+            assert "".join(piece.text for piece in stream) == stream.text == "The Loire!"
+            assert stream.served.resumed_count == 1
+
+    await asyncio.to_thread(use)

@@ -34,8 +34,8 @@ def test_a_request_with_several_answers_or_its_own_word_does_not(message):
 
 
 def test_the_rest_is_asked_for_with_all_tokens_of_the_same_release(begun):
-    assert note(begun, Mark(tokens=(5, 6), tokens_count=2, text_chars=3))
-    assert note(begun, Mark(tokens=(7,), tokens_count=3, text_chars=9))
+    assert note(begun, Mark(tokens=(5, 6), text_chars=3))
+    assert note(begun, Mark(tokens=(7,), text_chars=9))
     assert begun.possible
     assert begun.silence_s == SILENCES_COUNT * 10.0
     cut = {"release": "r", "tokens": [5, 6, 7], "text_chars": 9, "id": "chatcmpl-1", "created": 17}
@@ -50,27 +50,21 @@ def test_a_stream_without_marks_cannot_go_on():
 
 
 def test_text_without_its_tokens_ends_it(begun):
-    assert note(begun, Mark(tokens=(5,), tokens_count=1, text_chars=3))
+    assert note(begun, Mark(tokens=(5,), text_chars=3))
     assert note(begun, None, says=False)  # usage, signs of life, the end
     assert begun.possible
     assert note(begun, None)
     assert not begun.possible
 
 
-def test_a_chunk_that_was_lost_ends_it(begun):
-    note(begun, Mark(tokens=(5,), tokens_count=1, text_chars=3))
-    note(begun, Mark(tokens=(8,), tokens_count=3, text_chars=9))
-    assert not begun.possible
-
-
 def test_what_belongs_to_the_next_chunk_is_not_settled(begun):
     assert not note(begun, Mark(more=True))
-    assert note(begun, Mark(tokens=(5,), tokens_count=1, text_chars=3))
+    assert note(begun, Mark(tokens=(5,), text_chars=3))
     assert begun.possible
 
 
 def test_a_node_that_begins_anew_is_seen(begun):
-    note(begun, Mark(tokens=(5,), tokens_count=1, text_chars=3))
+    note(begun, Mark(tokens=(5,), text_chars=3))
     begun.check(Mark(release="r", tokens_count=1, text_chars=3))
     for mark in (None, Mark(release="r"), Mark(release="s", tokens_count=1, text_chars=3),
                  Mark(release="r", tokens_count=1, text_chars=4)):  # fmt: skip

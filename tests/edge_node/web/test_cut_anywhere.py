@@ -134,7 +134,7 @@ async def test_cut_at_any_byte(pair, form, packed, fields):
         whole, stream = await read(client, **fields)
         assert stream.served.nodes == ("a",)
         reason, usage = stream.finish_reason, stream.usage
-        cuts = random.Random(form).sample(range(1, relay.passed_bytes), 40 if packed else 60)
+        cuts = random.Random(form).sample(range(1, relay.passed_bytes), 15 if packed else 25)
         resumed_count = 0
     for cut in cuts:
         relay.cut_after(cut)

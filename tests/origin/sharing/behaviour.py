@@ -20,6 +20,19 @@ async def test_a_node_that_reports_to_one_is_known_to_the_other(world, report, u
     assert first.taken == []  # nobody hears himself
 
 
+async def test_whether_a_node_showed_a_certificate_is_told_and_where_the_doors_are(world, report, until):
+    first, second = await world.pair()
+    second.sharing.announce("http://second.example", nodes_url="https://second.example:7743")
+    first.sharing.accept(report(enrolled=True))
+    first.sharing.accept(report("lyon"))
+    await until(lambda: set(second.states()) == {"paris", "lyon"}, 2)
+    assert (second.standing().report.enrolled, second.standing("lyon").report.enrolled) == (True, False)
+    await until(
+        lambda: first.sharing.origin_urls(with_certificate=True) == ("https://second.example:7743",), 2
+    )
+    assert set(first.sharing.origin_urls()) == {"http://first.example", "http://second.example"}
+
+
 async def test_a_silent_node_ages_by_the_receivers_clock(world, report, until):
     first, second = await world.pair()
     for number in range(3):
