@@ -11,6 +11,7 @@ from origin.geo.choose import Ask, choose, parse_model
 from origin.geo.explaining import EXPLAINED_LIMIT_COUNT, left_out
 from origin.geo.places import client_place
 from origin.geo.probe_list import probe_list
+from origin.prefixes import Mark
 from origin.tickets import LIFE_LIMIT_S, Ticket, stops_of
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ def list_for(
         any_channel=bare,
         spot=spot,
         prompt_tokens=query.prompt_tokens,
+        prompt_bytes=query.prompt_bytes,
+        marks=tuple(Mark(number, end_bytes) for number, end_bytes in query.marks),
         # Without a stated session a client's address stands for it: its requests tend to share a prefix.
         session=session or remote,
         limit=EXPLAINED_LIMIT_COUNT if query.explains else query.limit,
