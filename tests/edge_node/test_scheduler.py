@@ -112,7 +112,7 @@ def test_a_new_release_starts_from_the_means_of_the_old_and_both_count():
     serve(scheduler, 3.0)
     old = admit(scheduler)
     admit(scheduler, version="2")
-    assert scheduler.load("chat") == Load(2, 0, 3.0, None, 2)
+    assert scheduler.load("chat") == Load(2, 0, 3.0, None, 3)
     assert scheduler.load("chat", "2") == Load(1, 0, 3.0, None, 1)
     scheduler.leave(old, now_s=1, service=None)
     assert scheduler.names() == ("chat",)
