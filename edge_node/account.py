@@ -50,6 +50,7 @@ class Account:
         request_bytes: the body's size as it travelled.
         error: the code of the error that ended it, or nothing.
         status: set when it is not the response's, because that had begun before the error.
+        resumed_tokens: of the answer, those that another node had written; in `completion_tokens` too.
     """
 
     request_id: str
@@ -81,6 +82,7 @@ class Account:
     prompt_tokens: int = 0
     cached_tokens: int = 0
     completion_tokens: int = 0
+    resumed_tokens: int = 0
     prompt_bytes: int = 0
     request_bytes: int = 0
     response_bytes: int = 0
@@ -121,7 +123,7 @@ class Account:
             metrics.tokens(
                 prompt_count=self.prompt_tokens,
                 cached_count=self.cached_tokens,
-                completion_count=self.completion_tokens,
+                completion_count=max(0, self.completion_tokens - self.resumed_tokens),
             )
         if self.cache is not None:
             metrics.cache_asked(state=self.cache)
@@ -145,6 +147,7 @@ class Account:
             prompt_tokens=self.prompt_tokens,
             cached_tokens=self.cached_tokens,
             completion_tokens=self.completion_tokens,
+            resumed_tokens=self.resumed_tokens,
             request_bytes=self.request_bytes,
             response_bytes=self.response_bytes,
         )

@@ -16,6 +16,7 @@ from edge_node.cache.answers import AnswerCache, Tape
 from edge_node.cache.flights import Flights
 from edge_node.cache.keys import generation_key, is_repeatable
 from edge_node.computation import Generating, Heard
+from edge_node.continuation import refuse_foreign
 from edge_node.engines import Delta, Finished, Progress, Started
 from edge_node.entering import enter, hold, join
 from edge_node.errors import RequestInvalidError
@@ -74,10 +75,12 @@ class Answering:
         Raises:
             ModelNotHereError, ModelNotReadyError, DrainingError: no release to answer with.
             RequestInvalidError: the model cannot do this.
+            ResumeMismatchError: the answer was begun with something else than is here.
             OverloadedError: the queue is full, or the client's deadline would pass.
             HandedOnError: another node of the request's ticket will answer sooner.
         """
         async with self._leased(account, model, ability) as (stack, lease):
+            refuse_foreign(lease, command)
             command = msgspec.structs.replace(command, client=account.client, reports_progress=True)
             created_unix_s = int(self._wall_clock())
             generation = Generation(lease, account, self._metrics, self._clock, created_unix_s=created_unix_s)
@@ -94,11 +97,12 @@ class Answering:
             if listener is None:
                 ticket = enter(self._scheduler, account, lease, self._clock())
                 computation = Generating(
-                    lease.generate(command),
+                    lease,
+                    command,
                     ticket,
                     stack.pop_all(),
-                    name=lease.name,
                     prompt_bytes=account.prompt_bytes,
+                    created_unix_s=created_unix_s,
                     scheduler=self._scheduler,
                     metrics=self._metrics,
                     clock=self._clock,

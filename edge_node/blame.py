@@ -18,8 +18,9 @@ _REMEMBERED_COUNT = 1024
 
 
 def fingerprint(release: str, command: Request) -> Digest:
-    """What makes two requests the same work: the release and the whole command but its id."""
-    fields = (release, type(command).__name__, {**_fields(command), "request_id": ""})
+    """What makes two requests the same work: the release and the whole command but its id, and where it goes on."""
+    same = {"request_id": "", "resume": None}
+    fields = (release, type(command).__name__, {**_fields(command), **same})
     return digest_of(to_msgpack(fields))
 
 

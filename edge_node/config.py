@@ -9,6 +9,7 @@ from pathlib import Path  # the settings loader reads the real types
 from typing import Literal
 from urllib.parse import urlsplit
 
+from edge_node.public_addresses import check_public_addresses
 from edge_node.variant_choice import AUTO
 from origin.api import Place, parse_place
 from registry.errors import ConfigError, InputInvalidError
@@ -30,10 +31,16 @@ class NodeConfig:
 
     Attributes:
         node_id: the node's name in the fleet; empty makes one at the first start and keeps it in `data_dir`.
-        host: address to listen on; anything but loopback needs `insecure`, since requests carry no keys yet.
+        host: address to listen on; anything but loopback needs a certificate or `insecure`.
         port: 0 takes any free one.
-        public_url: where clients reach the node; empty says `http://host:port`.
-        origin: URLs of the origins, the preferred one first; heartbeats go to the first that answers.
+        tls_cert_file: the certificate that clients see, PEM, with those between it and its authority; None speaks HTTP.
+        tls_key_file: its key, PEM, without a passphrase; both are read again when they change.
+        public_url: where clients reach the node; empty says `http(s)://host:port`.
+        public_addresses: IPv4 and IPv6 addresses that the origin may answer DNS with; empty takes the host of the
+            public URL where that is an address.
+        origin: URLs of the origins, the preferred one first; heartbeats go to the first that answers. A node that has
+            joined a fleet speaks to the https:// ones of them, or, where none is, to where it joined.
+        join_token: lets the node join the fleet at its first start, at `origin`; not looked at once it is in.
         place: where the node stands, `LAT,LON` in degrees; empty when unknown.
         label: a name for people, such as `Frankfurt`.
         data_dir: the node's own directory: releases, its id, and what it served last.
@@ -87,8 +94,12 @@ class NodeConfig:
     host: str = "127.0.0.1"
     port: int = 7710
     insecure: bool = False
+    tls_cert_file: Path | None = None
+    tls_key_file: Path | None = None
     public_url: str = ""
+    public_addresses: tuple[str, ...] = ()
     origin: tuple[str, ...] = ("http://127.0.0.1:7700",)
+    join_token: str = field(default="", repr=False)
     place: str = ""
     label: str = ""
     data_dir: Path = field(default_factory=_default_data_dir)
@@ -150,6 +161,7 @@ class NodeConfig:
                 f"node.host = {self.host!r} listens on every address: say in node.public_url where clients "
                 "reach this node (for example http://203.0.113.7:7710)"
             )
+        check_public_addresses(self.public_addresses)
         try:
             check_channel(self.channel)
         except InputInvalidError as error:

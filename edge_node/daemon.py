@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import importlib.metadata
 import os
 import random
-import re
 import secrets
 import signal
 import socket
@@ -26,12 +24,15 @@ from edge_node.client_rtts import ClientRtts
 from edge_node.config import stated_place
 from edge_node.engine_plan import runner_limits
 from edge_node.engines.process import EngineProcess
+from edge_node.enrolment.joining import enrolled, origin_urls
+from edge_node.enrolment.renewal import renewal_of
 from edge_node.heartbeat import Heartbeat
-from edge_node.identity import take_identity
+from edge_node.identity import fresh_id, take_identity
 from edge_node.machine import probe_machine, usable_bytes
 from edge_node.model_store import ModelStore
 from edge_node.offers import TicketDesk
 from edge_node.peers import Exchange
+from edge_node.public_addresses import public_addresses
 from edge_node.runner import Runner
 from edge_node.scheduler import Scheduler
 from edge_node.scrubber import Scrubber
@@ -40,19 +41,20 @@ from edge_node.speeds import SpeedTable
 from edge_node.supervisor import Clock
 from edge_node.sync import Sync, SyncLimits
 from edge_node.telemetry import Metrics
+from edge_node.tracing import open_tracing
 from edge_node.trust import NodeTrust
 from edge_node.variant_choice import Machine, speed_features
 from origin.api import NodeReport
 from origin.client import OriginClient
-from registry.errors import ConfigError
 from registry.listening import listen
+from registry.tls import tls_files
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from edge_node.account import Tracing
     from edge_node.config import NodeConfig
     from edge_node.engines import EngineSpec
+    from edge_node.enrolment.membership import Membership
     from edge_node.identity import Identity
     from edge_node.supervisor import Engine
     from origin.api import Directive, MachineReport, ModelReport
@@ -88,6 +90,7 @@ class Node:
         store: ModelStore,
         build: Callable[[EngineSpec], Engine],
         machine: MachineReport,
+        membership: Membership | None = None,
     ) -> None:
         clock = Clock(now_s=time.monotonic, sleep=asyncio.sleep)
         self.node_id = identity.node_id
@@ -98,7 +101,8 @@ class Node:
         self._software = f"edgeward {_version()}"
         # Reported every second: of some hundred features those that matter.
         self._machine = msgspec.structs.replace(machine, features=speed_features(machine.features))
-        self._origin = OriginClient(config.origin, timeout_s=config.origin_timeout_s)
+        self._renewal = renewal_of(config.data_dir, membership, clock)
+        self._origin = self._make_origin(membership)
         self._metrics = Metrics(node_id=self.node_id, software=self._software)
         self._scheduler = Scheduler(
             queue_limit_count=config.queue_limit_count, queue_limit_tokens=config.queue_limit_tokens
@@ -115,15 +119,7 @@ class Node:
         )
         self._desk = TicketDesk(self.node_id, self._metrics, time.time)
         self._exchange = Exchange(self.node_id)
-        self._trust = NodeTrust(
-            source=self._origin,
-            data_dir=config.data_dir,
-            trusted_root=config.trusted_root,
-            takes_first_root=config.trust_first_root,
-            channel=config.channel,
-            clock=clock,
-            now_unix_s=time.time,
-        )
+        self._trust = self._make_trust(clock)
         self._sync = Sync(
             source=self._origin,
             trust=self._trust,
@@ -151,6 +147,17 @@ class Node:
             jitter=random.SystemRandom().random,
         )
 
+    def _make_trust(self, clock: Clock) -> NodeTrust:
+        return NodeTrust(
+            source=self._origin,
+            data_dir=self._config.data_dir,
+            trusted_root=self._config.trusted_root,
+            takes_first_root=self._config.trust_first_root,
+            channel=self._config.channel,
+            clock=clock,
+            now_unix_s=time.time,
+        )
+
     def _make_scrubber(self, clock: Clock) -> Scrubber:
         return Scrubber(
             installed=self._sync.installed,
@@ -161,6 +168,13 @@ class Node:
             clock=clock,
             bytes_per_s=self._config.scrub_bytes_per_s,
             pause_s=self._config.scrub_pause_s,
+        )
+
+    def _make_origin(self, membership: Membership | None) -> OriginClient:
+        return OriginClient(
+            origin_urls(self._config, membership),
+            timeout_s=self._config.origin_timeout_s,
+            tls=self._renewal.tls if self._renewal else None,
         )
 
     def measures(self, speeds: SpeedTable) -> None:
@@ -195,6 +209,9 @@ class Node:
         )
         for name, work in works:
             self._tasks.append(asyncio.create_task(_for_ever(name, work), name=name))
+        if self._renewal is not None:
+            renewing = partial(self._renewal.keep_renewed, self._origin)
+            self._tasks.append(asyncio.create_task(_for_ever("renewal", renewing), name="renewal"))
 
     async def drain(self, hurry: asyncio.Event) -> None:
         """Refuse new requests and wait for running ones: until done, at most `drain_s`, or until `hurry`."""
@@ -226,6 +243,7 @@ class Node:
             models=self._model_reports(),
             software=self._software,
             machine=self._machine,
+            addresses=public_addresses(self._config.public_addresses, self.url),
             handed_on=dict(self._desk.handed_on),
             rtts=self._rtts.pending(),
         )
@@ -239,6 +257,7 @@ class Node:
             origin_age_s=self._heartbeat.age_s(),
             channel=self._config.channel,
             trust=self._trust.status(),
+            enrolment=self._renewal.status() if self._renewal else None,
         )
 
     def _model_reports(self) -> tuple[ModelReport, ...]:
@@ -252,6 +271,8 @@ class Node:
         trust = self._trust.status()
         self._metrics.trusted(age_s=trust.age_s, expires_in_s=trust.expires_in_s)
         self._metrics.draining(on=self._runner.draining)
+        if self._renewal:
+            self._metrics.certified(not_after_unix_s=self._renewal.status().not_after_unix_s)
         return reports
 
     def _with_load(self, report: ModelReport) -> ModelReport:
@@ -266,6 +287,7 @@ class Node:
         )
 
     async def _open_front(self, ends: AsyncExitStack) -> str:
+        config = self._config
         parts = NodeParts(
             node_id=self.node_id,
             residents=self._runner,
@@ -275,43 +297,26 @@ class Node:
             software=_version(),
             shelf=self._exchange.shelf,
             limits=Limits(
-                body_limit_bytes=self._config.body_limit_bytes,
-                unpacked_limit_bytes=self._config.unpacked_limit_bytes,
-                connection_idle_s=self._config.connection_idle_s,
+                body_limit_bytes=config.body_limit_bytes,
+                unpacked_limit_bytes=config.unpacked_limit_bytes,
+                connection_idle_s=config.connection_idle_s,
             ),
             cache=AnswerCache(
-                limit_bytes=self._config.response_cache_bytes,
-                age_limit_s=self._config.response_cache_age_s,
+                limit_bytes=config.response_cache_bytes,
+                age_limit_s=config.response_cache_age_s,
                 clock=time.monotonic,
             ),
-            tracing=self._open_tracing(ends),
+            tracing=open_tracing(config.otlp_endpoint, self.node_id, self._software, ends),
             desk=self._desk,
             rtts=self._rtts,
         )
         front = web.AppRunner(build_app(parts), shutdown_timeout=_FLUSH_S)
         await front.setup()
         ends.push_async_callback(front.cleanup)
-        return await listen(front, self._config)
-
-    def _open_tracing(self, ends: AsyncExitStack) -> Tracing | None:
-        if not self._config.otlp_endpoint:
-            return None
-        try:
-            spans = importlib.import_module("edge_node.spans")
-        except ImportError as error:
-            raise ConfigError(
-                f"node.otlp_endpoint needs {error.name}: install edgeward[otel], or leave it out"
-            ) from error
-        opened = spans.open_spans(
-            self._config.otlp_endpoint,
-            node_id=self.node_id,
-            software=self._software,
-            now_s=time.monotonic,
-            now_unix_ns=time.time_ns,
-        )
-        ends.push_async_callback(asyncio.to_thread, opened.close)
-        tracing: Tracing = opened
-        return tracing
+        tls = tls_files("node", config.tls_cert_file, config.tls_key_file)
+        if tls is not None:
+            self._tasks.append(asyncio.create_task(_for_ever("tls", tls.watch), name="tls"))
+        return await listen(front, config.host, config.port, tls.context if tls else None)
 
     async def _close_engines(self) -> None:
         await self._runner.close(self._engine_grace_s)
@@ -344,10 +349,15 @@ async def running_node(
             context_tokens=config.context_tokens,
             variant=config.variant,
         )
+        fresh = fresh_id(socket.gethostname(), secrets.token_hex(3))
+        membership = await enrolled(config, fresh_id=fresh, now_unix_s=time.time)
         identity = take_identity(
-            config.data_dir, node_id=config.node_id, fresh_id=_fresh_id(), now_unix_s=int(time.time())
+            config.data_dir,
+            node_id=membership.node_id if membership else config.node_id,
+            fresh_id=fresh,
+            now_unix_s=int(time.time()),
         )
-        node = Node(config, identity, store, build, machine)
+        node = Node(config, identity, store, build, machine, membership)
         node.measures(speeds)
         await node.start(ends)
         yield node
@@ -381,11 +391,6 @@ async def _for_ever(name: str, work: Callable[[], Awaitable[None]]) -> None:
 
 async def _once(work: Callable[[], Awaitable[object]]) -> None:
     await work()
-
-
-def _fresh_id() -> str:
-    host = re.sub(r"[^A-Za-z0-9-]+", "-", socket.gethostname().split(".")[0]).strip("-")[:40]
-    return f"{host or 'node'}-{secrets.token_hex(3)}"
 
 
 def _version() -> str:

@@ -17,6 +17,14 @@ class PromptTooLongError(RequestInvalidError):
     code = "context_length_exceeded"
 
 
+class ResumeMismatchError(RequestInvalidError):
+    """An answer cannot go on here: its tokens are another release's, or are not what they claim to be."""
+
+    code = "resume.mismatched"
+    http_status = 409
+    retry = "elsewhere"
+
+
 class ModelNotHereError(EdgewardError):
     """This node does not serve the model; another may."""
 
@@ -103,6 +111,10 @@ class EngineFailedError(EdgewardError):
     retry = "elsewhere"
 
 
+class EngineDiedError(EngineFailedError):
+    """The engine's process died; it is started again by itself."""
+
+
 class VariantUnfitError(ArtifactError):
     """No variant of a release fits the node's memory and processor."""
 
@@ -110,12 +122,39 @@ class VariantUnfitError(ArtifactError):
     http_status = 507
 
 
+class WrongPinError(EdgewardError):
+    """What answers as the origin has another authority than the join token pins; it was sent no secret."""
+
+    code = "enrolment.wrong_pin"
+    http_status = 502
+
+
 class NodeUnreachableError(EdgewardError):
-    """A node accepts no connection, or says nothing for too long."""
+    """A node accepts no connection, or says nothing for too long.
+
+    `sent` is false when there was no connection: then the node cannot have done anything.
+    """
 
     code = "node.unreachable"
     http_status = 503
     retry = "elsewhere"
+
+    def __init__(
+        self, message: str, *, param: str | None = None, retry_after_s: float | None = None, sent: bool = True
+    ) -> None:
+        super().__init__(message, param=param, retry_after_s=retry_after_s)
+        self.sent = sent
+
+
+class NodeSilentError(NodeUnreachableError):
+    """A node took a request, and then answered neither it nor a probe: it hangs, or the way to it is cut."""
+
+
+class DeadlinePassedError(EdgewardError):
+    """No node had begun to answer when the caller's patience ended."""
+
+    code = "call.deadline_passed"
+    http_status = 504
 
 
 class AnswerInvalidError(EdgewardError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from edge_node.continuation import identity_of
 from edge_node.engines import Delta, Finished, Progress, Started
 from edge_node.errors import EngineFailedError, OverloadedError
 
@@ -45,12 +46,17 @@ class Generation:
         self.progress: Progress | None = None
         self.wait_s: Callable[[], float | None] = lambda: None
         self._name = lease.name
+        self._lease = lease
         self._account = account
         self._metrics = metrics
         self._clock = clock
         self._kept: list[Heard] = []
         self._listener: Listener[Heard] | None = None
         self._begun = False
+
+    def identity(self, *, deterministic: bool) -> str:
+        """What another node must have for this answer to go on there."""
+        return identity_of(self._lease, deterministic=deterministic)
 
     def play(self, tape: Tape) -> None:
         """Tell a kept answer."""
@@ -162,6 +168,9 @@ class Generation:
                 account.started_s = now_s
                 account.queue_ms, account.prefill_ms = event.queue_s * 1000, event.prefill_s * 1000
             account.prompt_tokens, account.cached_tokens = event.prompt_tokens, event.cached_tokens
+            account.resumed_tokens = account.completion_tokens = event.resumed_tokens
+            if event.resumed_tokens:
+                self._metrics.answer_continued(after="elsewhere")
         elif isinstance(event, Delta):
             account.completion_tokens += event.tokens_count
             if account.first_token_ms is None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from registry.durable import write_durably
+from registry.durable import make_folders, write_durably
 from registry.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -42,8 +42,7 @@ def take_identity(data_dir: Path, *, node_id: str, fresh_id: str, now_unix_s: in
     Raises:
         ConfigError: the kept id is not one.
     """
-    if not node_id:
-        node_id = _kept_id(data_dir / _ID_FILE, fresh_id)
+    node_id = node_id or kept_id(data_dir, fresh_id)
     incarnation = max(now_unix_s, _last_incarnation(data_dir / _INCARNATION_FILE) + 1)
     try:
         write_durably(data_dir / _INCARNATION_FILE, f"{incarnation}\n".encode())
@@ -52,11 +51,23 @@ def take_identity(data_dir: Path, *, node_id: str, fresh_id: str, now_unix_s: in
     return Identity(node_id, incarnation)
 
 
-def _kept_id(path: Path, fresh_id: str) -> str:
+def fresh_id(hostname: str, suffix: str) -> str:
+    """An id for a new node, which people recognise: the machine's name, and a suffix that no other has."""
+    host = re.sub(r"[^A-Za-z0-9-]+", "-", hostname.split(".", maxsplit=1)[0]).strip("-")[:40]
+    return f"{host or 'node'}-{suffix}"
+
+
+def kept_id(data_dir: Path, fresh_id: str) -> str:
+    """The node's id, kept from now on if there was none. Raises ConfigError: what is kept is not one."""
+    path = data_dir / _ID_FILE
     try:
         kept = path.read_text("utf-8", "replace").strip()
     except FileNotFoundError:
-        write_durably(path, f"{fresh_id}\n".encode())
+        try:
+            make_folders(data_dir)
+            write_durably(path, f"{fresh_id}\n".encode())
+        except OSError as error:
+            raise ConfigError(f"the node's id cannot be kept in {data_dir}: {error.strerror}") from error
         return fresh_id
     if not _NODE_ID.fullmatch(kept):
         raise ConfigError(

@@ -62,6 +62,10 @@ class Lease(Protocol):
         """What the engine said when it had loaded the release."""
 
     @property
+    def manifest_sha256(self) -> str:
+        """The digest of the release's manifest."""
+
+    @property
     def stamp(self) -> str:
         """A name for all that answers depend on beside the request: the release's bytes, the engine's settings."""
 
@@ -71,8 +75,12 @@ class Lease(Protocol):
         Raises:
             RequestInvalidError: the engine refuses this request.
             PromptTooLongError: the prompt does not fit the context.
-            EngineFailedError: the engine's process died.
+            EngineDiedError: the engine's process died.
+            EngineFailedError: the engine broke, or was closed.
         """
+
+    async def back(self, within_s: float) -> bool:
+        """Whether an engine answers within that time, after one has died."""
 
     async def compute(self, command: Compute) -> Computed:
         """Vectors, scores or tensors; cancelling the call cancels the engine's work.

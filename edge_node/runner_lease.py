@@ -28,12 +28,17 @@ class RunnerLease:
         self.name = release.name
         self.version = release.version
         self.ready = ready
+        self.manifest_sha256: str = release.manifest_sha256
         self.stamp = stamp_of(release, ready)
         self._supervisor = supervisor
 
     def generate(self, command: Generate) -> AsyncGenerator[Progress | Started | Delta | Finished, None]:
         """Generate; closing the generator early cancels the engine's work."""
         return self._supervisor.generate(command)
+
+    async def back(self, within_s: float) -> bool:
+        """Whether an engine answers within that time, after one has died."""
+        return await self._supervisor.back(within_s)
 
     async def compute(self, command: Compute) -> Computed:
         """Vectors, scores or tensors."""

@@ -11,7 +11,7 @@ import structlog
 
 from edge_node.blame import fingerprint
 from edge_node.engines import ChatMessage, Embed, Finished, Generate, Sampling, Started
-from edge_node.errors import EngineFailedError, ModelNotReadyError, RequestInvalidError
+from edge_node.errors import EngineDiedError, EngineFailedError, ModelNotReadyError, RequestInvalidError
 from registry.errors import EdgewardError
 
 if TYPE_CHECKING:
@@ -98,6 +98,7 @@ class Supervisor:
         self.memory_bytes = 0
         self.decode_tokens_per_s: float | None = None
         self.decided = asyncio.Event()
+        self._moved = asyncio.Event()
         self._build = build
         self._blame = blame
         self._clock = clock
@@ -125,6 +126,7 @@ class Supervisor:
             self._task = None
         self.state = "closed"
         self.decided.set()
+        self._moved.set()
         await self._end_engine(grace_s)
 
     async def generate(
@@ -134,7 +136,8 @@ class Supervisor:
 
         Raises:
             RequestInvalidError: refused, by the engine or because it was at work in two deaths of engines.
-            EngineFailedError: the engine died.
+            EngineDiedError: the engine died; `back` says whether it lives again.
+            EngineFailedError: the engine broke, or was closed.
             ModelNotReadyError: the engine has died and is not back yet.
         """
         with self._work(command) as engine:
@@ -148,11 +151,35 @@ class Supervisor:
         with self._work(command) as engine:
             return await engine.compute(command)
 
+    async def back(self, within_s: float) -> bool:
+        """Whether an engine answers within that time; said at once where it would take longer, or will not come."""
+        until_s = self._clock.now_s() + within_s
+        while not self._closing and self.state != "failed":
+            if self.state == "ready" and self._engine is not None and self._engine.alive:
+                return True
+            left_s = until_s - self._clock.now_s()
+            if self._wait_s() > left_s:
+                return False
+            waits = [
+                asyncio.ensure_future(self._moved.wait()),
+                asyncio.ensure_future(self._clock.sleep(left_s)),
+            ]
+            try:
+                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for wait in waits:
+                    wait.cancel()
+        return False
+
     def retry_after_s(self) -> float:
         """When asking again makes sense, if it is not ready now."""
+        return max(1.0, self._wait_s())
+
+    def _wait_s(self) -> float:
+        """How long it takes until it is ready, by the pause and the last load."""
         load_s = self.ready.load_s if self.ready else _LOAD_GUESS_S
-        wait_s = max(0.0, self._retry_at_s - self._clock.now_s()) if self._retry_at_s is not None else 0.0
-        return max(1.0, wait_s + load_s)
+        pause_s = max(0.0, self._retry_at_s - self._clock.now_s()) if self._retry_at_s is not None else 0.0
+        return pause_s + load_s
 
     @contextlib.contextmanager
     def _work(self, command: Generate | Compute) -> Iterator[Engine]:
@@ -170,9 +197,10 @@ class Supervisor:
         engine = self._engine
         try:
             yield engine
-        except EngineFailedError:
+        except EngineFailedError as error:
             if not engine.alive and not self._closing:
                 self._blame.died([request])
+                raise EngineDiedError(error.message) from error
             raise
         else:
             self._blame.answered(request)
@@ -242,6 +270,8 @@ class Supervisor:
     def _move(self, state: EngineState, detail: str) -> None:
         self.state = state
         self.detail = detail
+        self._moved.set()
+        self._moved = asyncio.Event()
         if state != "loading":
             self.decided.set()
         self._changed(self)

@@ -87,6 +87,10 @@ class Metrics:
             ["reason"],
             registry=self._registry,
         )
+        self._count_origin()
+        self._drain = self._gauge("edge_drain_state", "1 while the node takes no new requests.", [])
+
+    def _count_origin(self) -> None:
         self._origin_up = self._gauge("edge_origin_up", "1 while the origin answers.", [])
         self._trust_age = self._gauge(
             "edge_trust_age_seconds", "Since the signed metadata were last verified; NaN before.", []
@@ -94,9 +98,17 @@ class Metrics:
         self._trust_expires = self._gauge(
             "edge_trust_expires_seconds", "Until they expire and installs stop; negative after that.", []
         )
-        self._drain = self._gauge("edge_drain_state", "1 while the node takes no new requests.", [])
+        self._certificate_ends = self._gauge(
+            "edge_cert_not_after_timestamp_seconds",
+            "When the node's certificate ends; NaN without one.",
+            [],
+        )
+        self._certificate_ends.set(math.nan)
 
     def _count_reuse(self) -> None:
+        self._continued = Counter(
+            "edge_answers_continued", "Answers that went on after a cut.", ["after"], registry=self._registry
+        )
         self._prefix_tokens = Counter(
             "edge_prefix_cached_tokens",
             "Prompt tokens that were not read again.",
@@ -160,6 +172,10 @@ class Metrics:
         self._queue_wait.labels(model).observe(queue_s)
         if cached_from:
             self._prefix_hits.labels(cached_from).inc()
+
+    def answer_continued(self, *, after: Literal["engine", "elsewhere"]) -> None:
+        """Count an answer that went on, after the death of an engine here or after a cut elsewhere."""
+        self._continued.labels(after).inc()
 
     def tokens_apart(self, *, model: str, gap_s: float, count: int) -> None:
         """Note so many tokens, each this long after the one before."""
@@ -262,6 +278,10 @@ class Metrics:
         """Note how old the signed metadata are, and how long they are good."""
         self._trust_age.set(math.nan if age_s is None else age_s)
         self._trust_expires.set(math.nan if expires_in_s is None else expires_in_s)
+
+    def certified(self, *, not_after_unix_s: float) -> None:
+        """Note when the node's certificate ends."""
+        self._certificate_ends.set(not_after_unix_s)
 
     def draining(self, *, on: bool) -> None:
         """Note whether the node takes new requests."""

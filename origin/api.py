@@ -110,7 +110,9 @@ class NodeReport(Struct, frozen=True, kw_only=True):
         url: where clients reach the node.
         follows: patterns (`fnmatch`) of the model names that it wants.
         channel: the channel it takes releases from.
+        enrolled: it came with a certificate of the fleet; the origin that hears it says so, whatever it says itself.
         machine: what it runs on; of the CPU's features those alone that matter for speed.
+        addresses: public addresses of the node, IPv4 and IPv6, that DNS may answer with.
         handed_on: how many requests it has sent on to other nodes since its start, by reason.
         rtts: the round trips to clients that it has seen since the last report, at most 256 networks.
     """
@@ -126,7 +128,9 @@ class NodeReport(Struct, frozen=True, kw_only=True):
     follows: tuple[str, ...] = ("*",)
     models: tuple[ModelReport, ...] = ()
     software: str = ""
+    enrolled: bool = False
     machine: MachineReport | None = None
+    addresses: Annotated[tuple[Annotated[str, Meta(max_length=45)], ...], Meta(max_length=8)] = ()
     handed_on: dict[str, Count] = {}
     rtts: Annotated[tuple[RttSample, ...], Meta(max_length=256)] = ()
 

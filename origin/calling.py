@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import aiohttp
 import msgspec
 
-from origin.errors import OriginRefusedError, OriginUnreachableError
+from origin.errors import OriginRefusedError, OriginUnreachableError, OriginUntrustedError
 from origin.origins import Origins
 from registry.errors import EdgewardError, InputInvalidError
 from registry.refusals import kind_of_code, retry_after_in
 from registry.wire import from_json
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 _CONNECT_S = 3.0
@@ -24,6 +26,8 @@ _SILENCE_S = 30.0
 _CONNECT_ELSEWHERE_S = 1.0
 _SILENCE_ELSEWHERE_S = 1.0
 _GATEWAY_FAILURES = {502, 503, 504}
+_OF_TIME = {9, 10}
+"""X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED of OpenSSL."""
 
 
 class _ErrorDetail(msgspec.Struct):
@@ -44,6 +48,7 @@ class Calls:
         session: a session to share; it is left open. None makes one and closes it.
         timeout_s: how long a call may take.
         now_s: a clock that does not go back.
+        tls: as `OriginClient` has it.
 
     Attributes:
         origins: which one is called next.
@@ -60,12 +65,14 @@ class Calls:
         session: aiohttp.ClientSession | None,
         timeout_s: float,
         now_s: Callable[[], float] = time.monotonic,
+        tls: Callable[[], ssl.SSLContext] | None = None,
     ) -> None:
         self.origins = Origins(urls)
         self.answering_url = self.origins.urls[0]
         self.now_s = now_s
         self._session = session
         self._owned = session is None
+        self._tls = tls
         self.call_timeout = aiohttp.ClientTimeout(
             total=timeout_s, sock_connect=min(_CONNECT_S, timeout_s), sock_read=timeout_s
         )
@@ -119,7 +126,13 @@ class Calls:
             self._session = aiohttp.ClientSession()
         try:
             async with self._session.request(
-                method, origin_url + path, data=body, headers=headers, timeout=timeout, allow_redirects=False
+                method,
+                origin_url + path,
+                data=body,
+                headers=headers,
+                timeout=timeout,
+                allow_redirects=False,
+                ssl=True if self._tls is None else self._tls(),
             ) as reply:
                 if not reply.ok or reply.status in range(300, 400):
                     raise refusal(reply.status, await reply.read(), reply.headers, origin_url)
@@ -128,10 +141,28 @@ class Calls:
             raise OriginUnreachableError(
                 f"the origin at {origin_url} did not answer in time; is it up?"
             ) from error
+        except aiohttp.ClientConnectorCertificateError as error:
+            raise OriginUntrustedError(
+                f"what answers at {origin_url} does not prove that it is the origin: {_why(error.certificate_error)}"
+            ) from error
+        except aiohttp.ClientConnectorSSLError as error:
+            raise OriginUnreachableError(
+                f"{origin_url} does not speak TLS as it should ({error.strerror or error}); is it the port for nodes "
+                "(origin.nodes_port)?"
+            ) from error
         except (aiohttp.ClientError, OSError) as error:
             raise OriginUnreachableError(
                 f"the origin at {origin_url} cannot be reached ({error or type(error).__name__}); is it up?"
             ) from error
+
+
+def _why(error: Exception) -> str:
+    """OpenSSL's reason; for one of time, this machine's clock too, since it may be the clock that is wrong."""
+    reason = getattr(error, "verify_message", "") or str(error)
+    if getattr(error, "verify_code", 0) in _OF_TIME:
+        now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        return f"{reason}, by this machine's clock, which says {now}"
+    return reason
 
 
 def hurried(timeout: aiohttp.ClientTimeout) -> aiohttp.ClientTimeout:

@@ -8,7 +8,17 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
 
-from origin.api import CatalogAnswer, Directive, NodeList, NodeReport, RouteAnswer, RouteQuery
+from origin.api import (
+    CatalogAnswer,
+    Directive,
+    NodeList,
+    NodeReport,
+    RouteAnswer,
+    RouteQuery,
+    RttReceipt,
+    RttReport,
+)
+from origin.api_enrolment import AuthorityAnswer, CertificateAnswer
 from origin.calling import Calls, hurried
 from origin.errors import OriginRefusedError, OriginUnreachableError
 from registry.bodies import MSGPACK_TYPE
@@ -21,11 +31,13 @@ from registry.errors import (
 from registry.wire import from_msgpack, to_msgpack
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Sequence
     from typing import Self
 
     import aiohttp
 
+    from origin.api_enrolment import JoinQuery, RenewQuery
     from registry.digest import Digest
 
 T = TypeVar("T")
@@ -46,6 +58,8 @@ class OriginClient:
         url: where the origin listens, such as `http://127.0.0.1:7700`; several are tried in that order.
         session: a session to share; it is left open. None makes one and closes it.
         timeout_s: how long a call may take; downloads of ranges are bounded by silence instead.
+        tls: gives what to speak HTTPS with, asked at each call, so that a renewed certificate counts from the next call
+            on; None checks the origin's certificate by its host's name, with the authorities of this machine.
         now_s: a clock that does not go back.
 
     Raises:
@@ -61,9 +75,10 @@ class OriginClient:
         session: aiohttp.ClientSession | None = None,
         timeout_s: float = 10.0,
         now_s: Callable[[], float] = time.monotonic,
+        tls: Callable[[], ssl.SSLContext] | None = None,
     ) -> None:
         urls = [url] if isinstance(url, str) else url
-        self._calls = Calls(urls, session=session, timeout_s=timeout_s, now_s=now_s)
+        self._calls = Calls(urls, session=session, timeout_s=timeout_s, now_s=now_s, tls=tls)
         self._besides: dict[str, asyncio.Task[None]] = {}
 
     async def __aenter__(self) -> Self:
@@ -111,6 +126,10 @@ class OriginClient:
         """
         return self._read(await self._call("POST", "/v1/route", to_msgpack(query)), RouteAnswer)
 
+    async def report_rtts(self, report: RttReport) -> RttReceipt:
+        """Tell how far nodes are from here, as measured; the origin learns from it for clients nearby."""
+        return self._read(await self._call("POST", "/v1/rtts", to_msgpack(report)), RttReceipt)
+
     async def nodes(self) -> NodeList:
         """The fleet as the origin sees it."""
         return self._read(await self._call("GET", "/v1/nodes"), NodeList)
@@ -118,6 +137,32 @@ class OriginClient:
     async def catalog(self) -> CatalogAnswer:
         """Every release and every channel."""
         return self._read(await self._call("GET", "/v1/catalog"), CatalogAnswer)
+
+    async def authority(self) -> AuthorityAnswer:
+        """The fleet's authority, worth nothing until its key was compared with a pin."""
+        return self._read(await self._call("GET", "/v1/enrolment/authority"), AuthorityAnswer)
+
+    async def join(self, query: JoinQuery) -> CertificateAnswer:
+        """Ask to be let in.
+
+        Raises:
+            TokenInvalidError, TokenExpiredError, TokenUsedError, TokenRevokedError: the token lets nobody in.
+            NodeIdTakenError: a node of this id is in with another key.
+        """
+        return self._read(
+            await self._call("POST", "/v1/enrolment/join", to_msgpack(query)), CertificateAnswer
+        )
+
+    async def renew(self, query: RenewQuery) -> CertificateAnswer:
+        """Ask for the next certificate.
+
+        Raises:
+            NodeRevokedError: this node was turned out.
+            CertificateExpiredError: the last one ended too long ago.
+        """
+        return self._read(
+            await self._call("POST", "/v1/enrolment/renew", to_msgpack(query)), CertificateAnswer
+        )
 
     async def manifest(self, name: str, version: str) -> bytes:
         """The bytes of a release's manifest, to be checked against the digest that the origin names.

@@ -13,16 +13,21 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from origin.dns.opening import dns_door
 from origin.fleet import Fleet, FleetRules
 from origin.geo.network import Network
 from origin.geo_files import GeoFiles
+from origin.identity.authority import find_authority, fresh_fleet
+from origin.identity.enrolment import Enrolment
 from origin.releases import Blobs, Releases
+from origin.route_keys import RouteKeys
 from origin.server import make_app, make_runner
 from origin.sharing.config import SharingConfig
 from origin.sharing.in_process import InProcessBus
 from origin.sharing.messages import OriginCard
 from origin.sharing.sharing import Sharing
 from origin.telemetry import Telemetry
+from origin.tickets import SEED_BYTES
 from origin.trust import TrustFiles
 from origin.web.context import Context
 from origin.whereabouts import Whereabouts, keep_known
@@ -30,21 +35,26 @@ from registry.errors import ConfigError
 from registry.listening import listen
 from registry.store.opening import open_store
 from registry.store.retrying import RetryingStore
+from registry.tls import tls_files
 from registry.trust.keys import ROOT_FILE, KeyDirectory
 from registry.trust.signed_store import open_signed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from aiohttp import web
+
     from origin.api import NodeReport
     from origin.config import OriginConfig
     from origin.sharing.bus import Bus
     from registry.store.config import StoreConfig
+    from registry.tls import TlsFiles
     from registry.trust.signed_store import SignedStore
 
 log = structlog.get_logger()
 
 _ALONE = SharingConfig()
+_EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104  # compared with, never bound to
 
 _STORE_TRIES_COUNT = (
     3  # few: the catalog is looked at again anyway, and a node that waits for bytes tries again too
@@ -70,14 +80,20 @@ def run_origin(
         trusted_root=store_config.trusted_root or store_config.keys_dir / ROOT_FILE,
         kept_dir=config.data_dir / "trust",
     )
-    asyncio.run(_serve_until_told(config, store, sharing_config))
+    enrolment = _enrolment(config, store_config, store)
+    asyncio.run(_serve_until_told(config, store, sharing_config, enrolment))
 
 
 @contextlib.asynccontextmanager
 async def running_origin(
-    config: OriginConfig, store: SignedStore, sharing_config: SharingConfig = _ALONE
+    config: OriginConfig,
+    store: SignedStore,
+    sharing_config: SharingConfig = _ALONE,
+    enrolment: Enrolment | None = None,
 ) -> AsyncIterator[str]:
     """An origin in this event loop; gives its URL, whose port is the real one where the config says 0.
+
+    `enrolment` opens the door for nodes; without it unenrolled ones alone are heard, where `may_report_unenrolled`.
 
     Raises:
         ConfigError: as `run_origin`.
@@ -85,7 +101,9 @@ async def running_origin(
     rules = FleetRules(heartbeat_s=config.heartbeat_s, forget_after_s=config.forget_node_after_s)
     releases = Releases(store, refresh_s=config.catalog_refresh_s, now_s=time.monotonic)
     trust = TrustFiles(store, renews=config.keys_dir is not None, now_unix_s=time.time)
+    tls = tls_files("origin", config.tls_cert_file, config.tls_key_file)
     fleet, telemetry = Fleet(rules), Telemetry()
+    route_keys = RouteKeys(lambda: secrets.token_bytes(SEED_BYTES))
     geo_files = GeoFiles([path for path in (config.geo_database, config.as_file) if path is not None])
     whereabouts = Whereabouts(Network(), geo_files, config.trusted_proxies)
 
@@ -98,45 +116,77 @@ async def running_origin(
         fleet,
         OriginCard(origin_id=secrets.token_hex(8), url=config.public_url),
         time.monotonic,
+        route_keys=lambda: route_keys.public_keys(time.monotonic()),
         taken=taken,
         refused=lambda reason: telemetry.news_refused.labels(reason).inc(),
     )
     context = Context(
-        config,
-        fleet,
-        releases,
-        Blobs(store),
-        trust,
-        telemetry,
-        sharing,
-        time.monotonic,
-        whereabouts=whereabouts,
-    )
+        config, fleet, releases, Blobs(store), trust, telemetry, sharing, route_keys, time.monotonic,
+        whereabouts=whereabouts, enrolment=enrolment,
+    )  # fmt: skip
     runner = make_runner(make_app(context), stop_grace_s=config.stop_grace_s)
     await runner.setup()
     try:
-        url = await listen(runner, config)
-        sharing.announce(config.public_url or url)
-        tasks = [
-            asyncio.create_task(releases.keep_fresh(), name="catalog"),
-            asyncio.create_task(trust.keep_renewed(), name="renewal"),
-            asyncio.create_task(sharing.run(), name="sharing"),
-            asyncio.create_task(keep_known(whereabouts), name="whereabouts"),
-        ]
+        url = await listen(runner, config.host, config.port, tls.context if tls else None)
+        door_url = await _open_door(runner, config, enrolment) if enrolment else ""
+        sharing.announce(config.public_url or url, config.nodes_public_url or door_url)
+        tasks = _begin_works(context, tls)
         try:
-            yield url
+            async with dns_door(config, fleet, releases, whereabouts, telemetry, time.monotonic):
+                yield url
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await _ended(tasks)
     finally:
         await runner.cleanup()
         geo_files.close()
 
 
+def _begin_works(context: Context, tls: TlsFiles | None) -> list[asyncio.Task[None]]:
+    """What an origin does besides answering."""
+    enrolment = context.enrolment
+    return [
+        asyncio.create_task(context.releases.keep_fresh(), name="catalog"),
+        asyncio.create_task(context.trust.keep_renewed(), name="renewal"),
+        asyncio.create_task(context.sharing.run(), name="sharing"),
+        asyncio.create_task(keep_known(context.whereabouts), name="whereabouts"),
+        *([asyncio.create_task(tls.watch(), name="tls")] if tls else []),
+        *([asyncio.create_task(enrolment.keep_fresh(), name="enrolment")] if enrolment else []),
+    ]
+
+
+async def _open_door(runner: web.AppRunner, config: OriginConfig, enrolment: Enrolment) -> str:
+    """Listen for nodes; gives the URL."""
+    host = config.nodes_host or config.host
+    enrolment.url = await listen(runner, host, config.nodes_port, enrolment.door.context)
+    log.info("door.opened", url=enrolment.url, fleet=enrolment.door.authority.fleet)
+    return enrolment.url
+
+
+def _enrolment(config: OriginConfig, store_config: StoreConfig, store: SignedStore) -> Enrolment:
+    """With the fleet's authority, made at the first start of an origin that finds none."""
+    directory = find_authority((config.keys_dir, store_config.keys_dir), store_config.keys_passphrase)
+    directory.open_or_begin(fresh_fleet=fresh_fleet(), now_unix_s=time.time())
+    return Enrolment(directory, store, config.data_dir, time.time)
+
+
+async def _ended(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
 def _open_bus(sharing_config: SharingConfig, config: OriginConfig) -> Bus:
     if not sharing_config.servers:
         return InProcessBus()
+    for key, host, stated in (
+        ("public_url", config.host, config.public_url),
+        ("nodes_public_url", config.nodes_host or config.host, config.nodes_public_url),
+    ):
+        if host in _EVERYWHERE and not stated:
+            raise ConfigError(
+                f"{host!r} listens on every address: say in origin.{key} where nodes and other origins reach this one "
+                "(for example https://origin.example:7743)"
+            )
     try:
         over_nats = importlib.import_module("origin.sharing.over_nats")
     except ImportError as error:
@@ -150,13 +200,16 @@ def _open_bus(sharing_config: SharingConfig, config: OriginConfig) -> Bus:
 
 
 async def _serve_until_told(
-    config: OriginConfig, store: SignedStore, sharing_config: SharingConfig = _ALONE
+    config: OriginConfig,
+    store: SignedStore,
+    sharing_config: SharingConfig = _ALONE,
+    enrolment: Enrolment | None = None,
 ) -> None:
     told = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, told.set)
-    async with running_origin(config, store, sharing_config) as url:
+    async with running_origin(config, store, sharing_config, enrolment) as url:
         log.info("origin.started", url=url)
         await told.wait()
         log.info("origin.stopping", grace_s=config.stop_grace_s)

@@ -1,17 +1,18 @@
 """Doubts: how likely a request to a node is to fail, from what was seen by the way: reports of failures, missed beats.
 
 Nothing is probed for it. Failures, requests that arrived and heartbeats are counted with weights that halve every
-half minute, so that a node is forgiven as fast as it proves itself; a node that comes back after a silence starts
+10 s, so that a node is forgiven as fast as it proves itself; a node that comes back after a silence starts
 with doubt, which keeps everybody from turning to it at once. One reporter counts once in ten seconds: a client
 cannot talk a node down.
 """
 
 from __future__ import annotations
 
-_HALF_LIFE_S = 30.0
+_HALF_LIFE_S = 10.0
 _REPORTER_PAUSE_S = 10.0
 _REPORTERS_LIMIT_COUNT = 256
-_MISSED_LIMIT_COUNT = 30.0
+_MISSED_LIMIT_COUNT = 3.0
+_NOTICED_SHARE = 0.005
 _LATE_BEATS = 1.5
 """A heartbeat is missed when the next one comes later than this many periods after the last."""
 
@@ -55,9 +56,10 @@ class Doubts:
         As of the last event: it changes when something happens, not with time alone, so that what is worked out of
         it stays good in between.
         """
-        of_requests = self._failed / (self._failed + self._arrived + 1) if self._failed else 0.0
-        of_beats = self._missed / (self._missed + self._beats + 1) if self._missed > 0.01 else 0.0
-        return 1 - (1 - of_requests) * (1 - of_beats)
+        of_requests = self._failed / (self._failed + self._arrived + 1)
+        of_beats = self._missed / (self._missed + self._beats + 1)
+        share = 1 - (1 - of_requests) * (1 - of_beats)
+        return share if share > _NOTICED_SHARE else 0.0
 
     def _fade(self, now_s: float) -> None:
         past_s = now_s - self._at_s

@@ -50,6 +50,106 @@ class FleetFullError(EdgewardError):
     retry = "elsewhere"
 
 
+class EnrolmentOffError(EdgewardError):
+    """This origin lets no nodes in: it does not hold the key of the fleet's authority."""
+
+    code = "enrolment.off"
+    http_status = 503
+    retry = "elsewhere"
+
+
+class TokenInvalidError(EdgewardError):
+    """No join token has this id and this secret."""
+
+    code = "enrolment.token_invalid"
+    http_status = 403
+
+
+class TokenExpiredError(EdgewardError):
+    """A join token past its time."""
+
+    code = "enrolment.token_expired"
+    http_status = 403
+
+
+class TokenUsedError(EdgewardError):
+    """A join token that has let in as many nodes as it may."""
+
+    code = "enrolment.token_used"
+    http_status = 403
+
+
+class TokenRevokedError(EdgewardError):
+    """A join token that was withdrawn."""
+
+    code = "enrolment.token_revoked"
+    http_status = 403
+
+
+class TokenUnknownError(EdgewardError):
+    """There is no join token of this id."""
+
+    code = "enrolment.token_unknown"
+    http_status = 404
+
+
+class NodeIdTakenError(EdgewardError):
+    """A node of this id was let in with another key."""
+
+    code = "enrolment.node_id_taken"
+    http_status = 409
+
+
+class CertificateExpiredError(EdgewardError):
+    """A node's certificate is past its time, or its time has not come."""
+
+    code = "node.certificate_expired"
+    http_status = 403
+
+
+class CertificateUnfitError(EdgewardError):
+    """A certificate, or a request for one, that is not what a node of this fleet would show."""
+
+    code = "node.certificate_unfit"
+    http_status = 400
+
+
+class NodeRevokedError(EdgewardError):
+    """This node's key was withdrawn from the fleet."""
+
+    code = "node.revoked"
+    http_status = 403
+
+
+class NodeNotEnrolledError(EdgewardError):
+    """Only nodes that show a certificate of this fleet are heard here."""
+
+    code = "node.not_enrolled"
+    http_status = 403
+
+
+class NodeIdentityMismatchError(EdgewardError):
+    """A node speaks for another one than its certificate names."""
+
+    code = "node.identity_mismatch"
+    http_status = 403
+
+
+class OriginUntrustedError(EdgewardError):
+    """What answers where the origin should be does not prove that it is one."""
+
+    code = "origin.untrusted"
+    http_status = 502
+    retry = "elsewhere"
+
+
+class ClockSkewError(EdgewardError):
+    """Two clocks are too far apart for certificates to be judged."""
+
+    code = "enrolment.clock_skew"
+    http_status = 403
+
+
 class OriginBodyTooLargeError(BodyTooLargeError):
     """A request's body is larger than the origin reads, before or after decompression."""
 

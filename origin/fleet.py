@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
+from origin.company import Company
 from origin.errors import FleetFullError, NodeSupersededError
 from origin.member import Member
 from origin.membership import Membership
@@ -17,6 +18,8 @@ from origin.pool import Pool
 from origin.standing import FleetRules, ReleaseKey, Standing, Watch
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from origin.api import ModelReport, NodeReport
     from origin.member import Offer, Seat
     from origin.pool import PoolKey
@@ -52,12 +55,18 @@ class FleetView:
 
 
 class Fleet:
-    """The nodes that have reported to this origin."""
+    """The nodes that have reported, to this origin or to another that told of it.
+
+    Attributes:
+        on_routed: called with the node, the release and the travel time of every request that is sent from here.
+    """
 
     def __init__(self, rules: FleetRules) -> None:
         self.rules = rules
+        self.on_routed: Callable[[str, ReleaseKey, float], None] | None = None
         self._members: OrderedDict[str, Member] = OrderedDict()  # the one that was heard last comes last
         self._membership = Membership(rules)
+        self._company = Company()
         self._pools: dict[PoolKey, Pool] = {}
 
     @property
@@ -81,7 +90,7 @@ class Fleet:
         known = self._members.get(report.node_id)
         if known is None:
             self._make_room(now_s)
-            member = self._members[report.node_id] = Member(report, now_s - age_s)
+            member = self._members[report.node_id] = Member(report, now_s - age_s, self._company)
             member.heard_by = heard_by
             self._reseat(member, report, now_s - age_s)
             self._membership.join(member)
@@ -124,9 +133,16 @@ class Fleet:
 
     def note_routed(self, node_id: str, release: ReleaseKey, now_s: float, *, travel_s: float = 0.0) -> None:
         """Remember that a request was sent to a node, until a heartbeat comes after it has arrived (`travel_s`)."""
+        self.note_told(node_id, release, now_s, travel_s=travel_s)
+        if self.on_routed is not None:
+            self.on_routed(node_id, release, travel_s)
+
+    def note_told(self, node_id: str, release: ReleaseKey, now_s: float, *, travel_s: float = 0.0) -> None:
+        """The same of a request that another origin sent there."""
         offer = self._offer(node_id, release)
         if offer is not None:
             offer.sent.append((now_s, now_s + travel_s))
+            offer.sent_count += 1
             self._members[node_id].seats[release[0]].touch()
 
     def note_failed(self, node_id: str, reporter: str, now_s: float) -> bool:

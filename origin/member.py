@@ -14,6 +14,7 @@ from origin.standing import ReleaseKey, Standing, watched
 
 if TYPE_CHECKING:
     from origin.api import ModelReport, NodeReport, NodeState
+    from origin.company import Company
     from origin.standing import Watch
 
 _SENT_KEPT_COUNT = 1024
@@ -26,15 +27,19 @@ class Offer:
     Attributes:
         answers: whether it answers a request that comes now. A sleeping release does: its node loads it.
         sent: when requests were sent here that no report speaks of yet, and when each will have arrived.
+        sent_count: how many were sent since its last report.
         prefixes: the sketch of what it has read, unpacked when it is first asked for.
     """
 
-    __slots__ = ("answers", "loading", "member", "model", "prefixes", "sent", "version", "watch")
+    __slots__ = (
+        "answers", "loading", "member", "model", "prefixes", "sent", "sent_count", "version", "watch",
+    )  # fmt: skip
 
     def __init__(self, member: Member, model: ModelReport, watch: Watch) -> None:
         self.member = member
         self.version = model.version
         self.sent: deque[tuple[float, float]] = deque(maxlen=_SENT_KEPT_COUNT)
+        self.sent_count = 0
         self.prefixes: frozenset[int] | None = None
         self.take(model, watch)
 
@@ -45,6 +50,12 @@ class Offer:
         self.answers = model.state in _ANSWERS
         self.loading = model.state == "loading"
         self.prefixes = None
+
+    def note_arrivals(self, before: ModelReport, now_s: float) -> None:
+        """Learn from a newer report of the same start who else sends requests here."""
+        arrived_count = self.model.arrived_count - before.arrived_count
+        if arrived_count >= 0:
+            self.member.company.note(arrived_count, self.sent_count, now_s)
 
 
 class Seat:
@@ -93,9 +104,9 @@ class Member:
 
     __slots__ = (
         "awaits_s",
+        "company",
         "doubts",
         "heard_by",
-        "heard_count",
         "held",
         "open",
         "quiet",
@@ -105,7 +116,8 @@ class Member:
         "state",
     )  # fmt: skip
 
-    def __init__(self, report: NodeReport, seen_s: float) -> None:
+    def __init__(self, report: NodeReport, seen_s: float, company: Company) -> None:
+        self.company = company
         self.report = report
         self.seen_s = seen_s
         self.held = False
@@ -129,6 +141,7 @@ class Member:
 
     def take(self, report: NodeReport, now_s: float) -> None:
         """Let a newer report speak; the seats are the pools' to give."""
+        same_start = report.incarnation == self.report.incarnation
         self.report = report
         self.seen_s = now_s
         by_name: dict[str, list[Offer]] = {}
@@ -139,7 +152,11 @@ class Member:
             if before is None:
                 before = Offer(self, model, watch)
             else:
+                said = before.model
                 before.take(model, watch)
+                if same_start:
+                    before.note_arrivals(said, now_s)
+                before.sent_count = 0
                 while before.sent and before.sent[0][1] <= now_s:
                     before.sent.popleft()
             by_name.setdefault(model.name, []).append(before)

@@ -43,7 +43,7 @@ class Pool:
         kept: what others have worked out of who is in the pool and where; emptied whenever that changes.
         rows: the seats in the order of the columns below.
         standing_s: what a request costs there whoever asks, but for reading; infinite where none may be sent.
-        standing_terms_s: its parts (`origin.geo.score.standing_terms_s`).
+        own: the columns' figures of each row apart (`origin.geo.score.Own`); None where no request may be sent.
         token_s: the time to read a token of the prompt.
         doubt: the probability of a failure.
         touched: seats whose figures have changed since their row was worked out.
@@ -98,7 +98,7 @@ class Pool:
         self.rows = list(self.seats.values())
         self.row_of = {seat.node_id: row for row, seat in enumerate(self.rows)}
         self.standing_s = np.full(len(self.rows), np.inf)
-        self.standing_terms_s = [(np.inf, 0.0, 0.0)] * len(self.rows)
+        self.own: list[Any] = [None] * len(self.rows)
         self.token_s = np.zeros(len(self.rows))
         self.doubt = np.zeros(len(self.rows))
         for seats in (self.touched, self.moving, self.unmeasured, self.doubtful, self.several, self.due):

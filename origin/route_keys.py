@@ -2,8 +2,8 @@
 
 A route key is never written to a disk: a ticket lives a minute, so an origin that starts anew makes a new key, and the
 nodes hear of it with their next heartbeat. A new key is told for a while before anything is signed with it, and an old
-one for as long as its last ticket lives. Where several origins share a fleet, each tells the others its public keys
-(`learn`), and its nodes all of them.
+one for as long as its last ticket lives. Where several origins share a fleet, each tells the others its public keys,
+and its nodes all of them (`origin.sharing`).
 
 Nothing here reads a clock: `now_s` is the caller's, from a clock that does not go back.
 """
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from origin.tickets import LIFE_LIMIT_S, Signer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from origin.tickets import Ticket
 
@@ -24,7 +24,6 @@ KEY_LIFE_S = 86_400.0
 TOLD_AHEAD_S = 10.0
 """Ten heartbeats of a second: whoever missed all of them is down."""
 TOLD_AFTER_S = 2 * LIFE_LIMIT_S
-OTHERS_LIMIT_COUNT = 256
 
 
 class _Key(NamedTuple):
@@ -33,7 +32,7 @@ class _Key(NamedTuple):
 
 
 class RouteKeys:
-    """One origin's route keys, and those that other origins have told.
+    """One origin's route keys.
 
     Args:
         fresh_seed: 32 random bytes at each call.
@@ -42,7 +41,6 @@ class RouteKeys:
     def __init__(self, fresh_seed: Callable[[], bytes]) -> None:
         self._fresh_seed = fresh_seed
         self._keys: deque[_Key] = deque()
-        self._others: dict[bytes, float] = {}
 
     def sign(self, ticket: Ticket, now_s: float) -> str:
         """The ticket's text, signed with the newest key that nodes have been told of for long enough."""
@@ -50,23 +48,10 @@ class RouteKeys:
         told = [key for key in self._keys if now_s - key.made_s >= TOLD_AHEAD_S]
         return (told[-1] if told else self._keys[0]).signer.sign(ticket)
 
-    def own(self, now_s: float) -> tuple[bytes, ...]:
-        """The public keys of this origin, for others to `learn`."""
+    def public_keys(self, now_s: float) -> tuple[bytes, ...]:
+        """The public keys that nodes may believe now; the other origins tell theirs the same."""
         self._turn(now_s)
         return tuple(key.signer.public_key for key in self._keys)
-
-    def public_keys(self, now_s: float) -> tuple[bytes, ...]:
-        """All public keys that nodes may believe now."""
-        others = [key for key, heard_s in self._others.items() if now_s - heard_s <= TOLD_AFTER_S]
-        return (*self.own(now_s), *sorted(others))
-
-    def learn(self, public_keys: Iterable[bytes], now_s: float) -> None:
-        """Take in the public keys of another origin; they are told to nodes for two minutes after the last time."""
-        for key in public_keys:
-            self._others.pop(key, None)
-            self._others[key] = now_s
-        while len(self._others) > OTHERS_LIMIT_COUNT:
-            del self._others[next(iter(self._others))]
 
     def _turn(self, now_s: float) -> None:
         if not self._keys or now_s - self._keys[-1].made_s >= KEY_LIFE_S:

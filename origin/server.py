@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, cast
 
 from aiohttp import web
 
-from origin.web import blobs, catalog, health, nodes, routes, rtts
+from origin.web import blobs, catalog, enrolment, health, nodes, routes, rtts
 from origin.web import trust as signed
 from origin.web.answering import answering, mark_with_id
 from origin.web.context import CONTEXT
@@ -27,6 +27,10 @@ def make_app(context: Context) -> web.Application:
             # Nodes report and are told what to hold.
             web.post("/v1/nodes/{node_id}/report", nodes.report),
             web.get("/v1/nodes", nodes.nodes),
+            # Nodes join, at a door of their own.
+            web.get("/v1/enrolment/authority", enrolment.authority),
+            web.post("/v1/enrolment/join", enrolment.join),
+            web.post("/v1/enrolment/renew", enrolment.renew),
             # Nodes fetch what they should hold.
             web.get("/v1/catalog", catalog.catalog),
             web.get("/v1/manifests/{name:.+}/{version}", catalog.manifest),

@@ -25,23 +25,8 @@ class Telemetry:
             registry=self._registry,
         )
         self.reports = Counter("origin_reports_total", "Heartbeats taken in", registry=self._registry)
-        self.sharing_connected = Gauge(
-            "origin_sharing_connected",
-            "0 while the other origins cannot be told anything; 1 where there are none",
-            registry=self._registry,
-        )
-        self.origins_heard = Gauge(
-            "origin_origins_heard", "Other origins that are heard now", registry=self._registry
-        )
-        self.reports_told = Counter(
-            "origin_reports_told_total", "Heartbeats taken in from other origins", registry=self._registry
-        )
-        self.news_refused = Counter(
-            "origin_news_refused_total",
-            "What other origins told and was not taken in",
-            ["reason"],
-            registry=self._registry,
-        )
+        self._count_sharing()
+        self._count_enrolments()
         self._decisions = Counter(
             "router_decisions_total", "Routing decisions by reason", ["reason"], registry=self._registry
         )
@@ -66,6 +51,51 @@ class Telemetry:
             "Time to answer, the body included",
             ["method", "url", "status"],
             buckets=_DURATIONS_S,
+            registry=self._registry,
+        )
+
+        self._count_dns()
+
+    def _count_dns(self) -> None:
+        self.dns_answers = Counter(
+            "origin_dns_answers_total", "Answers over DNS by their rcode", ["rcode"], registry=self._registry
+        )
+        self.dns_dropped = Counter(
+            "origin_dns_dropped_total",
+            "Packets and connections of DNS that got no answer, or only an empty one",
+            ["reason"],
+            registry=self._registry,
+        )
+
+    def _count_sharing(self) -> None:
+        self.sharing_connected = Gauge(
+            "origin_sharing_connected",
+            "0 while the other origins cannot be told anything; 1 where there are none",
+            registry=self._registry,
+        )
+        self.origins_heard = Gauge(
+            "origin_origins_heard", "Other origins that are heard now", registry=self._registry
+        )
+        self.reports_told = Counter(
+            "origin_reports_told_total", "Heartbeats taken in from other origins", registry=self._registry
+        )
+        self.news_refused = Counter(
+            "origin_news_refused_total",
+            "What other origins told and was not taken in",
+            ["reason"],
+            registry=self._registry,
+        )
+
+    def _count_enrolments(self) -> None:
+        self.enrolments = Counter(
+            "origin_enrolments_total",
+            "Nodes that asked for a certificate: the verb (join, renew), and ok or the error's code",
+            ["verb", "result"],
+            registry=self._registry,
+        )
+        self.certificate_ends = Gauge(
+            "origin_cert_not_after_timestamp_seconds",
+            "When the certificate of the door for nodes ends; NaN where there is no such door",
             registry=self._registry,
         )
 

@@ -103,6 +103,18 @@ class Whereabouts:
             spot = self._kept[key] = self._find(remote, now_s, stated)
         return spot
 
+    def shared_spot(self, remote: str, now_s: float) -> tuple[ClientSpot, int | None]:
+        """Where the network of an address is, as all know it who share so many leading bits with it.
+
+        The bits are those of the databases' record; None where it is this network's own, or nothing is known of it.
+        """
+        spot = dataclasses.replace(self._find(remote, now_s, None), client="")
+        address = read_address(remote)
+        if address is None or self.network.has_measured(spot.prefix):
+            return spot, None
+        bits = self._files.look_up(address).scope_bits
+        return (spot, None) if bits is None else (dataclasses.replace(spot, prefix=""), bits)
+
     def spot_of_network(self, prefix: str, now_s: float) -> ClientSpot:
         """Where a network is that a node has seen clients of; nowhere when the text names none."""
         if not read_network(prefix):

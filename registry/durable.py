@@ -9,12 +9,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def write_durably(path: Path, data: bytes) -> None:
+def write_durably(path: Path, data: bytes, *, mode: int | None = None) -> None:
     """Replace a file as a whole; when this returns, the new bytes are on the disk.
 
-    One writer at a time: the temporary file's name is fixed, so that what a crash leaves is overwritten.
+    One writer at a time: the temporary file's name is fixed, so that what a crash leaves is overwritten. `mode` says
+    who may read it, from before the first byte is in it; None leaves that to the umask.
     """
     temporary = path.with_name(f".{path.name}.new")
+    if mode is not None:
+        temporary.unlink(missing_ok=True)
+        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode))
     with temporary.open("wb") as file:
         file.write(data)
         file.flush()

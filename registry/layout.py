@@ -4,7 +4,10 @@ packs/ab/<sha256>                       immutable   chunks, concatenated
 manifests/<name>/<version>.<sha256>.eaf immutable   what a release contains; the signed metadata say which are true
 deltas/<new>/<base>                     immutable   from one manifest's release to another's, both by digest
 tuf/N.<role>.json                       immutable   signed metadata: roots, targets, publishers' roles, snapshots
-tuf/timestamp.json                      by If-Match the newest snapshot; the one key that is ever replaced
+tuf/timestamp.json                      by If-Match the newest snapshot; the one key of them that is ever replaced
+enrolment/tokens/<id>                   by If-Match what a join token may do and whom it let in; never its secret
+enrolment/nodes/<node id>               by If-Match which key a node was let in with
+enrolment/revoked                       by If-Match the nodes that were turned out
 condemned/<random>                      removed     objects that a garbage collection is about to remove
 probes/<random>                         removed     proof that the store does conditional writes
 """
@@ -21,12 +24,17 @@ PACKS = "packs/"
 MANIFESTS = "manifests/"
 DELTAS = "deltas/"
 TRUST = "tuf/"
+JOIN_TOKENS = "enrolment/tokens/"
+ENROLLED_NODES = "enrolment/nodes/"
+REVOKED_NODES = "enrolment/revoked"
 CONDEMNED = "condemned/"
 PROBES = "probes/"
 
 _MANIFEST = re.compile(rf"{MANIFESTS}(?P<name>.+)/(?P<version>[^/]+)\.(?P<digest>[0-9a-f]{{64}})\.eaf")
 _DELTA = re.compile(rf"{DELTAS}(?P<new>[0-9a-f]{{64}})/(?P<base>[0-9a-f]{{64}})(?:\.[1-9][0-9]{{0,5}})?")
 _TRUST_FILE = re.compile(r"(?:timestamp|[1-9][0-9]{0,9}\.[a-z0-9][a-z0-9._-]{0,127})\.json")
+_TOKEN_ID = re.compile(r"[0-9a-f]{12}")
+_NODE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _PACK = re.compile(rf"{PACKS}(?P<fan>[0-9a-f]{{2}})/(?P<digest>(?P=fan)[0-9a-f]{{62}})")
 
 
@@ -64,6 +72,20 @@ def delta_part(base: Digest, part: int) -> str:
 def deltas_prefix(new: Digest) -> str:
     """What the keys of all deltas to the release of one manifest start with."""
     return f"{DELTAS}{new}/"
+
+
+def join_token_key(token_id: str) -> str:
+    """Where it is kept what a join token may do. Raises InputInvalidError."""
+    if not _TOKEN_ID.fullmatch(token_id):
+        raise InputInvalidError(f"{token_id[:80]!r} is not the id of a join token", param="token_id")
+    return f"{JOIN_TOKENS}{token_id}"
+
+
+def enrolled_node_key(node_id: str) -> str:
+    """Where it is kept which key a node was let in with. Raises InputInvalidError."""
+    if not _NODE_ID.fullmatch(node_id):
+        raise InputInvalidError(f"{node_id[:80]!r} is not the id of a node", param="node_id")
+    return f"{ENROLLED_NODES}{node_id}"
 
 
 def condemned_key(nonce: str) -> str:

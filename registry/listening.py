@@ -12,6 +12,8 @@ from aiohttp import web
 from registry.errors import ConfigError
 
 if TYPE_CHECKING:
+    import ssl
+    from pathlib import Path
     from typing import Protocol
 
     class Listener(Protocol):
@@ -29,8 +31,16 @@ if TYPE_CHECKING:
         def insecure(self) -> bool:
             """Whether other machines may reach it, with neither keys nor TLS."""
 
+        @property
+        def tls_cert_file(self) -> Path | None:
+            """The certificate that it shows, PEM; None speaks plain HTTP."""
 
-_PORT_LIMIT = 65_535
+        @property
+        def tls_key_file(self) -> Path | None:
+            """The key of the certificate."""
+
+
+PORT_LIMIT = 65_535
 
 
 def check_listener(section: str, listener: Listener) -> None:
@@ -43,14 +53,17 @@ def check_listener(section: str, listener: Listener) -> None:
     Raises:
         ConfigError: the port is out of range, or others can reach the host and `insecure` is off.
     """
-    if not 0 <= listener.port <= _PORT_LIMIT:
+    if not 0 <= listener.port <= PORT_LIMIT:
         raise ConfigError(
-            f"{section}.port = {listener.port}: a port is a number from 0 (any free one) to {_PORT_LIMIT}"
+            f"{section}.port = {listener.port}: a port is a number from 0 (any free one) to {PORT_LIMIT}"
         )
-    if not is_loopback(listener.host) and not listener.insecure:
+    if (listener.tls_cert_file is None) != (listener.tls_key_file is None):
+        raise ConfigError(f"{section}.tls_cert_file and {section}.tls_key_file go together: say both")
+    if not is_loopback(listener.host) and not listener.insecure and listener.tls_cert_file is None:
         raise ConfigError(
             f"{section}.host = {listener.host!r} can be reached from other machines, and requests are neither "
-            "encrypted nor authenticated: listen on 127.0.0.1, or say --insecure on a network that you trust"
+            f"encrypted nor authenticated: listen on 127.0.0.1, give it a certificate with {section}.tls_cert_file and "
+            "tls_key_file, or say --insecure on a network that you trust"
         )
 
 
@@ -64,24 +77,26 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-async def listen(runner: web.AppRunner, listener: Listener) -> str:
-    """Open the port; returns the URL, whose port is the real one where the settings say 0.
+async def listen(runner: web.AppRunner, host: str, port: int, tls: ssl.SSLContext | None = None) -> str:
+    """Open a port, for HTTPS where `tls` is given; returns the URL, whose port is the real one where 0 was asked for.
 
     Raises:
         ConfigError: the port is taken or not allowed, or the host is not this machine's.
     """
-    site = web.TCPSite(runner, listener.host, listener.port)
+    before = set(runner.addresses)
+    site = web.TCPSite(runner, host, port, ssl_context=tls)
     try:
         await site.start()
     except OSError as error:
-        raise _why_not(error, listener) from error
-    port = next(address[1] for address in runner.addresses if isinstance(address, tuple))
-    host = f"[{listener.host}]" if ":" in listener.host else listener.host
-    return f"http://{host}:{port}"
+        raise _why_not(error, host, port) from error
+    opened = [address for address in runner.addresses if address not in before]
+    real_port = next(address[1] for address in opened if isinstance(address, tuple))
+    shown = f"[{host}]" if ":" in host else host
+    return f"{'http' if tls is None else 'https'}://{shown}:{real_port}"
 
 
-def _why_not(error: OSError, listener: Listener) -> ConfigError:
-    where = f"port {listener.port} on {listener.host}"
+def _why_not(error: OSError, host: str, port: int) -> ConfigError:
+    where = f"port {port} on {host}"
     if error.errno == errno.EADDRINUSE:
         return ConfigError(f"{where} is in use by another program; choose another with --port")
     if error.errno == errno.EACCES:
@@ -89,5 +104,5 @@ def _why_not(error: OSError, listener: Listener) -> ConfigError:
             f"{where} needs rights that this process does not have; choose one above 1023 with --port"
         )
     if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
-        return ConfigError(f"{listener.host!r} is not an address of this machine; choose another with --host")
+        return ConfigError(f"{host!r} is not an address of this machine; choose another with --host")
     return ConfigError(f"cannot listen on {where}: {error.strerror or error}")

@@ -82,6 +82,16 @@ def load_settings(
     return dataclasses.replace(kind(), **checked)  # type: ignore[type-var]  # every section is a dataclass
 
 
+def seconds_of(text: str, name: str) -> float:
+    """A time such as `90`, `30 m` or `1h`, in seconds.
+
+    Raises:
+        ConfigError: it is none; the message says `name`.
+    """
+    seconds: float = _checked(f"{name}_s", text, float)
+    return seconds
+
+
 def _from_file(file: Path, section: str, types: Mapping[str, Any]) -> dict[str, Any]:
     try:
         document = tomllib.loads(file.read_text("utf-8"))

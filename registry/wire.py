@@ -10,7 +10,6 @@ import difflib
 import re
 from typing import Any, TypeVar
 
-import msgpack
 import msgspec
 
 from registry.errors import InputInvalidError
@@ -28,10 +27,9 @@ def to_msgpack(message: Any) -> bytes:
         InputInvalidError: a text in it is not valid Unicode.
     """
     try:
-        packed: bytes = msgpack.packb(msgspec.to_builtins(message, builtin_types=(bytes,)))
+        return msgspec.msgpack.encode(message)
     except UnicodeEncodeError as error:
         raise _not_unicode(error) from error
-    return packed
 
 
 def to_json(message: Any) -> bytes:

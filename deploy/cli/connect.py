@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     import argparse
 
     from edge_node.client import AsyncClient
+    from origin.identity.authority import AuthorityDirectory
+    from origin.identity.register import Register
     from registry.store import ObjectStore
     from registry.store.config import StoreConfig
     from registry.trust.keys import KeyDirectory
@@ -114,6 +116,29 @@ def open_keys(args: argparse.Namespace) -> KeyDirectory:
     return KeyDirectory(
         Path(directory).expanduser() if directory else config.keys_dir, config.keys_passphrase
     )
+
+
+def authority_in(args: argparse.Namespace) -> AuthorityDirectory:
+    """The fleet's authority as flags and settings say: `--dir`, else where the origin finds it."""
+    from origin.config import OriginConfig
+    from origin.identity.authority import AuthorityDirectory, find_authority
+    from registry.settings import load_settings
+
+    config = store_settings(args)
+    directory = getattr(args, "dir", None)
+    if directory:
+        return AuthorityDirectory(Path(directory).expanduser(), config.keys_passphrase)
+    origin = load_settings(OriginConfig, "origin", file=config_file(args))
+    return find_authority((origin.keys_dir, config.keys_dir), config.keys_passphrase)
+
+
+def open_register(args: argparse.Namespace) -> Register:
+    """Tokens and nodes in the object store, calls tried again. Does not connect yet."""
+    from origin.identity.register import Register
+    from registry.store.opening import open_store as open_objects
+    from registry.store.retrying import RetryingStore
+
+    return Register(RetryingStore(open_objects(store_settings(args))))
 
 
 def trusted_root(args: argparse.Namespace) -> Path:

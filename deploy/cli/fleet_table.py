@@ -13,8 +13,21 @@ if TYPE_CHECKING:
 
     from origin.api import ModelReport, NodeView
 
-COLUMNS = ("NODE", "LABEL", "STATE", "SEEN", "BUSY", "QUEUED", "HANDED ON", "RTTS", "PLACE", "MODELS", "URL")
-NUMBERS = (3, 4, 5, 6, 7)
+COLUMNS = (
+    "NODE",
+    "LABEL",
+    "STATE",
+    "ENROLLED",
+    "SEEN",
+    "BUSY",
+    "QUEUED",
+    "HANDED ON",
+    "RTTS",
+    "PLACE",
+    "MODELS",
+    "URL",
+)
+NUMBERS = (4, 5, 6, 7, 8)
 STATE_COLUMN = 2
 
 
@@ -34,6 +47,7 @@ def row_of(view: NodeView) -> list[str]:
         report.node_id,
         report.label,
         view.state,
+        "yes" if report.enrolled else "no",
         f"{view.age_s:.1f} s",
         f"{load.busy_count}/{load.slots_count}",
         str(load.queued_count),

@@ -14,13 +14,16 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """\
 Make, show and replace the keys that sign which releases exist and where channels point. They lie in a directory of
-their owner alone (store.keys_dir), never in the object store; EDGEWARD_STORE_KEYS_PASSPHRASE encrypts them.
+their owner alone (store.keys_dir), never in the object store; EDGEWARD_STORE_KEYS_PASSPHRASE encrypts them. With them
+lies the authority of the fleet, which certifies nodes.
 
   init               make all keys and the first root; needs no network
   show               what is here, and the sha256 of the first root, which nodes pin
   delegate NAMESPACE let the new key of this namespace publish NAMESPACE/...; needs the targets key
   rotate ROLE        replace the keys of root, targets or online (needs the root keys), or of a namespace
                      (`models` is that of names without one; needs the targets key)
+  rotate fleet       take the next step of replacing the authority: stage a second, let it sign, retire the first;
+                     let a day pass between them, so that every node has renewed its certificate
   renew ROLE         sign root, targets or a namespace's role with a new date and the same keys
 
 Move the root and targets keys to offline media after init; bring them back for the one command that needs them."""
@@ -31,6 +34,15 @@ EXAMPLES = """\
   edgeward keys delegate team
   edgeward keys rotate online"""
 
+FLEET = "fleet"
+_STEPS = {
+    "staged": "a second authority is there; origins show it to nodes within 30 s, and nodes know it when they have "
+    "renewed, which takes a day. Then run this again, and the second one signs",
+    "switched": "the second authority signs, and tokens of before are void; the first is still believed. When every "
+    "node has renewed, which takes a day, or 30 for nodes that may be cut off, run this again, and the first is "
+    "believed no more",
+    "retired": "the first authority is believed no more",
+}
 _ACTIONS = ("init", "show", "delegate", "rotate", "renew")
 
 
@@ -61,6 +73,8 @@ def run(args: argparse.Namespace) -> int:
     keys = open_keys(args)
     if args.action == "init":
         _init(args, keys)
+    elif args.action == "rotate" and args.role == FLEET:
+        return _rotate_fleet(args)
     elif args.action != "show":
         _sign(args)
     return _show(args, keys)
@@ -69,6 +83,8 @@ def run(args: argparse.Namespace) -> int:
 def _init(args: argparse.Namespace, keys: KeyDirectory) -> None:
     import time
 
+    from deploy.cli.connect import authority_in
+    from origin.identity.authority import fresh_fleet
     from registry.errors import InputInvalidError
     from registry.trust.ceremony import begin
 
@@ -77,6 +93,22 @@ def _init(args: argparse.Namespace, keys: KeyDirectory) -> None:
             f"{keys.place} holds a root of trust already; say another directory with --dir"
         )
     begin(keys, now_unix_s=time.time(), root_keys_count=args.root_keys, threshold=args.threshold)
+    authority_in(args).open_or_begin(fresh_fleet=fresh_fleet(), now_unix_s=time.time())
+
+
+def _rotate_fleet(args: argparse.Namespace) -> int:
+    import time
+
+    from deploy.cli.connect import authority_in
+
+    directory = authority_in(args)
+    step = directory.advance(time.time())
+    authority = directory.open()
+    if args.json:
+        show_json({"step": step, "fleet": authority.fleet, "pin": authority.pin})
+        return 0
+    print(f"{step}: {_STEPS[step]}")
+    return 0
 
 
 def _sign(args: argparse.Namespace) -> None:
@@ -97,6 +129,7 @@ def _sign(args: argparse.Namespace) -> None:
 
 
 def _show(args: argparse.Namespace, keys: KeyDirectory) -> int:
+    from deploy.cli.connect import authority_in
     from registry.digest import digest_of
     from registry.trust.keys import ROOT_FILE
     from registry.trust.verification import check_root
@@ -104,12 +137,16 @@ def _show(args: argparse.Namespace, keys: KeyDirectory) -> int:
     data = keys.read(ROOT_FILE)
     root = check_root(data)
     said = root.roles["root"]
+    authority = authority_in(args)
+    fleet = authority.open() if authority.begun else None
     facts = {
         "directory": keys.place,
         "root_sha256": digest_of(data),
         "root_keys_count": len(said.keyids),
         "root_threshold": said.threshold,
         "root_expires": root.expires.isoformat(),
+        "fleet": fleet.fleet if fleet else None,
+        "fleet_pin": fleet.pin if fleet else None,
         "keys": [{"role": label, "key": start} for label, start in keys.labels()],
     }
     if args.json:
@@ -118,6 +155,8 @@ def _show(args: argparse.Namespace, keys: KeyDirectory) -> int:
     print(f"keys in      {keys.place}")
     print(f"first root   {keys.directory / ROOT_FILE}: copy it to every node as node.trusted_root")
     print(f"its sha256   {facts['root_sha256']}")
+    if fleet is not None:
+        print(f"fleet        {fleet.fleet}, whose join tokens pin {fleet.pin}")
     print(f"root keys    {said.threshold} of {len(said.keyids)} must sign; good until {root.expires.date()}")
     for label, start in keys.labels():
         print(f"  {label:<12} {start}")

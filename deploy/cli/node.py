@@ -1,18 +1,26 @@
-"""`edgeward node serve`: an edge node's process."""
+"""`edgeward node`: an edge node's process, and its membership of a fleet."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from deploy.cli.terminal import add_json_argument
+
 if TYPE_CHECKING:
     import argparse
 
 DESCRIPTION = """\
-Run an edge node: it reports to the origin, fetches and checks the releases of its channel, and answers OpenAI
-requests. Settings: [node]. Logs go to standard error; SIGTERM and Ctrl-C let running answers finish and stop it."""
+Run an edge node, or make it a member of a fleet. Settings: [node].
+
+  serve       report to the origin, fetch and check the releases of its channel, and answer OpenAI requests. Logs go to
+              standard error; SIGTERM and Ctrl-C let running answers finish and stop it. With --join it joins first,
+              unless it is in already
+  join TOKEN  make a key here and get a certificate for it, at the origin's port for nodes
+  status      show the certificate, and how the running node is"""
 
 EXAMPLES = """\
   edgeward node serve
+  edgeward node join ejt1.… --origin https://origin.example:7743
   edgeward node serve --origin http://origin.example:7700 --place frankfurt --trusted-root ./root.json
   edgeward node serve --port 7711 --data-dir ./node-b --follows 'chat,team/*' --channel canary"""
 
@@ -30,12 +38,28 @@ _FLAGS = (
     "trust_first_root",
     "variant",
     "memory_limit_bytes",
+    "join_token",
+    "tls_cert_file",
+    "tls_key_file",
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of the verb."""
-    parser.add_argument("action", choices=("serve",), help="run in the foreground")
+    parser.add_argument("action", choices=("serve", "join", "status"))
+    parser.add_argument("token", metavar="TOKEN", nargs="?", help="join: the token")
+    parser.add_argument(
+        "--again", action="store_true", help="join: anew and with a new key, though the node is in already"
+    )
+    parser.add_argument(
+        "--join",
+        dest="join_token",
+        metavar="TOKEN",
+        help="serve: join the fleet first, unless the node is in",
+    )
+    parser.add_argument("--tls-cert-file", metavar="FILE", help="serve: the certificate for clients, PEM")
+    parser.add_argument("--tls-key-file", metavar="FILE", help="serve: its key, PEM")
+    add_json_argument(parser)
     parser.add_argument(
         "--node-id", metavar="ID", help="the node's name in the fleet (default: made once and kept)"
     )
@@ -79,20 +103,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve until told to stop; returns the exit code."""
+    """Do it; serving takes until it is told to stop. Returns the exit code."""
     from deploy.cli.connect import config_file
     from deploy.cli.places import find_place
     from edge_node.config import NodeConfig
-    from edge_node.daemon import run_node
+    from registry.errors import InputInvalidError
     from registry.log import configure_logging
     from registry.settings import load_settings
 
-    configure_logging(service="node", level=args.log_level or "info")
+    if args.token is not None and args.action != "join":
+        raise InputInvalidError(
+            f"`edgeward node {args.action}` takes no token; `edgeward node join TOKEN` does"
+        )
+    serves = args.action == "serve"
+    configure_logging(service="node", level=args.log_level or ("info" if serves else "warning"))
     place = find_place(args.place) if args.place else None
     flags = {name: getattr(args, name) for name in _FLAGS} | {
         "data_dir": args.data_dir,
         "trusted_root": args.trusted_root,
         "place": f"{place.lat},{place.lon}" if place else None,
     }
-    run_node(load_settings(NodeConfig, "node", file=config_file(args), flags=flags))
+    config = load_settings(NodeConfig, "node", file=config_file(args), flags=flags)
+    if not serves:
+        from deploy.cli.membership import join_fleet, show_status
+
+        return (join_fleet if args.action == "join" else show_status)(args, config)
+    from edge_node.daemon import run_node
+
+    run_node(config)
     return 0

@@ -18,12 +18,16 @@ if TYPE_CHECKING:
 DESCRIPTION = """\
 Show every edge node that the origin knows: whether it is up, how long ago it reported, how busy it is, how many
 requests it has handed on to other nodes, of how many networks it measured the round trip since its last report, and
-what it serves."""
+what it serves.
+
+  revoke ID  turn a node out: origins hear its key no more within 10 s, and its certificate is not renewed. Needs the
+             object store (settings [store])"""
 
 EXAMPLES = """\
   edgeward nodes
   edgeward nodes --watch
-  edgeward nodes --json"""
+  edgeward nodes --json
+  edgeward nodes revoke fra-1"""
 
 _WATCH_S = 1.0
 _NOBODY = "no node has reported yet; `edgeward node serve` runs one"
@@ -32,6 +36,8 @@ _STYLES = {"up": "green", "suspect": "yellow", "draining": "cyan", "down": "red"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of the verb."""
+    parser.add_argument("action", choices=("revoke",), nargs="?")
+    parser.add_argument("node_id", metavar="ID", nargs="?", help="revoke: which")
     parser.add_argument("--watch", action="store_true", help="refresh every second until Ctrl-C")
     add_client_arguments(parser, place=False)
     add_json_argument(parser)
@@ -43,9 +49,27 @@ def run(args: argparse.Namespace) -> int:
 
     from registry.errors import InputInvalidError
 
+    if args.action == "revoke":
+        return _revoke(args)
     if args.watch and args.json:
         raise InputInvalidError("--watch shows a live table and --json prints one object: say one of the two")
     return asyncio.run(_watch(args) if args.watch else _once(args))
+
+
+def _revoke(args: argparse.Namespace) -> int:
+    import time
+
+    from deploy.cli.connect import open_register
+    from registry.errors import InputInvalidError
+
+    if args.node_id is None:
+        raise InputInvalidError("`edgeward nodes revoke` takes the id of a node")
+    record = open_register(args).revoke_node(args.node_id, time.time())
+    if args.json:
+        show_json({"node_id": record.node_id, "key_sha256": record.key_sha256, "revoked": True})
+    else:
+        print(f"{record.node_id} is turned out: every origin stops to hear it within 10 s")
+    return 0
 
 
 async def _once(args: argparse.Namespace) -> int:

@@ -17,6 +17,7 @@ standard error; SIGTERM and Ctrl-C stop it."""
 EXAMPLES = """\
   edgeward origin serve
   edgeward origin serve --port 7800 --endpoint http://127.0.0.1:8333 --bucket edgeward
+  edgeward origin serve --dns-zone route.example.org --config edgeward.toml
   EDGEWARD_STORE_ACCESS_KEY=… EDGEWARD_STORE_SECRET_KEY=… edgeward origin serve --config edgeward.toml"""
 
 
@@ -28,6 +29,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--insecure", action="store_true", default=None, help="allow an address that other machines can reach"
     )
+    parser.add_argument("--tls-cert-file", metavar="FILE", help="the certificate for clients, PEM")
+    parser.add_argument("--tls-key-file", metavar="FILE", help="its key, PEM")
+    parser.add_argument(
+        "--nodes-host", metavar="HOST", help="where nodes with certificates are heard (--host)"
+    )
+    parser.add_argument(
+        "--nodes-port", type=int, metavar="PORT", help="its port (7743); 0 takes any free one"
+    )
+    parser.add_argument("--dns-zone", metavar="DOMAIN", help="answer DNS for this domain, too (needs dns_ns)")
+    parser.add_argument("--dns-port", type=int, help="port for DNS, UDP and TCP (53)")
     add_store_arguments(parser)
 
 
@@ -41,7 +52,8 @@ def run(args: argparse.Namespace) -> int:
     from registry.settings import load_settings
 
     configure_logging(service="origin", level=args.log_level or "info")
-    flags = {"host": args.host, "port": args.port, "insecure": args.insecure}
+    names = ("host", "port", "insecure", "tls_cert_file", "tls_key_file", "nodes_host", "nodes_port")
+    flags = {name: getattr(args, name) for name in (*names, "dns_zone", "dns_port")}
     config = load_settings(OriginConfig, "origin", file=config_file(args), flags=flags)
     sharing = load_settings(SharingConfig, "sharing", file=config_file(args))
     run_origin(config, store_settings(args), sharing)

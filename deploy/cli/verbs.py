@@ -49,9 +49,14 @@ GROUPS: dict[str, dict[str, Verb]] = {
     "know where clients are": {
         "geo": Verb("deploy.cli.geo", "get a database of the places of addresses, look one up"),
     },
+    "let nodes in": {
+        "token": Verb("deploy.cli.token", "make, list, revoke tokens that nodes join with"),
+    },
     "run a part": {
         "origin": Verb("deploy.cli.origin", "run the origin: `edgeward origin serve`"),
-        "node": Verb("deploy.cli.node", "run an edge node: `edgeward node serve`", "node"),
+        "node": Verb(
+            "deploy.cli.node", "an edge node: `edgeward node serve`, `join TOKEN`, `status`", "node"
+        ),
     },
 }
 

@@ -70,7 +70,7 @@ class Demo:
         tell = self.story.tell
         await tell("start", "Start a real S3 server and an origin", self._start)
         await tell("publish", "Publish a chat model and an embedding model", self._publish)
-        await tell("serve", "Three edge nodes join, pull and serve", self._serve)
+        await tell("serve", "Three edge nodes join with single-use tokens, pull and serve", self._serve)
         await tell("ask", "Ask from three places", self._ask)
         await tell("embed", "Embed three sentences", self._embed)
         await tell("update", "Publish 1.1.0 with another chat template", self._update)
@@ -96,6 +96,11 @@ class Demo:
         for index, site in enumerate(SITES):
             self.network.start_node(site, index)
         await self._until_serving([("chat", "1.0.0"), ("embed", "1.0.0")])
+        async with OriginClient(self.network.origin_url) as origin:
+            strangers = [
+                view.report.node_id for view in (await origin.nodes()).nodes if not view.report.enrolled
+            ]
+        expect(not strangers, f"these report without a certificate: {strangers}")
         fetched = await self._fetched_bytes()
         for site in SITES:
             expect(fetched[site.node_id] > 0, f"{site.node_id} serves and has fetched nothing")

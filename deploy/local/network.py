@@ -12,8 +12,12 @@ from typing import TYPE_CHECKING
 from deploy.local.child import Child, ChildFailedError, start_child, stop_children
 from deploy.local.nats import load_or_make_token, start_nats, write_settings
 from deploy.local.objectstore import BUCKET, load_or_make_keys, start_object_store
+from edge_node.enrolment.membership import load_membership
 from origin.api import NodeView, Place
 from origin.client import OriginClient
+from origin.errors import OriginUnreachableError
+from origin.identity.authority import AuthorityDirectory, fresh_fleet
+from origin.identity.register import Register
 from registry.errors import EdgewardError, StoreError
 from registry.layout import TRUST
 from registry.store.config import StoreConfig
@@ -34,6 +38,7 @@ _POLL_S = 0.1
 _STORE_START_S = 60.0
 _ORIGIN_START_S = 30.0
 _STOP_S = 15.0
+_TOKEN_S = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +70,12 @@ class LocalNetwork:
             f"http://127.0.0.1:{ports.origin_at(index)}" for index in range(origins_count)
         )
         self.origin_url = self.origin_urls[0]
+        self.door_urls = tuple(f"https://127.0.0.1:{ports.door_at(index)}" for index in range(origins_count))
         self.settings_file = directory / "edgeward.toml"
         self._keys = load_or_make_keys(directory / "store.keys")
         self._signing = KeyDirectory(directory / "keys")
+        self._authority = AuthorityDirectory(directory / "keys")
+        self._register: Register | None = None
         self._store: Child | None = None
         self._nats: Child | None = None
         self._origins: dict[int, Child] = {}
@@ -95,7 +103,8 @@ class LocalNetwork:
             f'[store]\nendpoint = "{config.endpoint}"\nbucket = "{config.bucket}"\n'
             f'access_key = "{config.access_key}"\nsecret_key = "{config.secret_key}"\n'
             f'keys_dir = "{config.keys_dir}"\n\n'
-            f'[origin]\nport = {self.ports.origin}\ndata_dir = "{self.directory / "origin"}"\n'
+            f"[origin]\nport = {self.ports.origin}\nnodes_port = {self.ports.door_at(0)}\n"
+            f'data_dir = "{self.directory / "origin"}"\n'
             f'keys_dir = "{self._origin_keys_dir}"\n\n'
             f"{self._sharing_settings()}"
             f'[node]\ntrusted_root = "{config.keys_dir / ROOT_FILE}"\n\n'
@@ -119,6 +128,8 @@ class LocalNetwork:
         if not self._signing.begun:
             begin(self._signing, now_unix_s=time.time())
         self._signing.lend("online", self._origin_keys_dir)
+        self._authority.open_or_begin(fresh_fleet=fresh_fleet(), now_unix_s=time.time())
+        self._authority.lend(self._origin_keys_dir)
         kept_dir = self._signing.directory / "trusted"
         scope = self.store_config.scope
         return open_signed(store, scope=scope, keys=self._signing, trusted_root=None, kept_dir=kept_dir)
@@ -133,6 +144,7 @@ class LocalNetwork:
         self._store = self._start_store()
         store = open_s3(self.store_config)
         await self._until(self._store, lambda: asyncio.to_thread(_answers, store), _STORE_START_S)
+        self._register = Register(store)
         return self.signed(store)
 
     async def start_origin(self) -> None:
@@ -149,27 +161,37 @@ class LocalNetwork:
             await self._until(child, partial(self._origin_ready, index), _ORIGIN_START_S)
 
     def start_node(self, site: Site, index: int) -> None:
-        """Start the edge node of a site; it joins by itself."""
+        """Start the edge node of a site; it joins the fleet by itself, with a token made for it."""
         self._sites[site.node_id] = (site, index)
+        data_dir = self.directory / "nodes" / site.node_id
         self._nodes[site.node_id] = self._start(
             f"node-{site.node_id}",
             ["node", "serve"],
             {
                 "EDGEWARD_NODE_NODE_ID": site.node_id,
                 "EDGEWARD_NODE_PORT": str(self.ports.node(index)),
-                "EDGEWARD_NODE_ORIGIN": ",".join(self._origins_for(index)),
+                "EDGEWARD_NODE_ORIGIN": ",".join(self._doors_for(index)),
+                "EDGEWARD_NODE_JOIN_TOKEN": self._token_for(site, data_dir),
                 "EDGEWARD_NODE_PLACE": f"{site.place.lat},{site.place.lon}",
                 "EDGEWARD_NODE_LABEL": site.label,
-                "EDGEWARD_NODE_DATA_DIR": str(self.directory / "nodes" / site.node_id),
+                "EDGEWARD_NODE_DATA_DIR": str(data_dir),
                 # Engines of several nodes share these cores: more threads would only take turns.
                 "EDGEWARD_NODE_THREADS_COUNT": "1",
             },
         )
 
-    def _origins_for(self, index: int) -> tuple[str, ...]:
-        """All origins, a different one first for each node, so that each origin hears some."""
-        first = index % len(self.origin_urls)
-        return self.origin_urls[first:] + self.origin_urls[:first]
+    def _doors_for(self, index: int) -> tuple[str, ...]:
+        """The doors of all origins, a different one first for each node, so that each origin hears some."""
+        first = index % len(self.door_urls)
+        return self.door_urls[first:] + self.door_urls[:first]
+
+    def _token_for(self, site: Site, data_dir: Path) -> str:
+        """A join token for a node that is not in the fleet yet; "" for one that is."""
+        if self._register is None or load_membership(data_dir) is not None:
+            return ""
+        pin = self._authority.open().pin
+        token, _ = self._register.make_token(pin, now_unix_s=time.time(), ttl_s=_TOKEN_S, label=site.label)
+        return str(token)
 
     def kill_node(self, node_id: str) -> None:
         """End a node as a power cut would; it stays away."""
@@ -215,9 +237,7 @@ class LocalNetwork:
         async with OriginClient(self.origin_urls) as origin:
             while True:
                 self.require_running()
-                views = tuple(
-                    view for view in (await origin.nodes()).nodes if view.report.node_id in self._nodes
-                )
+                views = tuple(view for view in await _fleet_of(origin) if view.report.node_id in self._nodes)
                 watch(views)
                 missing = [
                     f"{view.report.node_id}: {name}@{version}"
@@ -262,6 +282,7 @@ class LocalNetwork:
         name = f"origin-{index + 1}"
         environ = {
             "EDGEWARD_ORIGIN_PORT": str(self.ports.origin_at(index)),
+            "EDGEWARD_ORIGIN_NODES_PORT": str(self.ports.door_at(index)),
             "EDGEWARD_ORIGIN_DATA_DIR": str(self.directory / name),
         }
         return self._start(name, ["origin", "serve"], environ)
@@ -289,6 +310,14 @@ class LocalNetwork:
                     f"{child.name} is not ready after {timeout_s:.0f} s:\n{child.log_tail()}"
                 )
             await asyncio.sleep(_POLL_S)
+
+
+async def _fleet_of(origin: OriginClient) -> tuple[NodeView, ...]:
+    """The nodes that an origin knows; none while it starts again."""
+    try:
+        return (await origin.nodes()).nodes
+    except OriginUnreachableError:
+        return ()
 
 
 def _serves(view: NodeView, name: str, version: str) -> bool:

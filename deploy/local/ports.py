@@ -37,6 +37,10 @@ class NetworkPorts:
         """The port of a node, 0 being the first."""
         return self.base_port + 1 + index
 
+    def door_at(self, index: int) -> int:
+        """The port for nodes of an origin, 0 being the first."""
+        return self.base_port + 9 - index
+
     @property
     def s3(self) -> int:
         """The object store's S3 port."""
@@ -50,10 +54,11 @@ class NetworkPorts:
     def taken(self, nodes_count: int, origins_count: int = 1) -> list[int]:
         """Those ports of the network that another program listens on."""
         store = (self.s3, *self.store_inner)
-        wanted = [self.origin, *(self.node(index) for index in range(nodes_count)), *store]
+        wanted = [self.origin, self.door_at(0), *(self.node(index) for index in range(nodes_count)), *store]
         wanted += [port + _GRPC_OFFSET for port in store]
         if origins_count > 1:
-            wanted += [self.nats, *(self.origin_at(index) for index in range(1, origins_count))]
+            further = range(1, origins_count)
+            wanted += [self.nats, *map(self.origin_at, further), *map(self.door_at, further)]
         return [port for port in wanted if not _is_free(port)]
 
 

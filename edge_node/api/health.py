@@ -26,12 +26,26 @@ class TrustStatus(Struct, frozen=True, kw_only=True):
     problem: str = ""
 
 
+class EnrolmentStatus(Struct, frozen=True, kw_only=True):
+    """The node's membership of a fleet.
+
+    Attributes:
+        not_after_unix_s: when its certificate ends.
+        problem: why the last renewal failed; "" when it did not.
+    """
+
+    fleet: str
+    not_after_unix_s: float
+    problem: str = ""
+
+
 class NodeStatus(Struct, frozen=True, kw_only=True):
     """The state of a node at one moment.
 
     Attributes:
         models: every wanted release, as in the heartbeats.
         origin_age_s: time since the origin last answered; None when it never has.
+        enrolment: None for a node that never joined a fleet.
     """
 
     draining: bool
@@ -40,6 +54,7 @@ class NodeStatus(Struct, frozen=True, kw_only=True):
     origin_age_s: float | None
     channel: str = "stable"
     trust: TrustStatus = TrustStatus()
+    enrolment: EnrolmentStatus | None = None
 
     @property
     def ready(self) -> bool:
@@ -57,4 +72,5 @@ class Readiness(Struct, frozen=True, kw_only=True):
     origin_up: bool
     origin_age_s: float | None
     trust: TrustStatus
+    enrolment: EnrolmentStatus | None
     models: tuple[ModelReport, ...]

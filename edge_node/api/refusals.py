@@ -59,6 +59,7 @@ def check_chat(request: ChatRequest) -> None:
     """
     refuse_unsupported(request, NEUTRAL_CHAT)
     _check_generation(request)
+    _check_edgeward(request, answers_count=request.n or 1)
     both = request.max_tokens is not None and request.max_completion_tokens is not None
     if both and request.max_tokens != request.max_completion_tokens:
         raise RequestInvalidError(
@@ -94,6 +95,7 @@ def check_completion(request: CompletionRequest) -> None:
     if not prompts or len(prompts) > PROMPT_LIMIT_COUNT:
         raise RequestInvalidError(f"1 to {PROMPT_LIMIT_COUNT} prompts go in a request", param="prompt")
     _check_counts(request, prompts)
+    _check_edgeward(request, answers_count=len(prompts) * (request.best_of or request.n or 1))
 
 
 def _check_counts(request: CompletionRequest, prompts: Sequence[str | tuple[int, ...]]) -> None:
@@ -110,6 +112,17 @@ def _check_counts(request: CompletionRequest, prompts: Sequence[str | tuple[int,
             raise RequestInvalidError("this node has no logprobs of the prompt", param="echo")
         if not all(isinstance(prompt, str) for prompt in prompts):
             raise RequestInvalidError("only a prompt of text can be echoed", param="echo")
+
+
+def _check_edgeward(request: GenerationRequest, *, answers_count: int) -> None:
+    asked = request.edgeward
+    if asked is None or not (asked.resumable or asked.resume):
+        return
+    field = "edgeward.resume" if asked.resume else "edgeward.resumable"
+    if not request.stream:
+        raise RequestInvalidError(f"{field} goes with stream=true only", param=field)
+    if answers_count > 1:
+        raise RequestInvalidError(f"{field} goes with a single answer only", param=field)
 
 
 def prompts_of(request: CompletionRequest) -> list[str | tuple[int, ...]]:

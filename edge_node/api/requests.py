@@ -123,10 +123,30 @@ class ResponseFormat(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     json_schema: JsonSchemaFormat | None = None
 
 
+class CutAnswer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An answer that was cut off, as the marks of its chunks told it (`replies.Mark`); its rest is wanted.
+
+    `id` and `created` are those of its chunks, and are said again.
+    """
+
+    release: Annotated[str, Meta(min_length=1, max_length=128)]
+    tokens: Annotated[tuple[TokenId, ...], Meta(max_length=2**17)]
+    text_chars: Annotated[int, Meta(ge=0, le=2**31 - 1)]
+    id: Annotated[str, Meta(pattern="^[A-Za-z0-9._-]{1,96}$")]
+    created: Annotated[int, Meta(ge=0, le=2**33)]
+
+
+class Extensions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What only these nodes understand: `resumable` marks a stream's chunks, `resume` goes on with one, marked too."""
+
+    resumable: bool | None = None
+    resume: CutAnswer | None = None
+
+
 class GenerationRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What chat and completion requests share; None takes the default.
 
-    Extensions: `top_k`, `min_p`, `repeat_penalty`, `deterministic`.
+    Extensions: `top_k`, `min_p`, `repeat_penalty`, `deterministic`, `edgeward`.
     """
 
     model: ModelName
@@ -146,6 +166,7 @@ class GenerationRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     stop: str | list[str] | None = None
     user: Ignored = None
     n: Annotated[int, Meta(ge=1, le=8)] | None = None
+    edgeward: Extensions | None = None
 
 
 class ChatRequest(GenerationRequest, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -24,7 +24,12 @@ _DEFAULTS = Sampling()
 
 
 def is_repeatable(command: Generate) -> bool:
-    """Whether asking again is meant to give the same answer: nothing is left to chance, or its seed is given."""
+    """Whether asking again is meant to give the same answer: nothing is left to chance, or its seed is given.
+
+    The rest of an answer that was cut off is no answer to keep.
+    """
+    if command.resume is not None:
+        return False
     return command.sampling.temperature == 0 or command.sampling.seed is not None
 
 

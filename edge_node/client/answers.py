@@ -30,6 +30,10 @@ class Served(Struct, frozen=True, kw_only=True):
         total_ms: from the call to the end of the answer.
         attempts: nodes asked, the one that answered included.
         refusals: what the others said, `node id: message`, in order.
+        handed_on: how many nodes handed the request on before this one took it.
+        hedged: whether this node was the second one asked because the first was late.
+        resumed_count: how often a stream broke and went on, here or at another node.
+        nodes: ids of the nodes whose text it is, in order; the last one is `node_id`.
     """
 
     node_id: str
@@ -42,6 +46,10 @@ class Served(Struct, frozen=True, kw_only=True):
     total_ms: float
     attempts: int
     refusals: tuple[str, ...] = ()
+    handed_on: int = 0
+    hedged: bool = False
+    resumed_count: int = 0
+    nodes: tuple[str, ...] = ()
 
 
 class Piece(Struct, frozen=True, kw_only=True):

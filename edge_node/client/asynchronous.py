@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
 import aiohttp
 
-from edge_node.api.stream_forms import FRAMES_TYPE, SSE_TYPE
 from edge_node.client.answers import (
     ChatAnswer,
     Classes,
@@ -18,10 +17,12 @@ from edge_node.client.answers import (
     Served,
 )
 from edge_node.client.config import load_client_config, stated_place
-from edge_node.client.payload import vector_of
+from edge_node.client.opening import open_stream, served_by
+from edge_node.client.payload import encode_body, vector_of
 from edge_node.client.replies import ClassesReply, RankingReply, ReplyChoice, TextReply, VectorsReply
+from edge_node.client.resumption import wants_marks
 from edge_node.client.session import Session
-from edge_node.client.stream import OpenStream, TextStream, read_chunks
+from edge_node.client.stream import TextStream
 from edge_node.client.tensors import BINARY_TYPE, JSON_BYTES_HEADER, decode_infer, encode_infer, infer_path
 from edge_node.errors import AnswerInvalidError
 from origin.api import Place, place_at
@@ -32,12 +33,14 @@ from registry.errors import InputInvalidError
 from registry.wire import convert
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from types import TracebackType
 
     from edge_node.client.answers import Waiting
+    from edge_node.client.call import Call
     from edge_node.client.config import ClientConfig
-    from edge_node.client.session import Call
+    from edge_node.client.resumption import Resumption
+    from edge_node.client.stream import OpenStream
     from edge_node.client.tensors import Tensor, Tensors
     from origin.api import CatalogAnswer, NodeView, RankedNode, RouteAnswer
 
@@ -49,6 +52,8 @@ _COMPLETIONS = "/v1/completions"
 _EMBEDDINGS = "/v1/embeddings"
 _RERANK = "/v1/rerank"
 _CLASSIFY = "/v1/classify"
+_SHORT = frozenset({_EMBEDDINGS, _RERANK, _CLASSIFY})
+"""Work that may be done twice to save time."""
 _KINDS: dict[Ability, tuple[str, ...]] = {"chat": ("gguf",), "embedding": ("onnx",)}
 T = TypeVar("T")
 
@@ -57,7 +62,7 @@ class AsyncClient:
     """A client of the network; use it as an `async with` block or call `aclose`.
 
     Args:
-        origin: the origin's URL; None takes it from the settings, at last `http://127.0.0.1:7700`.
+        origin: the origin's URL, or several, the preferred one first; None takes it from the settings, at last `http://127.0.0.1:7700`.
         place: where this client is, as `(lat, lon)` or a `Place`; None lets the settings or the origin say.
         api_key: sent as a bearer token.
         timeout_s: how long a node may say nothing.
@@ -69,7 +74,7 @@ class AsyncClient:
 
     def __init__(
         self,
-        origin: str | None = None,
+        origin: str | Sequence[str] | None = None,
         *,
         place: Place | tuple[float, float] | None = None,
         api_key: str | None = None,
@@ -86,6 +91,7 @@ class AsyncClient:
         else:
             self.place = place_at(*((place.lat, place.lon) if isinstance(place, Place) else place))
         self._http: aiohttp.ClientSession | None = None
+        self._to_origin: aiohttp.ClientSession | None = None
         self._origin: OriginClient | None = None
         self._session: Session | None = None
         self._only: dict[Ability, str] = {}
@@ -101,12 +107,11 @@ class AsyncClient:
 
     async def aclose(self) -> None:
         """Close every connection; a later call opens new ones."""
-        session, http = self._session, self._http
-        self._session = self._http = self._origin = None
-        if session is not None:
-            await session.close()
-        if http is not None:
-            await http.close()
+        session, to_origin, http = self._session, self._to_origin, self._http
+        self._session = self._to_origin = self._http = self._origin = None
+        for opened in (session, to_origin, http):
+            if opened is not None:
+                await opened.close()
 
     @overload
     async def chat(
@@ -229,10 +234,11 @@ class AsyncClient:
         session, message = self._connected()[1], encode_infer(inputs, outputs)
 
         async def attempt(call: Call, node: RankedNode) -> Tensors:
-            async with session.post(node, infer_path(model), message, BINARY_TYPE) as response:
+            path = infer_path(model)
+            async with session.post(node, path, message, BINARY_TYPE, call=call) as response:
                 first_s = session.now_s()
                 body = await session.bytes_of(response)
-                served = _served(call, node, response, first_s, total_s=session.now_s() - call.started_s)
+                served = served_by(call, node, response, first_s, total_s=session.now_s() - call.started_s)
                 return decode_infer(body, response.headers.get(JSON_BYTES_HEADER), served)
 
         return await session.call(model, attempt)
@@ -273,10 +279,14 @@ class AsyncClient:
 
     def _connected(self) -> tuple[OriginClient, Session]:
         if self._http is None or self._origin is None or self._session is None:
-            headers = {"authorization": f"Bearer {self.config.api_key}"} if self.config.api_key else {}
-            # The nodes limit what they take on; a limit here would only hide where requests wait.
-            self._http = aiohttp.ClientSession(headers=headers, connector=aiohttp.TCPConnector(limit=0))
-            self._origin = OriginClient(self.config.origin, session=self._http)
+            self._http = aiohttp.ClientSession(connector=_connector())
+            # The key goes to nodes one by one, and to none that the origin did not name.
+            self._to_origin = aiohttp.ClientSession(
+                headers={"authorization": f"Bearer {self.config.api_key}"} if self.config.api_key else {},
+                connector=self._http.connector,
+                connector_owner=False,
+            )
+            self._origin = OriginClient(self.config.origin, session=self._to_origin)
             self._session = Session(self._http, self._origin, self.config, self.place)
         return self._origin, self._session
 
@@ -285,69 +295,48 @@ class AsyncClient:
     ) -> tuple[T, dict[str, Any], Served]:
         session = self._connected()[1]
         named = model or await self.only_model(ability or "chat")
-        message = {**fields, "model": named}
+        message = encode_body({**fields, "model": named})
 
         async def attempt(call: Call, node: RankedNode) -> tuple[T, dict[str, Any], Served]:
-            async with session.post(node, path, message, MSGPACK_TYPE) as response:
+            async with session.post(node, path, message, MSGPACK_TYPE, call=call) as response:
                 first_s = session.now_s()
                 raw = await session.body_of(response)
-                served = _served(call, node, response, first_s, total_s=session.now_s() - call.started_s)
+                served = served_by(call, node, response, first_s, total_s=session.now_s() - call.started_s)
                 try:
                     return convert(raw, kind), raw, served
                 except InputInvalidError as error:
                     raise AnswerInvalidError(f"the node's answer cannot be read: {error.message}") from error
 
-        return await session.call(named, attempt)
+        hedge = (path, len(message[0])) if path in _SHORT else None
+        return await session.call(named, attempt, hedge=hedge)
 
     def _stream(self, path: str, model: str | None, fields: dict[str, Any]) -> TextStream:
         session = self._connected()[1]
         message = {"stream_options": {"include_usage": True}, **fields, "stream": True}
+        if wants_marks(message):
+            message["edgeward"] = {"resumable": True}
 
-        async def start(tell: Callable[[Waiting], None]) -> OpenStream:
+        async def start(
+            tell: Callable[[Waiting], None],
+            resumption: Resumption | None = None,
+            avoid: Collection[str] = (),
+        ) -> OpenStream:
             named = model or await self.only_model("chat")
-            return await session.call(named, partial(_open, session, path, {**message, "model": named}, tell))
+            asked = {**message, "model": named}
+            asked = resumption.asks(asked) if resumption is not None else asked
+            attempt = partial(open_stream, session, path, asked, tell, resumption)
+            return await session.call(named, attempt, avoid=avoid)
 
         return TextStream(start, session.now_s)
 
 
-async def _open(
-    session: Session,
-    path: str,
-    message: dict[str, Any],
-    tell: Callable[[Waiting], None],
-    call: Call,
-    node: RankedNode,
-) -> OpenStream:
-    """One node's stream up to its first text: until then another node can still take over unseen."""
-    accept = f"{FRAMES_TYPE}, {SSE_TYPE};q=0.5"
-    async with session.post(node, path, message, accept) as response:
-        chunks = read_chunks(response, session.answer_limit_bytes)
-        async for chunk in chunks:
-            waiting = chunk.waiting()
-            if waiting is not None:
-                tell(waiting)
-            if any(choice.text or choice.delta.content or choice.finish_reason for choice in chunk.choices):
-                return OpenStream(response, chunks, chunk, _served(call, node, response, session.now_s()))
-        raise AnswerInvalidError("the stream ended before its first text")
-
-
-def _served(
-    call: Call, node: RankedNode, response: aiohttp.ClientResponse, first_s: float, *, total_s: float = 0.0
-) -> Served:
-    # A node may send a request on to another one, which then names itself.
-    node_id = response.headers.get("x-edgeward-node", node.node_id)
-    same = node_id == node.node_id
-    return Served(
-        node_id=node_id,
-        url=node.url if same else str(response.url.origin()),
-        label=node.label if same else "",
-        release=response.headers.get("x-edgeward-release", ""),
-        distance_km=node.distance_km if same else None,
-        rtt_ms=node.rtt_ms,
-        ttft_ms=(first_s - call.started_s) * 1000,
-        total_ms=total_s * 1000,
-        attempts=call.attempts_count,
-        refusals=tuple(call.refusals),
+def _connector() -> aiohttp.TCPConnector:
+    return aiohttp.TCPConnector(
+        limit=0,  # the nodes limit what they take on; a limit here would only hide where requests wait
+        # Longer than probes are apart, so that connections stay open, and shorter than the 75 s of a node.
+        keepalive_timeout=60.0,
+        # A node's second address must have its turn within the time for a connection, which may be 150 ms.
+        happy_eyeballs_delay=0.05,
     )
 
 

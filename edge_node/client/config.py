@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -22,17 +23,21 @@ class ClientConfig:
     """Where the origin is, where the client is, and how patient it is.
 
     Attributes:
-        origin: URL of the origin.
+        origin: URLs of the origins, the preferred one first; the first that answers is asked.
         place: `LAT,LON` in degrees; empty lets the origin guess.
         api_key: sent as a bearer token; empty sends none.
         timeout_s: how long a node may say nothing before the client gives up on it.
+        deadline_s: how long a call may take until its first text, over all nodes and pauses.
+        idle_after_s: how long after the last request the list of nodes is still renewed and nodes are probed.
         answer_limit_bytes: the most that one answer may unpack to.
     """
 
-    origin: str = "http://127.0.0.1:7700"
+    origin: tuple[str, ...] = ("http://127.0.0.1:7700",)
     place: str = ""
     api_key: str = ""
     timeout_s: float = 120.0
+    deadline_s: float = 180.0
+    idle_after_s: float = 120.0
     answer_limit_bytes: int = 64 * 2**20
 
 
@@ -58,12 +63,16 @@ def load_client_config(
     config = load_settings(
         ClientConfig, "client", file=file or find_config_file(variables), environ=variables, flags=flags
     )
-    if not config.origin.startswith(("http://", "https://")):
-        raise ConfigError(
-            f"the origin's address must start with http:// or https://, and is {config.origin!r}"
-        )
-    if config.timeout_s <= 0:
-        raise ConfigError(f"client.timeout_s must be positive, and is {config.timeout_s}")
+    if not config.origin:
+        raise ConfigError("client.origin is empty: give the URL of at least one origin")
+    for url in config.origin:
+        if not url.startswith(("http://", "https://")):
+            raise ConfigError(f"the origin's address must start with http:// or https://, and is {url!r}")
+    for name in ("timeout_s", "deadline_s"):
+        if not 0 < getattr(config, name) < math.inf:
+            raise ConfigError(f"client.{name} must be positive, and is {getattr(config, name)}")
+    if not config.idle_after_s >= 0:
+        raise ConfigError(f"client.idle_after_s must be 0 or more, and is {config.idle_after_s}")
     return config
 
 

@@ -1,144 +1,170 @@
-"""Which node to ask: the origin's ranked list remembered, failing nodes set aside, retries kept few.
+"""Which node to ask: the origin's order, corrected by measured round trips, by failures and by load. Pure.
 
-Ejection follows Envoy's outlier detection and the retry limit its retry budgets, with smaller numbers: a node
-that fails n times in a row is set aside for 10 s · n. No clock is read here: `now_s` is the caller's.
+The origin's score is the expected time to the first token; its `network` term rests on an estimate of the round
+trip. Where this client has measured it, one measured round trip takes the place of that term: connections are kept,
+so there is no handshake. Nodes whose scores differ by less than a measurement's noise stay in the origin's order,
+which spreads clients over equals.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from edge_node.client.patience import connect_timeout_s
+from edge_node.client.round_trips import RoundTrips
+from edge_node.client.route_lists import RouteLists
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
+    from edge_node.client.ejection import Ejections
     from origin.api import RankedNode, RouteAnswer
 
-EJECTION_S = 10.0
-EJECTION_LIMIT_S = 120.0
-EJECTED_SHARE = 0.34
-RETRY_SHARE = 0.1
-RETRIES_FLOOR_COUNT = 3
-USABLE_TTLS = 3
-"""A list older than its TTL is used while a new one is fetched beside, up to this many TTLs."""
-
-Freshness = Literal["absent", "fresh", "ageing", "stale"]
-
-
-@dataclass(frozen=True, slots=True)
-class _List:
-    answer: RouteAnswer
-    received_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class _Failing:
-    failures_count: int
-    ejected_until_s: float
+NOISE_S = 0.002
+NOISE_SHARE = 0.05
+EQUAL_S = 0.010
+"""Within this the origin's order is no order of scores: it spreads clients over equals."""
+BUSY_S = 1.0
+BUSY_MOST_S = 30.0
 
 
 class Nearest:
-    """Ranked nodes by model, and which of them fail."""
+    """Ranked nodes by model, what this client knows of each, and the choice among them."""
 
-    def __init__(self) -> None:
-        self._lists: dict[str, _List] = {}
-        self._failing: dict[str, _Failing] = {}
+    def __init__(self, ejections: Ejections) -> None:
+        self.lists = RouteLists()
+        self.round_trips = RoundTrips()
+        self.ejections = ejections
+        self._busy_until_s: dict[str, float] = {}
+        self._answered_s: dict[str, float] = {}
 
-    def learn(self, model: str, answer: RouteAnswer, now_s: float) -> None:
-        """Remember the origin's answer, and forget failures of nodes that are in no list any more."""
-        self._lists[model] = _List(answer, now_s)
-        known = {node.node_id for kept in self._lists.values() for node in kept.answer.nodes}
-        self._failing = {node_id: failing for node_id, failing in self._failing.items() if node_id in known}
+    def learn(self, model: str, answer: RouteAnswer, now_s: float) -> RouteAnswer:
+        """Remember the origin's answer, and forget what is known of nodes that are in no list any more."""
+        # The origin was asked to leave these out. Others that keep failing are given up until it names them again.
+        keep = {node.node_id for node in self.lists.nodes(model) if not self.has_room(node, now_s)}
+        kept = self.lists.learn(model, answer, now_s, keep=keep)
+        known = self.lists.known().keys()
+        self.ejections.forget_all_but(known)
+        self.round_trips.forget_all_but(known)
+        self._answered_s = {
+            node_id: answered_s for node_id, answered_s in self._answered_s.items() if node_id in known
+        }
+        self._busy_until_s = {
+            node_id: until_s
+            for node_id, until_s in self._busy_until_s.items()
+            if node_id in known and until_s > now_s
+        }
+        return kept
 
-    def expire(self, model: str) -> None:
-        """Ask the origin next time; keep the list in case the origin is away."""
-        kept = self._lists.get(model)
-        if kept is not None:
-            self._lists[model] = _List(kept.answer, float("-inf"))
+    def aside(self, model: str, now_s: float) -> frozenset[str]:
+        """Ids of the model's nodes that are set aside now."""
+        return frozenset(
+            node.node_id
+            for node in self.lists.nodes(model)
+            if self.ejections.aside_s(node.node_id, now_s) > 0
+        )
 
-    def freshness(self, model: str, now_s: float) -> Freshness:
-        """Whether a new list is needed now (`absent`, `stale`), soon (`ageing`) or not yet (`fresh`)."""
-        kept = self._lists.get(model)
-        if kept is None:
-            return "absent"
-        age_s = now_s - kept.received_s
-        if age_s <= kept.answer.ttl_s:
-            return "fresh"
-        return "ageing" if age_s <= USABLE_TTLS * kept.answer.ttl_s else "stale"
-
-    def answer(self, model: str) -> RouteAnswer | None:
-        """The list as the origin gave it."""
-        kept = self._lists.get(model)
-        return kept.answer if kept else None
-
-    def age_s(self, model: str, now_s: float) -> float | None:
-        """How old the list is, in seconds; infinite after `expire`, None when there is none."""
-        kept = self._lists.get(model)
-        return now_s - kept.received_s if kept else None
+    def unfit(self, model: str, now_s: float) -> frozenset[str]:
+        """Ids of the model's nodes that the origin need not name now: set aside, failing again and again, or busy."""
+        return frozenset(
+            node.node_id
+            for node in self.lists.nodes(model)
+            if not self.has_room(node, now_s) or self.ejections.keeps_failing(node.node_id)
+        )
 
     def next_node(self, model: str, now_s: float, tried: Collection[str] = ()) -> RankedNode | None:
-        """The best node not tried yet; nodes set aside come last, the one back soonest first."""
-        kept = self._lists.get(model)
-        left = [node for node in kept.answer.nodes if node.node_id not in tried] if kept else []
-        # Sorting is stable: the origin's order stays within those in good standing.
-        return min(left, key=lambda node: self._ejected_until_s(node.node_id, now_s), default=None)
+        """The first of `order`; None when all were tried."""
+        return next(iter(self.order(model, now_s, tried)), None)
 
-    def ejected(self, model: str, now_s: float) -> frozenset[str]:
-        """Ids of the model's nodes that are set aside now."""
-        kept = self._lists.get(model)
-        ids = [node.node_id for node in kept.answer.nodes] if kept else []
-        return frozenset(node_id for node_id in ids if self._ejected_until_s(node_id, now_s) > 0)
+    def order(
+        self, model: str, now_s: float, tried: Collection[str] = (), *, last: bool = False
+    ) -> list[RankedNode]:
+        """The nodes not tried yet, the best first; busy ones later, those set aside last, the soonest back first.
 
-    def succeeded(self, node_id: str) -> None:
-        """The node answered: it is in good standing again."""
-        self._failing.pop(node_id, None)
+        A second try goes to a node whose last answer was no failure, if there is one, and the `last` try to the one
+        that answered last of all: it is the most certain to work, be it far away.
+        """
+        return sorted(
+            (node for node in self.ranked(model, now_s) if node.node_id not in tried),
+            key=lambda node: (
+                *self._standing(node.node_id, now_s, again=bool(tried)),
+                -self._answered_s.get(node.node_id, 0.0) if last else 0.0,
+            ),
+        )
 
-    def failed(self, model: str, node_id: str, now_s: float) -> None:
-        """The node failed: set it aside, unless too many of the model's nodes are set aside already."""
-        before = self._failing.get(node_id)
-        count = (before.failures_count if before else 0) + 1
-        until_s = before.ejected_until_s if before else 0.0
-        kept = self._lists.get(model)
-        allowed_count = ejections_allowed_count(len(kept.answer.nodes) if kept else 0)
-        if len(self.ejected(model, now_s) | {node_id}) <= allowed_count:
-            until_s = now_s + min(EJECTION_S * count, EJECTION_LIMIT_S)
-        self._failing[node_id] = _Failing(count, until_s)
+    def answered(self, node_id: str, now_s: float) -> None:
+        """The node answered, be it with a refusal: it works."""
+        self.ejections.succeeded(node_id, now_s)
+        self._answered_s[node_id] = now_s
 
-    def _ejected_until_s(self, node_id: str, now_s: float) -> float:
-        failing = self._failing.get(node_id)
-        return failing.ejected_until_s if failing and failing.ejected_until_s > now_s else 0.0
+    def ranked(self, model: str, now_s: float) -> list[RankedNode]:
+        """The model's nodes by their scores with what was measured."""
+        nodes = self.lists.nodes(model)
+        return by_measured_score(nodes, [self.round_trips.rtt_ms(node.node_id, now_s) for node in nodes])
+
+    def busy(self, node_id: str, now_s: float, for_s: float | None) -> None:
+        """The node has no room, or not yet: load, not failure. It comes later for `for_s`, at most 30 s."""
+        self._busy_until_s[node_id] = now_s + min(BUSY_S if for_s is None else for_s, BUSY_MOST_S)
+
+    def has_room(self, node: RankedNode, now_s: float) -> bool:
+        """Whether the node is neither set aside nor busy."""
+        return self._standing(node.node_id, now_s, again=False) == (0.0, 0.0, False)
+
+    def may_take_more(self, node: RankedNode, now_s: float) -> bool:
+        """Whether the node is neither set aside nor busy nor failing: fit for a request that need not be sent."""
+        return self._standing(node.node_id, now_s, again=True) == (0.0, 0.0, False)
+
+    def predicted_s(self, node: RankedNode, now_s: float) -> float:
+        """The time to the first token, with the measured round trip if there is one."""
+        return measured_score_s(node, self.round_trips.rtt_ms(node.node_id, now_s))
+
+    def rtt_ms(self, node: RankedNode, now_s: float) -> float | None:
+        """The measured round trip, or else the origin's estimate; None when there is neither."""
+        measured_ms = self.round_trips.rtt_ms(node.node_id, now_s)
+        return measured_ms if measured_ms is not None else node.rtt_ms or None
+
+    def connect_s(self, node: RankedNode, now_s: float) -> float:
+        """How long to wait for a connection to the node."""
+        measured_ms = self.round_trips.rtt_ms(node.node_id, now_s)
+        return connect_timeout_s(self.rtt_ms(node, now_s), measured=measured_ms is not None)
+
+    def _standing(self, node_id: str, now_s: float, *, again: bool) -> tuple[float, float, bool]:
+        return (
+            self.ejections.aside_s(node_id, now_s),
+            max(0.0, self._busy_until_s.get(node_id, 0.0) - now_s),
+            again and self.ejections.failing(node_id),
+        )
 
 
-def ejections_allowed_count(nodes_count: int) -> int:
-    """How many of so many nodes may be set aside at once: 34 %, at least one, never all."""
-    return min(max(1, int(EJECTED_SHARE * nodes_count)), max(0, nodes_count - 1))
-
-
-def connect_timeout_s(rtt_ms: float | None) -> float:
-    """How long to wait for a connection: three round trips, from 150 ms to 1 s; 1 s when none is known."""
+def measured_score_s(node: RankedNode, rtt_ms: float | None) -> float:
+    """The node's score with one measured round trip in place of its `network` term; without one, as it is."""
     if rtt_ms is None:
-        return 1.0
-    return min(max(3 * rtt_ms / 1000, 0.15), 1.0)
+        return node.score_s
+    network_s = node.terms_s.get("network", node.rtt_ms / 1000)
+    return max(0.0, node.score_s - network_s) + rtt_ms / 1000
 
 
-class RetryBudget:
-    """Counts requests that wait for their first byte; a tenth of them, at least three, may be retries."""
+def by_measured_score(nodes: Sequence[RankedNode], rtts_ms: Sequence[float | None]) -> list[RankedNode]:
+    """The nodes, best first; those within 2 ms or 5 % of the best stay in the order given."""
+    if all(rtt_ms is None for rtt_ms in rtts_ms):
+        return list(nodes)
+    ready_count = _ready_count(nodes)
+    scored = [(measured_score_s(node, rtt_ms), node) for node, rtt_ms in zip(nodes, rtts_ms, strict=True)]
+    found: list[RankedNode] = []
+    for part in (scored[:ready_count], scored[ready_count:]):
+        least_s = min((score_s for score_s, _ in part), default=0.0)
+        limit_s = least_s + max(NOISE_S, NOISE_SHARE * least_s)
+        found += [node for _, node in sorted(part, key=lambda one: max(one[0], limit_s))]
+    return found
 
-    def __init__(self) -> None:
-        self.active_count = 0
-        self.retrying_count = 0
 
-    def begin(self) -> None:
-        """A request starts."""
-        self.active_count += 1
-
-    def end(self, *, retried: bool) -> None:
-        """A request has its first byte or has failed; `retried` says whether `take_retry` allowed it."""
-        self.active_count -= 1
-        self.retrying_count -= retried
-
-    def take_retry(self) -> bool:
-        """Whether one more request may be sent again; if so, it is counted until its `end`."""
-        allowed = self.retrying_count < max(RETRIES_FLOOR_COUNT, int(RETRY_SHARE * self.active_count))
-        self.retrying_count += allowed
-        return allowed
+def _ready_count(nodes: Sequence[RankedNode]) -> int:
+    """How many come before the scores begin anew: the origin puts nodes that still load after all others."""
+    least_s = nodes[0].score_s
+    for count, (before, node) in enumerate(pairwise(nodes), start=1):
+        equal_s = least_s + max(EQUAL_S, NOISE_SHARE * least_s)
+        if node.score_s < before.score_s and before.score_s > equal_s:
+            return count
+        least_s = min(least_s, node.score_s)
+    return len(nodes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import os
 import sys
 from array import array
 from typing import TYPE_CHECKING, Any
@@ -130,7 +131,8 @@ def error_of_status(status: int, headers: Mapping[str, str]) -> EdgewardError:
 def reason_of(error: Exception) -> str:
     """Why a connection failed, in few words."""
     if isinstance(error, aiohttp.ClientConnectorError):
-        return error.os_error.strerror or str(error.os_error)
+        number = error.os_error.errno
+        return os.strerror(number) if number else error.os_error.strerror or str(error.os_error)
     if isinstance(error, aiohttp.ClientPayloadError):
         return "it ended before the answer did"
     if isinstance(error, TimeoutError):

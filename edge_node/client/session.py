@@ -3,57 +3,48 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import aiohttp
-
-from edge_node.api.stream_forms import STREAM_ENCODING
-from edge_node.client.nearest import Nearest, RetryBudget, connect_timeout_s
-from edge_node.client.payload import (
-    decode_body,
-    encode_body,
-    error_in,
-    error_of_status,
-    read_body,
-    reason_of,
-)
-from edge_node.errors import AnswerInvalidError, DrainingError, EngineFailedError, NodeUnreachableError
-from origin.api import RouteAnswer, RouteQuery
+from edge_node.client.attempts import Attempts
+from edge_node.client.call import Call
+from edge_node.client.ejection import Ejections
+from edge_node.client.nearest import Nearest
+from edge_node.client.patience import backoff_s
+from edge_node.client.prober import Prober
+from edge_node.client.renewal import EXCLUDED_MOST_COUNT, Renewal
+from edge_node.client.sending import Sending
+from edge_node.client.turns import Turns
+from edge_node.errors import DeadlinePassedError, NodeSilentError, NodeUnreachableError
+from origin.api import RouteQuery
 from origin.errors import NoNodeAvailableError, OriginUnreachableError
 from registry.errors import EdgewardError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
+    from contextlib import AbstractAsyncContextManager
+
+    import aiohttp
 
     from edge_node.client.config import ClientConfig
-    from origin.api import Place, RankedNode
+    from origin.api import Place, RankedNode, RouteAnswer
     from origin.client import OriginClient
 
-TIMEOUT_HEADER = "x-edgeward-timeout-ms"
 RETRIES_COUNT = 2
+TRIED_MOST_COUNT = 10
+"""So many nodes are tried at most, those included that accept no connection and so did nothing."""
+ALIVE_ASKED_COUNT = 3
+"""So many nodes are asked whether they live when one has hung: a second one that hangs would cost a second more."""
 PATIENCE_S = 5.0
 """The longest `Retry-After` that a client waits out, once, before it gives the error to its caller."""
+STALE_WAIT_S = 0.25
+"""How long a request waits for a new list when the one there is old, as after a pause without requests."""
 
-_BROKEN = (NodeUnreachableError, AnswerInvalidError, EngineFailedError, DrainingError)
-"""What sets a node aside. A full queue or a model that still loads is load, not failure."""
+BEYOND_WAIT_S = 2.0
+"""How long a request waits for the origin to name other nodes when all that were known have failed."""
 
 T = TypeVar("T")
-
-
-@dataclass(slots=True)
-class Call:
-    """One request of the caller, over all of its attempts."""
-
-    model: str
-    started_s: float
-    attempts_count: int = 0
-    tried: list[str] = field(default_factory=list)
-    refusals: list[str] = field(default_factory=list)
-    waited: bool = False
-    retried: bool = False
 
 
 class Session:
@@ -68,127 +59,161 @@ class Session:
         *,
         now_s: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        chance: Callable[[], float] = random.random,
     ) -> None:
         self.now_s = now_s
         self.answer_limit_bytes = config.answer_limit_bytes
         self._sleep = sleep
-        self._http = http
+        self._chance = chance
         self._origin = origin
         self._config = config
         self._place = place
-        self._nearest = Nearest()
-        self._budget = RetryBudget()
-        self._refreshes: dict[str, asyncio.Task[RouteAnswer]] = {}
+        self._nearest = Nearest(Ejections(chance))
+        self._turns = Turns()
+        self._sending = Sending(http, config, self._nearest, self._now)
+        self._prober = Prober(http, origin, self._nearest, place, now_s=self._now)
+        self._renewal = Renewal(
+            origin,
+            self._nearest,
+            self._prober,
+            place,
+            idle_after_s=config.idle_after_s,
+            now_s=self._now,
+            chance=chance,
+        )
+        self._attempts = Attempts(
+            self._nearest,
+            self._prober,
+            self._turns,
+            replace_nodes=self._renewal.replace,
+            now_s=self._now,
+        )
+
+    def _now(self) -> float:
+        return self.now_s()
 
     async def close(self) -> None:
-        """Stop asking the origin in the background."""
-        tasks = list(self._refreshes.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        """Stop asking the origin and nodes in the background."""
+        await self._renewal.close()
+        await self._prober.close()
 
     async def route(self, model: str) -> RouteAnswer:
         """Ask the origin now, and remember what it says."""
-        return await asyncio.shield(self._refresh(model))
+        return await asyncio.shield(self._renewal.begin(model))
 
-    async def call(self, model: str, attempt: Callable[[Call, RankedNode], Awaitable[T]]) -> T:
+    async def call(
+        self,
+        model: str,
+        attempt: Callable[[Call, RankedNode], Awaitable[T]],
+        *,
+        hedge: tuple[str, int] | None = None,
+        avoid: Collection[str] = (),
+    ) -> T:
         """Let `attempt` ask one node after the other until one answers.
 
+        Args:
+            model: what is asked for.
+            attempt: sends the request to one node; its result is the call's.
+            hedge: the path and the body's bytes of short work that may be done twice: it may be hedged.
+            avoid: ids of nodes that are not asked.
+
         Raises:
+            DeadlinePassedError: no node had begun to answer within `deadline_s`.
             EdgewardError: the last node's error, or the origin's, when none is left to try.
         """
-        call = Call(model, self.now_s())
-        self._budget.begin()
+        started_s = self.now_s()
+        call = Call(model, started_s, started_s + self._config.deadline_s, tried=list(avoid))
+        self._turns.begin()
+        limit = asyncio.timeout(self._config.deadline_s)
         try:
-            node = await self._first_node(call)
-            while True:
-                call.attempts_count += 1
-                try:
-                    result = await attempt(call, node)
-                except EdgewardError as error:
-                    node = await self._another_node(call, node, error)
-                else:
-                    self._nearest.succeeded(node.node_id)
-                    return result
-        finally:
-            self._budget.end(retried=call.retried)
-
-    @asynccontextmanager
-    async def post(
-        self, node: RankedNode, path: str, message: dict[str, Any] | tuple[bytes, dict[str, str]], accept: str
-    ) -> AsyncGenerator[aiohttp.ClientResponse]:
-        """Send one request to one node; the response's head is read, and its status is 200.
-
-        A message may be encoded already: its bytes, and the headers that describe them.
-
-        The response is closed only when the block fails: who reads a stream closes it later.
-
-        Raises:
-            NodeUnreachableError: no connection, or silence.
-            EdgewardError: what the node refused with.
-        """
-        data, headers = message if isinstance(message, tuple) else encode_body(message)
-        # A node that cannot begin within that refuses at once, and another one is asked.
-        headers = {**headers, TIMEOUT_HEADER: str(max(1, round(self._config.timeout_s * 1000)))}
-        response = None
-        try:
-            response = await self._http.post(
-                node.url.rstrip("/") + path,
-                data=data,
-                headers={**headers, "accept": accept, "accept-encoding": "zstd", STREAM_ENCODING: "zstd"},
-                timeout=aiohttp.ClientTimeout(
-                    total=None, sock_connect=self._connect_s(node), sock_read=self._config.timeout_s
-                ),
-                auto_decompress=False,  # aiohttp needs one more package for zstd, and has no limit
-                max_redirects=2,
-            )
-            await self._refuse_unless_ok(response)
-            yield response
-        except (aiohttp.ClientError, OSError) as error:
-            _close(response)
-            raise NodeUnreachableError(
-                f"node {node.node_id} at {node.url} does not answer: {reason_of(error)}"
+            async with limit:
+                return await self._until_answered(call, attempt, hedge)
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            said = f"; {call.refusals[-1]}" if call.refusals else ""
+            raise DeadlinePassedError(
+                f"no node began to answer within {self._config.deadline_s:g} s{said}"
             ) from error
-        except BaseException:
-            _close(response)
-            raise
+        finally:
+            self._turns.end()
+            if call.permitted:
+                self._turns.give_back()
+
+    def post(
+        self,
+        node: RankedNode,
+        path: str,
+        message: dict[str, Any] | tuple[bytes, dict[str, str]],
+        accept: str,
+        *,
+        call: Call | None = None,
+    ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        """Send one request to one node; see `Sending.post`."""
+        if call is None:
+            return self._sending.post(node, path, message, accept)
+        now_s = self.now_s()
+        return self._sending.post(
+            node,
+            path,
+            message,
+            accept,
+            journey=call.journey,
+            patience_s=max(0.001, call.deadline_s - now_s),
+            # With it a second try's node might hand the request on to the one that failed it.
+            ticket=self._nearest.lists.ticket(call.model, now_s) if len(call.tried) == 1 else "",
+        )
+
+    def watched(
+        self, call: Call, node: RankedNode, items: AsyncGenerator[T], close: Callable[[], None]
+    ) -> AsyncGenerator[T]:
+        """The rest of an answer that has begun; see `Attempts.to_the_end`."""
+        return self._attempts.to_the_end(call, node, items, close)
 
     async def body_of(self, response: aiohttp.ClientResponse) -> Any:
         """The whole body of a response as plain dicts and lists."""
-        return decode_body(await self.bytes_of(response), response.content_type)
+        return await self._sending.body_of(response)
 
     async def bytes_of(self, response: aiohttp.ClientResponse) -> bytes:
         """The whole body of a response, unpacked."""
-        encoding = response.headers.get("content-encoding", "")
-        return await read_body(response.content, encoding, self.answer_limit_bytes)
+        return await self._sending.bytes_of(response)
 
-    async def _refuse_unless_ok(self, response: aiohttp.ClientResponse) -> None:
-        if response.status == 200:
-            return
-        try:
-            error = error_in(await self.body_of(response), response.status, response.headers)
-        except AnswerInvalidError:
-            error = None
-        raise error or error_of_status(response.status, response.headers)
-
-    def _connect_s(self, node: RankedNode) -> float:
-        # Without the client's place the origin's round trip is a guess.
-        return connect_timeout_s(node.rtt_ms if self._place is not None else None)
+    async def _until_answered(
+        self,
+        call: Call,
+        attempt: Callable[[Call, RankedNode], Awaitable[T]],
+        hedge: tuple[str, int] | None,
+    ) -> T:
+        node = await self._first_node(call)
+        while True:
+            try:
+                if hedge is not None and call.attempts_count == 0:
+                    return await self._attempts.hedged(
+                        call, node, attempt, path=hedge[0], body_bytes=hedge[1]
+                    )
+                return await self._attempts.once(call, node, attempt)
+            except EdgewardError as error:
+                node = await self._another_node(call, node, error)
 
     async def _first_node(self, call: Call) -> RankedNode:
-        freshness = self._nearest.freshness(call.model, self.now_s())
-        if freshness == "ageing":
-            self._refresh(call.model)
+        lists = self._nearest.lists
+        freshness = lists.freshness(call.model, self.now_s())
+        lists.used(call.model, self.now_s())
+        if freshness == "absent":
+            await self._route_patiently(call)
         elif freshness != "fresh":
-            try:
-                await self._route_patiently(call)
-            except OriginUnreachableError:
+            waits = freshness == "stale" and not self._renewal.asks(call.model)
+            asked = self._renewal.begin(call.model)
+            if waits:
                 # The origin is not on the data path: an old list is better than no answer.
-                if freshness == "absent":
-                    raise
-        node = self._nearest.next_node(call.model, self.now_s())
+                await asyncio.wait({asked}, timeout=STALE_WAIT_S)
+        node = self._nearest.next_node(call.model, self.now_s(), call.tried)
+        if node is None and call.tried:
+            node = await self._beyond_list(call)
+        elif node is not None and not self._nearest.has_room(node, self.now_s()):
+            self._renewal.replace(call.model)
         if node is None:
-            self._nearest.expire(call.model)
+            lists.expire(call.model)
             raise NoNodeAvailableError(
                 f"no node can answer for {call.model!r} now; try again in a few seconds"
             )
@@ -204,33 +229,65 @@ class Session:
 
     async def _another_node(self, call: Call, node: RankedNode, error: EdgewardError) -> RankedNode:
         """The node to try next after this error; raises it when it must not or cannot be tried again."""
-        if isinstance(error, _BROKEN):
-            self._nearest.failed(call.model, node.node_id, self.now_s())
-        if error.retry == "never" or call.attempts_count > RETRIES_COUNT:
+        if error.retry == "never":
             raise error
-        if not call.retried:
-            call.retried = self._budget.take_retry()
-            if not call.retried:
-                raise error
-        call.refusals.append(f"{node.node_id}: {error.message}")
-        call.tried.append(node.node_id)
+        await self._permit(call, error)
         if error.retry == "later":
             if not await self._waited(call, error):
                 raise error
             return node
-        found = self._nearest.next_node(call.model, self.now_s(), call.tried) or await self._beyond_list(call)
+        found = await self._next_node(call, error)
+        if found is None or (
+            not self._nearest.may_take_more(found, self.now_s()) and self._renewal.may_replace(call.model)
+        ):
+            found = await self._beyond_list(call) or found
         if found is None and await self._waited(call, error):
             return node
         if found is None:
             raise error
+        await self._sleep(backoff_s(call.retries_count, self._chance))
         return found
 
+    async def _next_node(self, call: Call, error: EdgewardError) -> RankedNode | None:
+        """The best node of the list that is left; after one that hung, one that has just shown that it does not."""
+        last = call.retries_count == RETRIES_COUNT
+        left = self._nearest.order(call.model, self.now_s(), call.tried, last=last)
+        if isinstance(error, NodeSilentError):
+            alive = await self._prober.first_alive(left[:ALIVE_ASKED_COUNT])
+            if alive is not None:
+                return alive
+        return next(iter(left), None)
+
+    async def _permit(self, call: Call, error: EdgewardError) -> None:
+        """Wait until the call may be tried again; raises the error when it was tried often enough."""
+        if isinstance(error, NodeUnreachableError):
+            # Whatever a node that is gone was doing has ended: nothing is done twice, and no turn is needed.
+            if error.sent:
+                call.retries_count += 1
+            if call.retries_count > RETRIES_COUNT or len(call.tried) > TRIED_MOST_COUNT:
+                raise error
+            return
+        call.retries_count += 1
+        if call.retries_count > RETRIES_COUNT:
+            raise error
+        if not call.permitted:
+            await self._turns.wait()
+            call.permitted = True
+
     async def _beyond_list(self, call: Call) -> RankedNode | None:
-        """A node that the list did not have: everything in it was tried, so it may be out of date."""
-        self._nearest.expire(call.model)
-        query = RouteQuery(model=call.model, place=self._place, exclude=tuple(call.tried))
+        """A node that the list does not have, when none in it is left that would do."""
+        if self._nearest.lists.pausing(call.model, self.now_s()):
+            return None
+        unfit = self._nearest.unfit(call.model, self.now_s())
+        names = tuple(dict.fromkeys([*call.tried, *sorted(unfit)]))
+        query = RouteQuery(model=call.model, place=self._place, exclude=names[:EXCLUDED_MOST_COUNT])
+        self._nearest.lists.expire(call.model)
         try:
-            answer = await self._origin.route(query)
+            async with asyncio.timeout(BEYOND_WAIT_S):
+                answer = await self._origin.route(query)
+        except (OriginUnreachableError, TimeoutError):
+            self._nearest.lists.refused(call.model, self.now_s(), self._chance)
+            return None
         except EdgewardError:
             return None  # the node's own error says more than that there is no other
         return next((node for node in answer.nodes if node.node_id not in call.tried), None)
@@ -241,26 +298,3 @@ class Session:
         call.waited = True
         await self._sleep(error.retry_after_s)
         return True
-
-    def _refresh(self, model: str) -> asyncio.Task[RouteAnswer]:
-        """The request for a new list; there is one at a time for each model."""
-        task = self._refreshes.get(model)
-        if task is None:
-            task = self._refreshes[model] = asyncio.ensure_future(self._ask_origin(model))
-            task.add_done_callback(lambda done: self._refreshed(model, done))
-        return task
-
-    def _refreshed(self, model: str, task: asyncio.Task[RouteAnswer]) -> None:
-        self._refreshes.pop(model, None)
-        if not task.cancelled():
-            task.exception()  # marks it as seen: in the background nobody waits for it
-
-    async def _ask_origin(self, model: str) -> RouteAnswer:
-        answer = await self._origin.route(RouteQuery(model=model, place=self._place))
-        self._nearest.learn(model, answer, self.now_s())
-        return answer
-
-
-def _close(response: aiohttp.ClientResponse | None) -> None:
-    if response is not None:
-        response.close()

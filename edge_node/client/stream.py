@@ -1,143 +1,81 @@
-"""A stream of text: chunks out of frames or server-sent events, then pieces for the caller."""
+"""A stream of text: pieces for the caller, from one node after the other if need be."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
-import aiohttp
-from msgspec import Struct, structs, to_builtins
+from msgspec import structs
 
-from edge_node.api.stream_forms import FRAMES_TYPE, SSE_TYPE
 from edge_node.client.answers import Piece, Served, Usage, Waiting
-from edge_node.client.payload import error_in, inflater_for, reason_of
-from edge_node.client.sse import SseParser
-from edge_node.errors import AnswerInvalidError, NodeUnreachableError, StreamBrokenError
-from registry.bodies import JSON_TYPE, MSGPACK_TYPE, decode
-from registry.errors import EdgewardError, InputInvalidError
-from registry.message_stream import MessageSplitter
+from edge_node.client.resumption import RESUMES_MOST_COUNT, Resumption
+from edge_node.errors import AnswerInvalidError, StreamBrokenError
+from origin.errors import NoNodeAvailableError
+from registry.errors import EdgewardError, InputInvalidError, UnpackLimitError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, Callable, Collection
     from types import TracebackType
 
-    from registry.bodies import Form, Inflater
+    import aiohttp
 
-FRAME_LIMIT_BYTES = 8 * 2**20
-
-
-class _Delta(Struct, frozen=True):
-    content: str | None = None
-
-
-class _Choice(Struct, frozen=True):
-    index: int = 0
-    delta: _Delta = _Delta()
-    text: str | None = None
-    finish_reason: str | None = None
-
-
-class _Failure(Struct, frozen=True):
-    message: str | None = None
-    code: str | int | None = None
-    param: str | None = None
-    retry_after_s: float | None = None
-
-
-class Chunk(Struct, frozen=True):
-    """What is read of an OpenAI chunk, of a chat or of a completion; `error` instead of the rest ends the stream."""
-
-    choices: tuple[_Choice, ...] = ()
-    usage: Usage | None = None
-    model: str = ""
-    error: str | _Failure | None = None
-    object: str = ""
-    state: str = ""
-    place: float | None = None
-    percent: float | None = None
-    eta_s: float | None = None
-
-    def waiting(self) -> Waiting | None:
-        """How far the answer is, if this chunk says only that."""
-        if self.object != "edgeward.alive" or self.state == "answering":
-            return None
-        return Waiting(
-            state=self.state,
-            place=None if self.place is None else int(self.place),
-            percent=None if self.percent is None else int(self.percent),
-            eta_s=self.eta_s,
-        )
-
-
-async def read_chunks(response: aiohttp.ClientResponse, limit_bytes: int) -> AsyncGenerator[Chunk]:
-    """The chunks of a streamed answer, in whichever of the two forms the node chose.
-
-    Raises:
-        AnswerInvalidError: not a stream, or not valid.
-        NodeUnreachableError: the connection broke or fell silent.
-        EdgewardError: the error that the node put into the stream.
-    """
-    messages = _frames if response.content_type == FRAMES_TYPE else _events
-    if response.content_type not in {FRAMES_TYPE, SSE_TYPE}:
-        raise AnswerInvalidError(
-            f"the answer has the content type {response.content_type!r} and is not a stream"
-        )
-    inflater = inflater_for(response.headers.get("content-encoding", ""), limit_bytes)
-    try:
-        async for chunk in messages(response.content, inflater):
-            error = error_in({"error": to_builtins(chunk.error)}, 500, {})
-            if error is not None:
-                raise error
-            yield chunk
-    except (aiohttp.ClientError, OSError) as error:
-        raise NodeUnreachableError(f"the connection broke off: {reason_of(error)}") from error
-
-
-def read_chunk(message: bytes, form: Form) -> Chunk:
-    """One chunk of a stream; what nobody asks for is passed over without being made.
-
-    Raises:
-        AnswerInvalidError: not a chunk.
-    """
-    try:
-        return decode(message, form, Chunk)
-    except InputInvalidError as error:
-        raise AnswerInvalidError(f"a chunk of the stream cannot be read: {error.message}") from error
-
-
-async def _frames(content: aiohttp.StreamReader, inflater: Inflater) -> AsyncGenerator[Chunk]:
-    splitter = MessageSplitter(FRAME_LIMIT_BYTES)
-    while data := await content.readany():
-        try:
-            messages = splitter.feed(inflater.feed(data))
-        except InputInvalidError as error:
-            raise AnswerInvalidError(f"the stream is not valid msgpack: {error.message}") from error
-        for message in messages:
-            yield read_chunk(message, MSGPACK_TYPE)
-
-
-async def _events(content: aiohttp.StreamReader, inflater: Inflater) -> AsyncGenerator[Chunk]:
-    parser = SseParser()
-    while data := await content.readany():
-        for event in parser.feed(inflater.feed(data)):
-            if event.data == "[DONE]":
-                return
-            yield read_chunk(event.data.encode(), JSON_TYPE)
+    from edge_node.client.chunks import Chunk, Patience
 
 
 class OpenStream:
-    """One node's stream, read up to its first piece; `served` knows all but the total time."""
+    """One node's stream, read up to its first piece; `served` knows all but the total time.
+
+    Attributes:
+        read: the chunks up to that piece, in order.
+        patience: how long it may be silent.
+        node_ids: what the node calls itself, and what the origin calls it.
+    """
 
     def __init__(
         self,
         response: aiohttp.ClientResponse,
         chunks: AsyncGenerator[Chunk],
-        first: Chunk | None,
+        read: list[Chunk],
+        patience: Patience,
         served: Served,
+        node_ids: frozenset[str],
     ) -> None:
         self.response = response
-        self.chunks = chunks
-        self.first = first
+        self.read = read
+        self.patience = patience
         self.served = served
+        self.node_ids = node_ids
+        self._chunks = chunks
+        self._given_count = 0
+
+    async def next_chunk(self) -> Chunk | None:
+        """The next chunk, or None at the end. Raises as `read_chunks` does."""
+        if self._given_count < len(self.read):
+            self._given_count += 1
+            return self.read[self._given_count - 1]
+        return await anext(self._chunks, None)
+
+    async def close(self) -> None:
+        """Read no more; a node that is still writing stops."""
+        await self._chunks.aclose()
+        # At its end the connection goes back to the pool by itself.
+        if not self.response.closed:
+            self.response.close()
+
+
+class Opens(Protocol):
+    """What finds a node and opens its stream."""
+
+    async def __call__(
+        self,
+        tell: Callable[[Waiting], None],
+        resumption: Resumption | None = None,
+        avoid: Collection[str] = (),
+    ) -> OpenStream:
+        """The whole answer, or with `resumption` the rest of one; nodes to avoid are not asked.
+
+        Raises:
+            EdgewardError: no node can answer.
+        """
 
 
 class TextStream:
@@ -150,11 +88,7 @@ class TextStream:
         on_waiting: called with how far it is while it waits for its first text.
     """
 
-    def __init__(
-        self,
-        start: Callable[[Callable[[Waiting], None]], Awaitable[OpenStream]],
-        now_s: Callable[[], float],
-    ) -> None:
+    def __init__(self, start: Opens, now_s: Callable[[], float]) -> None:
         self.text = ""
         self.finish_reason: str | None = None
         self.usage: Usage | None = None
@@ -166,6 +100,9 @@ class TextStream:
         self._started_s = 0.0
         self._open: OpenStream | None = None
         self._pieces: AsyncGenerator[Piece] | None = None
+        self._resumption = Resumption()
+        self._held: list[Chunk] = []
+        self._broke_ids: frozenset[str] = frozenset()
 
     @property
     def served(self) -> Served:
@@ -188,7 +125,7 @@ class TextStream:
             self._started_s = self._now_s()
             self._open = await self._start(self._tell)
             self._served = self._open.served
-            self._pieces = self._read(self._open)
+            self._pieces = self._read()
 
     def _tell(self, waiting: Waiting) -> None:
         if self.on_waiting is not None:
@@ -206,8 +143,7 @@ class TextStream:
         """Stop; the node stops writing, too."""
         if self._pieces is not None:
             await self._pieces.aclose()
-        if self._open is not None:
-            self._end(self._open)
+        await self._end()
 
     async def __aenter__(self) -> Self:
         return self
@@ -217,28 +153,95 @@ class TextStream:
     ) -> None:
         await self.aclose()
 
-    async def _read(self, stream: OpenStream) -> AsyncGenerator[Piece]:
-        chunk = stream.first
+    async def _read(self) -> AsyncGenerator[Piece]:
         try:
-            while chunk is not None:
+            while True:
+                try:
+                    chunk = await self._next_chunk()
+                except EdgewardError as error:
+                    # A break after the last word of the answer takes nothing away.
+                    if self.finish_reason is not None:
+                        return
+                    await self._go_on(error)
+                    continue
+                if chunk is None:
+                    return
                 for piece in self._pieces_of(chunk):
                     yield piece
-                chunk = await anext(stream.chunks, None)
-            if self.finish_reason is None:
-                raise AnswerInvalidError("the stream ended before the answer did")
-        except EdgewardError as error:
-            # A break after the last word of the answer, before the end of the connection, takes nothing away.
-            if self.finish_reason is None:
-                raise StreamBrokenError(
-                    f"the stream from node {stream.served.node_id} broke after {len(self.text)} characters: "
-                    f"{error.message}",
-                    text=self.text,
-                ) from error
         finally:
-            await stream.chunks.aclose()
-            self._end(stream)
+            await self._end()
+
+    async def _next_chunk(self) -> Chunk | None:
+        assert self._open is not None, "it has been opened"
+        chunk = await self._open.next_chunk()
+        if chunk is None and self.finish_reason is None:
+            raise AnswerInvalidError("the stream ended before the answer did")
+        return chunk
+
+    async def _go_on(self, error: EdgewardError) -> None:
+        """Let another node go on with the answer.
+
+        Raises:
+            StreamBrokenError: none can.
+        """
+        broken, resumption = self._open, self._resumption
+        assert broken is not None, "it has been opened"
+        assert self._served is not None, "it has been opened"
+        await broken.close()
+        self._held.clear()
+        self._broke_ids |= broken.node_ids
+        hopeless = error.retry != "elsewhere" or isinstance(error, UnpackLimitError)
+        if hopeless or not resumption.possible or self._served.resumed_count >= RESUMES_MOST_COUNT:
+            raise self._broken(error) from error
+        try:
+            self._open = await self._elsewhere()
+        except EdgewardError as refused:
+            raise self._broken(error, f"; no other node goes on: {refused.message}") from error
+        before, now = self._served, self._open.served
+        self._served = structs.replace(
+            now,
+            ttft_ms=before.ttft_ms,
+            attempts=before.attempts + now.attempts,
+            refusals=(*before.refusals, f"{before.node_id}: {error.message}", *now.refusals),
+            handed_on=before.handed_on + now.handed_on,
+            resumed_count=before.resumed_count + 1,
+            nodes=(*before.nodes, *now.nodes),
+        )
+
+    async def _elsewhere(self) -> OpenStream:
+        """The rest from another node, or where there is no other from one that broke off: it may be back."""
+        try:
+            return await self._start(self._tell, self._resumption, self._broke_ids)
+        except NoNodeAvailableError:
+            return await self._start(self._tell, self._resumption)
+
+    def _broken(self, error: EdgewardError, more: str = "") -> StreamBrokenError:
+        node_id = self.served.node_id
+        return StreamBrokenError(
+            f"the stream from node {node_id} broke after {len(self.text)} characters: {error.message}{more}",
+            text=self.text,
+        )
 
     def _pieces_of(self, chunk: Chunk) -> list[Piece]:
+        """What may be told: all that a cut from here on would not tell again."""
+        resumption = self._resumption
+        self._held.append(chunk)
+        ends = any(choice.finish_reason for choice in chunk.choices)
+        settled = resumption.note(
+            chunk.edgeward,
+            says=chunk.says() and not ends,
+            answer_id=chunk.id,
+            created=chunk.created,
+            model=chunk.model,
+        )
+        if self._open is not None:
+            self._open.patience.silence_s = resumption.silence_s
+        if not settled:
+            return []
+        held, self._held = self._held, []
+        return [piece for each in held for piece in self._told(each)]
+
+    def _told(self, chunk: Chunk) -> list[Piece]:
         self.usage = chunk.usage or self.usage
         self.model = chunk.model or self.model
         pieces: list[Piece] = []
@@ -251,9 +254,8 @@ class TextStream:
                 pieces.append(Piece(text=text, index=choice.index, finish_reason=choice.finish_reason))
         return pieces
 
-    def _end(self, stream: OpenStream) -> None:
+    async def _end(self) -> None:
         if self._served is not None and self._served.total_ms == 0:
             self._served = structs.replace(self._served, total_ms=(self._now_s() - self._started_s) * 1000)
-        # At its end the connection goes back to the pool by itself; an earlier close tells the node to stop.
-        if not stream.response.closed:
-            stream.response.close()
+        if self._open is not None:
+            await self._open.close()

@@ -171,7 +171,7 @@ class Client:
 
     def __init__(
         self,
-        origin: str | None = None,
+        origin: str | Sequence[str] | None = None,
         *,
         place: Place | tuple[float, float] | None = None,
         api_key: str | None = None,

@@ -17,6 +17,8 @@ from typing import Literal
 
 from msgspec import Struct
 
+from edge_node.engines.resume import Resume
+
 EngineKind = Literal["llama", "onnx"]
 FinishReason = Literal["stop", "length", "cancelled"]
 CachedFrom = Literal["", "memory", "disk", "release"]
@@ -138,6 +140,7 @@ class Generate(Struct, frozen=True, kw_only=True, tag="generate"):
         deterministic: computed only in batches whose scores are proved equal to those of a lone run.
         reports_progress: `Progress` is wanted until `Started`.
         start_within_s: refused as `node.overloaded` when it still waits after that; None waits for ever.
+        resume: goes on where an earlier run of the same command was cut off.
     """
 
     request_id: str
@@ -151,6 +154,7 @@ class Generate(Struct, frozen=True, kw_only=True, tag="generate"):
     deterministic: bool = False
     reports_progress: bool = False
     start_within_s: float | None = None
+    resume: Resume | None = None
 
 
 class Embed(Struct, frozen=True, kw_only=True, tag="embed"):
@@ -273,11 +277,16 @@ class Progress(Struct, frozen=True, kw_only=True, tag="progress"):
 
 
 class Started(Struct, frozen=True, kw_only=True, tag="started"):
-    """The prompt has been read; tokens follow. `cached_tokens` of the prompt did not have to be computed."""
+    """The prompt has been read; tokens follow. `cached_tokens` of the prompt did not have to be computed.
+
+    `resumed_tokens` of the answer were there before, and gave `resumed_text`, which is not told again.
+    """
 
     request_id: str
     prompt_tokens: int
     cached_tokens: int
+    resumed_tokens: int = 0
+    resumed_text: str = ""
     cached_from: CachedFrom = ""
     queue_s: float
     prefill_s: float
@@ -299,18 +308,23 @@ class TokenScore(Struct, frozen=True, array_like=True):
 
 
 class Delta(Struct, frozen=True, tag="delta"):
-    """More text, always whole characters; `tokens_count` tokens made it, with their `scores` if wanted."""
+    """More text, always whole characters; `tokens_count` tokens made it, with their `scores` if wanted.
+
+    `tokens` are their ids, empty where an engine has none; part of their text may still be held back.
+    """
 
     request_id: str
     text: str
     tokens_count: int
     scores: tuple[TokenScore, ...] = ()
+    tokens: tuple[int, ...] = ()
 
 
 class Finished(Struct, frozen=True, kw_only=True, tag="finished"):
     """The end of a generation.
 
     Attributes:
+        completion_tokens: of the whole answer, those before a cut included.
         guessed_tokens: how many tokens were guessed and computed ahead, those that did not come true included.
     """
 
@@ -363,7 +377,8 @@ class Inferred(Struct, frozen=True, kw_only=True, tag="inferred"):
 class Refused(Struct, frozen=True, kw_only=True, tag="refused"):
     """This request cannot be done.
 
-    `code` is one of `context_length_exceeded`, `request.invalid`, `node.overloaded`, `engine.failed`.
+    `code` is one of `context_length_exceeded`, `request.invalid`, `resume.mismatched`, `node.overloaded`,
+    `engine.failed`.
     """
 
     request_id: str

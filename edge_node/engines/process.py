@@ -29,7 +29,13 @@ from edge_node.engines import (
 from edge_node.engines.channel import FrontChannel
 from edge_node.engines.child_end import LastLines, child_environment, death_in_words, memory_bytes
 from edge_node.engines.framing import FrameInvalidError
-from edge_node.errors import EngineFailedError, OverloadedError, PromptTooLongError, RequestInvalidError
+from edge_node.errors import (
+    EngineFailedError,
+    OverloadedError,
+    PromptTooLongError,
+    RequestInvalidError,
+    ResumeMismatchError,
+)
 from registry.errors import EdgewardError
 
 if TYPE_CHECKING:
@@ -45,6 +51,7 @@ _REFUSALS: dict[str, type[EdgewardError]] = {
     PromptTooLongError.code: PromptTooLongError,
     RequestInvalidError.code: RequestInvalidError,
     OverloadedError.code: OverloadedError,
+    ResumeMismatchError.code: ResumeMismatchError,
 }
 
 

@@ -13,6 +13,7 @@ from edge_node.constraints.calls import OPENING, Tool, grammar_of_calls
 from edge_node.constraints.places import Placed
 from edge_node.constraints.schema import grammar_of_json_object, grammar_of_schema
 from edge_node.engines import ChatMessage, Generate, Grammar, Sampling, ToolCall
+from edge_node.engines.resume import Resume
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from edge_node.api.requests import (
         ChatRequest,
         CompletionRequest,
+        CutAnswer,
         GenerationRequest,
         Message,
         ResponseFormat,
@@ -38,11 +40,15 @@ class Work:
     Attributes:
         per_prompt_count: how many commands in a row have the same prompt.
         answers_count: how many of these are told, the best.
+        resumable: the chunks of the one answer tell its tokens.
+        cut: the answer that is gone on with; it keeps its name.
     """
 
     commands: tuple[Generate, ...]
     per_prompt_count: int = 1
     answers_count: int = 1
+    resumable: bool = False
+    cut: CutAnswer | None = None
 
 
 def chat_work(request: ChatRequest, request_id: str) -> Work:
@@ -65,8 +71,15 @@ def chat_work(request: ChatRequest, request_id: str) -> Work:
             grammar=_grammar(request),
         ),
         deterministic=request.deterministic or False,
+        resume=_resume(request),
     )
-    return Work(commands=tuple(_choices(command, count)), per_prompt_count=count, answers_count=count)
+    return Work(
+        commands=tuple(_choices(command, count)),
+        per_prompt_count=count,
+        answers_count=count,
+        resumable=_resumable(request),
+        cut=_cut(request),
+    )
 
 
 def completion_work(request: CompletionRequest, request_id: str) -> Work:
@@ -84,13 +97,20 @@ def completion_work(request: CompletionRequest, request_id: str) -> Work:
             tokens=None if isinstance(prompt, str) else prompt,
             sampling=sampling,
             deterministic=request.deterministic or False,
+            resume=_resume(request),
         )
         commands.extend(_choices(command, made_count))
     named = [
         msgspec.structs.replace(command, request_id=f"{request_id}.{index}" if index else request_id)
         for index, command in enumerate(commands)
     ]
-    return Work(commands=tuple(named), per_prompt_count=made_count, answers_count=count)
+    return Work(
+        commands=tuple(named),
+        per_prompt_count=made_count,
+        answers_count=count,
+        resumable=_resumable(request),
+        cut=_cut(request),
+    )
 
 
 def tools_told(request: ChatRequest) -> list[ToolDefinition]:
@@ -168,6 +188,23 @@ def _schema(wanted: ResponseFormat | None) -> Placed | None:
     if wanted.json_schema is None:
         return Placed({"type": "object"}, "response_format")
     return Placed(wanted.json_schema.schema, _SCHEMA_PARAM)
+
+
+def _cut(request: GenerationRequest) -> CutAnswer | None:
+    return request.edgeward.resume if request.edgeward else None
+
+
+def _resumable(request: GenerationRequest) -> bool:
+    return _cut(request) is not None or bool(request.edgeward and request.edgeward.resumable)
+
+
+def _resume(request: GenerationRequest) -> Resume | None:
+    cut = _cut(request)
+    if cut is None:
+        return None
+    return Resume(
+        tokens=cut.tokens, text_chars=cut.text_chars, release=cut.release, created_unix_s=cut.created
+    )
 
 
 def _sampling(request: GenerationRequest, max_tokens: int | None) -> Sampling:

@@ -34,7 +34,7 @@ async def completions(request: web.Request) -> web.StreamResponse:
         dialect=lambda heading: TextShape(
             heading,
             count=counted,
-            echoed=echoed if asked.echo else (),
+            echoed=echoed if asked.echo and work.cut is None else (),
             scored=asked.logprobs is not None,
         ),
     )

@@ -10,6 +10,7 @@ from edge_node.api.replies import usage
 from edge_node.api.shapes import Answer, Heading
 from edge_node.engines import Delta, Finished, Started, TokenScore
 from edge_node.web.chorus import Chorus
+from edge_node.web.marks import Marks
 from edge_node.web.parts import ANSWERING, PARTS, exchange_of
 from edge_node.web.payload import respond
 from edge_node.web.stream import ChunkStream
@@ -59,14 +60,14 @@ async def deliver(
         per_prompt_count=work.per_prompt_count,
     ) as chorus:
         heading = Heading(
-            id=chorus.first.answer_id,
-            created=chorus.first.created_unix_s,
+            id=work.cut.id if work.cut else chorus.first.answer_id,
+            created=work.cut.created if work.cut else chorus.first.created_unix_s,
             model=chorus.first.release,
             system_fingerprint=chorus.first.fingerprint,
         )
         shape = dialect(heading)
         if streams:
-            return await _streamed(request, chorus, shape, open_count=len(work.commands))
+            return await _streamed(request, chorus, shape, work)
         return await _whole(request, chorus, shape, work)
 
 
@@ -89,10 +90,14 @@ async def _whole(request: web.Request, chorus: Chorus, shape: Shape, work: Work)
     return respond(request, answer, headers=_headers(chorus))
 
 
-async def _streamed(
-    request: web.Request, chorus: Chorus, shape: Shape, *, open_count: int
-) -> web.StreamResponse:
+async def _streamed(request: web.Request, chorus: Chorus, shape: Shape, work: Work) -> web.StreamResponse:
     limits = request.app[PARTS].limits
+    open_count = len(work.commands)
+    marks = None
+    if work.resumable:
+        command = work.commands[0]
+        identity = chorus.first.identity(deterministic=command.deterministic)
+        marks = Marks(shape, command.resume, identity, silence_s=limits.keep_alive_s)
     stream = ChunkStream(request)
     # Until the prompt is read the request can still be refused with its proper status.
     heard = await chorus.first_event(limits.stream_patience_s)
@@ -104,11 +109,12 @@ async def _streamed(
         else:
             index, event = heard
             if isinstance(event, Started):
-                events = shape.opening(index)
+                events = shape.opening(index) if marks is None else marks.opening(event)
             elif isinstance(event, Delta):
-                events = shape.delta(index, event.text, event.scores)
+                events = shape.delta(index, event.text, event.scores) if marks is None else marks.delta(event)
             else:
-                events = shape.closing(index, _reason(event.reason))
+                reason = _reason(event.reason)
+                events = shape.closing(index, reason) if marks is None else marks.closing(reason)
                 open_count -= 1
             for each in events:
                 await stream.send(each.chunk, each.name)

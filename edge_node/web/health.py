@@ -27,6 +27,7 @@ async def readyz(request: web.Request) -> web.Response:
         origin_up=status.origin_up,
         origin_age_s=status.origin_age_s,
         trust=status.trust,
+        enrolment=status.enrolment,
         models=status.models,
     )
     return respond(request, body, status=200 if status.ready else 503, headers={"Cache-Control": "no-store"})

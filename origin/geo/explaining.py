@@ -29,6 +29,9 @@ def left_out(view: FleetView, ask: Ask, listed: Collection[str]) -> tuple[LeftOu
 def _why(standing: Standing, ask: Ask) -> str:
     reference, report = ask.reference, standing.report
     models = fitting(standing, reference, ask.any_channel)
+    other_channel = reference.version is None and report.channel != reference.channel
+    if models and other_channel and standing.state in {"up", "suspect"}:
+        return f"follows the channel {report.channel}, and others on {reference.channel} answer"
     if models:
         return doing(standing, models, ask.exclude)
     held = [model.version for model in report.models if model.name == reference.name]

@@ -6,7 +6,7 @@ import heapq
 import math
 from typing import TYPE_CHECKING
 
-from origin.geo.score import reading_s, standing_terms_s
+from origin.geo.score import own_part
 
 if TYPE_CHECKING:
     from origin.member import Seat
@@ -40,11 +40,11 @@ def _work_out(pool: Pool, seat: Seat, others: Measured, rules: FleetRules, now_s
     if offer is None or not member.open:
         pool.standing_s[row] = math.inf
         return
-    terms_s = pool.standing_terms_s[row] = standing_terms_s(offer, others, rules, now_s)
-    pool.standing_s[row] = sum(terms_s)
-    pool.token_s[row] = reading_s(offer.model, others)
-    pool.doubt[row] = doubt = member.doubts.failure_share()
-    if doubt:
+    own = pool.own[row] = own_part(offer, others, rules, now_s)
+    pool.standing_s[row] = own.queue_s + own.load_s + own.age_s
+    pool.token_s[row] = own.token_s
+    pool.doubt[row] = own.doubt
+    if own.doubt:
         pool.doubtful.add(seat)
     if member.state == "suspect":
         pool.moving.add(seat)

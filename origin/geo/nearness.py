@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from origin.geo.distance import EARTH_RADIUS_KM, MEAN_DISTANCE_KM, distance_km, estimated_rtt_ms
+from origin.geo.distance import EARTH_RADIUS_KM, MEAN_DISTANCE_KM, distance_km, estimated_rtt_ms, least_rtt_ms
 
 if TYPE_CHECKING:
     from origin.api import Place
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
     from origin.geo.network import Network, RttSource
     from origin.pool import Pool
 
-_LIGHT_MS_PER_KM = 2 / 299.792458
-"""A round trip at the speed of light in vacuum."""
 _CELL_DEGREES = 5.0
-_RENEW_S = 1.0
-"""The network learns all the time: an order is made anew for it at most so often…"""
-_KEEP_S = 30.0
+_RENEW_S = 10.0
+_RENEW_OWN_S = 1.0
+"""The network learns all the time: an order is made anew for it at most so often, for one that probes by itself…"""
+_KEEP_S = 60.0
 """…and after so long in any case, since measurements grow old."""
 _SPOTS_LIMIT_COUNT = 4096
-_ROWS_LIMIT_COUNT = 4_000_000
+_ROWS_LIMIT_COUNT = 2_000_000
 _ROUND_TRIPS_TLS = 3  # TCP, TLS 1.3, the request
 _ROUND_TRIPS_PLAIN = 2  # TCP, the request
+_SOURCES: tuple[RttSource, ...] = ("none", "place", "region", "as", "prefix", "probe")
 _GRID = "grid"
 _STEP_COUNT = 256
 
@@ -83,8 +83,9 @@ class Order:
         self._spot = spot
         self._network = network
         self._nears: dict[int, Near] = {}
-        self._found: list[tuple[float, float, int]] = []  # opened, past the horizon
-        self.network_s, self.rtt_ms = np.empty(0), np.empty(0)
+        self._found: list[tuple[Near, int]] = []  # opened, past the horizon
+        self.network_s, self.rtt_ms, self._apart_km = np.empty(0), np.empty(0), np.empty(0)
+        self._sources = np.empty(0, dtype=np.int8)
         self.rows = np.empty(0, dtype=np.intp)
         placed, placeless = _grid(pool)
         self._cells: list[tuple[float, int, _Cell]] = []
@@ -94,7 +95,7 @@ class Order:
             here = _vector(spot.place)
             for number, cell in enumerate(placed):
                 least_km = max(0.0, _arc_km(here, cell.middle) - cell.radius_km)
-                self._cells.append((least_km * _LIGHT_MS_PER_KM, number, cell))
+                self._cells.append((least_rtt_ms(least_km), number, cell))
             self._cells.sort(reverse=True)
         self._open(placeless)
         self._settle()
@@ -107,7 +108,9 @@ class Order:
     def fresh(self, network: Network | None, now_s: float) -> bool:
         """Whether the estimates in it still hold."""
         age_s = now_s - self.made_at_s
-        return age_s < _KEEP_S and (network is None or network.epoch == self.epoch or age_s < _RENEW_S)
+        if network is None or network.epoch == self.epoch:
+            return age_s < _KEEP_S
+        return age_s < (_RENEW_OWN_S if self._spot.client else _RENEW_S)
 
     def extend(self) -> bool:
         """Find some more nodes, about as many as are known; False when all are."""
@@ -122,33 +125,45 @@ class Order:
         self._settle()
         return True
 
-    def near(self, row: int) -> Near:
-        """One node as seen from the spot."""
-        near = self._nears.get(row)
+    def near_at(self, position: int) -> Near:
+        """The node at this position of the order."""
+        near = self._nears.get(position)
         if near is None:
-            near = self._nears[row] = self._look(row)
+            apart_km = self._apart_km.item(position)
+            near = self._nears[position] = Near(
+                self.network_s.item(position),
+                self.rtt_ms.item(position),
+                _SOURCES[self._sources.item(position)],
+                None if math.isnan(apart_km) else apart_km,
+            )
         return near
 
     def _open(self, rows: list[int]) -> None:
-        for row in rows:
-            near = self._look(row)
-            self._found.append((near.network_s, near.rtt_ms, row))
+        self._found.extend((self.look(row), row) for row in rows)
 
     def _settle(self) -> None:
         """Take over what no closed cell can come before."""
         horizon_s = self.horizon_s
-        self._found.sort()
+        self._found.sort(key=_network_s)
         count = len(self._found)
-        while count and self._found[count - 1][0] > horizon_s:
+        while count and self._found[count - 1][0].network_s > horizon_s:
             count -= 1
-        if count:
-            taken = self._found[:count]
-            del self._found[:count]
-            self.network_s = np.concatenate([self.network_s, [it[0] for it in taken]])
-            self.rtt_ms = np.concatenate([self.rtt_ms, [it[1] for it in taken]])
-            self.rows = np.concatenate([self.rows, np.array([it[2] for it in taken], dtype=np.intp)])
+        if not count:
+            return
+        nears = [near for near, _ in self._found[:count]]
+        rows = [row for _, row in self._found[:count]]
+        del self._found[:count]
+        join = np.concatenate
+        self.network_s = join([self.network_s, [near.network_s for near in nears]])
+        self.rtt_ms = join([self.rtt_ms, [near.rtt_ms for near in nears]])
+        apart_km = [math.nan if near.apart_km is None else near.apart_km for near in nears]
+        self._apart_km = join([self._apart_km, apart_km])
+        sources = np.array([_SOURCES.index(near.source) for near in nears], dtype=np.int8)
+        self._sources = join([self._sources, sources])
+        self.rows = join([self.rows, np.array(rows, dtype=np.intp)])
 
-    def _look(self, row: int) -> Near:
+    def look(self, row: int) -> Near:
+        """Any node as seen from the spot; `near_at` knows those of the order."""
         report, spot = self._pool.rows[row].member.report, self._spot
         place = report.place
         apart_km = None if spot.place is None or place is None else distance_km(spot.place, place)
@@ -162,9 +177,13 @@ class Order:
             rtt_ms = estimated_rtt_ms(MEAN_DISTANCE_KM if apart_km is None else apart_km)
             source = "none" if apart_km is None else "place"
         if apart_km is not None:
-            rtt_ms = max(rtt_ms, apart_km * _LIGHT_MS_PER_KM)
+            rtt_ms = max(rtt_ms, least_rtt_ms(apart_km))
         round_trips = _ROUND_TRIPS_TLS if report.url.startswith("https:") else _ROUND_TRIPS_PLAIN
         return Near(round_trips * rtt_ms / 1000, rtt_ms, source, apart_km)
+
+
+def _network_s(found: tuple[Near, int]) -> float:
+    return found[0].network_s
 
 
 def order_of(pool: Pool, spot: ClientSpot, network: Network | None, now_s: float) -> Order:

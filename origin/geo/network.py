@@ -160,6 +160,10 @@ class Network:
         """Whether a client has reported probes of its own."""
         return self._heard.knows(("client", address))
 
+    def has_measured(self, prefix: str) -> bool:
+        """Whether anybody has measured round trips to clients of this very network."""
+        return bool(prefix) and self._heard.knows(("prefix", prefix))
+
     def place_of(self, prefix: str, listed: Place | None, now_s: float) -> tuple[Place | None, PlaceSource]:
         """Where a network is: as a database has it, unless the round trips that nodes have seen rule that out.
 

@@ -14,14 +14,13 @@ other nodes with the same model.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from origin.api import RankedNode
 from origin.pool import token_s
 from origin.prefixes import kept_bytes, unpack_sketch
 
 if TYPE_CHECKING:
-    from origin.api import ModelReport
     from origin.geo.nearness import Near
     from origin.member import Member, Offer
     from origin.pool import Measured
@@ -51,39 +50,55 @@ class Prompt:
         return self.tokens_count * (1 - kept_bytes(self.marks, offer.prefixes) / size_bytes)
 
 
-def standing_terms_s(
-    offer: Offer, others: Measured, rules: FleetRules, now_s: float
-) -> tuple[float, float, float]:
-    """The terms `queue`, `load` and `age`."""
-    return (
+class Own(NamedTuple):
+    """What a node's figures make of the score, whoever asks and whatever there is to read."""
+
+    queue_s: float
+    load_s: float
+    age_s: float
+    token_s: float
+    doubt: float
+
+
+def own_part(offer: Offer, others: Measured, rules: FleetRules, now_s: float) -> Own:
+    """A release's part of the score."""
+    rate = offer.model.prefill_tokens_per_s or others.prefill_tokens_per_s
+    return Own(
         queue_s(offer, others, now_s),
         0.0 if offer.model.state == "ready" else load_s(offer, others, now_s),
         0.0 if offer.member.state == "up" else age_s(offer.member, rules, now_s),
+        token_s(rate) if rate else 0.0,
+        offer.member.doubts.failure_share(),
     )
 
 
 def queue_s(offer: Offer, others: Measured, now_s: float) -> float:
     """The wait for a slot, with the requests sent there since the last heartbeat counted in.
 
-    A request that arrived longer ago than it takes to serve one is over by now.
+    A request that arrived longer ago than it takes to serve one is over by now. Each one sent from here stands for
+    those that other routers, which have heard the same of this node, have sent meanwhile (`origin.company`).
     """
     model = offer.model
     service_s = others.service_s if model.service_s is None else model.service_s
     while offer.sent and offer.sent[0][1] + service_s <= now_s:
         offer.sent.popleft()
     slots = max(1, model.slots)
-    ahead_count = max(0, model.busy + model.queued + len(offer.sent) + 1 - slots)
-    return ahead_count * service_s / slots
+    sent_count = len(offer.sent) * offer.member.company.ratio
+    return max(0.0, model.busy + model.queued + sent_count + 1 - slots) * service_s / slots
 
 
 def load_s(offer: Offer, others: Measured, now_s: float) -> float:
-    """A whole load when asleep, the rest of one under way, which is about to end if it is late; 0 when ready."""
+    """The rest of a load under way, which is about to end if it is late; 0 when ready; when asleep, two whole ones.
+
+    What wakes up displaces another release, which will have to be loaded again: without the second load, nodes under
+    pressure take each other's memory away and nothing but loading gets done.
+    """
     model = offer.model
     if model.state == "ready":
         return 0.0
     whole_s = others.load_s if model.load_s is None else model.load_s
     if model.state == "asleep":
-        return whole_s
+        return 2 * whole_s
     return max(_LEAST_LOAD_S, whole_s - (now_s - offer.watch.since_s))
 
 
@@ -100,33 +115,18 @@ def failure_s(doubt: float, base_s: float, rtt_ms: float) -> float:
     return doubt * (min(max(3 * rtt_ms / 1000, shortest_s), longest_s) + base_s)
 
 
-def reading_s(model: ModelReport, others: Measured) -> float:
-    """The time to read a token; 0 while nobody has measured a rate."""
-    rate = model.prefill_tokens_per_s or others.prefill_tokens_per_s
-    return token_s(rate) if rate else 0.0
-
-
-def terms_s(
-    near: Near,
-    offer: Offer,
-    prompt: Prompt,
-    others: Measured,
-    standing_s: tuple[float, float, float],
-    *,
-    warm: bool,
-) -> dict[str, float]:
-    """All terms by their names, `standing_terms_s` among them; the score is their sum."""
+def terms_s(network_s: float, rtt_ms: float, unread_tokens: float, own: Own) -> dict[str, float]:
+    """All terms by their names; the score is their sum."""
     terms = {
-        "network": near.rtt_ms / 1000 if warm else near.network_s,
-        "queue": standing_s[0],
-        "prefill": prompt.unread_tokens(offer) * reading_s(offer.model, others),
-        "load": standing_s[1],
-        "age": standing_s[2],
+        "network": network_s,
+        "queue": own.queue_s,
+        "prefill": unread_tokens * own.token_s,
+        "load": own.load_s,
+        "age": own.age_s,
         "failure": 0.0,
     }
-    doubt = offer.member.doubts.failure_share()
-    if doubt:
-        terms["failure"] = failure_s(doubt, sum(terms.values()), near.rtt_ms)
+    if own.doubt:
+        terms["failure"] = failure_s(own.doubt, sum(terms.values()), rtt_ms)
     return terms
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from origin.geo.figures import bring_up_to_date
-from origin.geo.score import CONNECT_TIMEOUT_S, standing_terms_s, terms_s
+from origin.geo.score import CONNECT_TIMEOUT_S, own_part, terms_s
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -88,12 +88,12 @@ class Walk:
     def terms_s(self, scored: Scored) -> dict[str, float]:
         """A node's score, term by term."""
         near, offer, pool = scored.near, scored.offer, self._pool
-        warm = scored.node_id in self._want.warm
-        if offer is scored.seat.usual:
-            standing = pool.standing_terms_s[pool.row_of[scored.node_id]]
+        if offer is scored.seat.usual and scored.seat.member.open:
+            own = pool.own[pool.row_of[scored.node_id]]
         else:
-            standing = standing_terms_s(offer, self.others, self._rules, self._now_s)
-        return terms_s(near, offer, self._want.prompt, self.others, standing, warm=warm)
+            own = own_part(offer, self.others, self._rules, self._now_s)
+        network_s = near.rtt_ms / 1000 if scored.node_id in self._want.warm else near.network_s
+        return terms_s(network_s, near.rtt_ms, self._want.prompt.unread_tokens(offer), own)
 
     def loading(self) -> list[Scored]:
         """Nodes that do not answer yet and will, by score; the work grows with the pool."""
@@ -103,7 +103,7 @@ class Walk:
                 continue
             offer = best_offer(seat, self._want)
             if offer is not None:
-                found.append(self._scored(row, seat, offer))
+                found.append(self._scored(self._order.look(row), seat, offer))
         return sorted(found)
 
     def _looked_at_alone(self) -> set[int]:
@@ -119,7 +119,7 @@ class Walk:
             if seat.member.open and seat.node_id not in want.exclude:
                 offer = best_offer(seat, want)
                 if offer is not None and offer.answers:
-                    self._take(self._scored(row, seat, offer))
+                    self._take(self._scored(self._order.look(row), seat, offer))
         return rows
 
     def _run(self) -> None:
@@ -136,8 +136,9 @@ class Walk:
                 continue
             if order.network_s[start] + floor_s > self._cut_s:
                 break
-            self._score_block(start, min(start + size_count, len(order.rows)))
-            start += size_count
+            end = min(start + size_count, len(order.rows))
+            self._score_block(start, end)
+            start = end
             size_count *= 2
         self.ready.sort()
         while self.ready and self.ready[-1].score_s > self._cut_s:
@@ -154,18 +155,16 @@ class Walk:
             scores_s = scores_s + prompt.tokens_count * pool.token_s[rows]
         if pool.doubtful:
             doubt = pool.doubt[rows]
-            scores_s = scores_s + doubt * (_timeouts_s(order.rtt_ms[start:end]) + scores_s)
+            doubted = doubt.nonzero()[0]  # the others may be at infinity, which no 0 can be multiplied with
+            extra_s = _timeouts_s(order.rtt_ms[start:end][doubted]) + scores_s[doubted]
+            scores_s = scores_s.copy()
+            scores_s[doubted] += doubt[doubted] * extra_s
         if self.nearest_s == math.inf:
             self._note_nearest(start, scores_s)
         cut_s = self._cut_of(scores_s)
-        if not prompt.marks:
-            positions = (scores_s <= cut_s).nonzero()[0]
-            for row, score_s in zip(rows[positions].tolist(), scores_s[positions].tolist(), strict=True):
-                self._take_row(row, score_s)
-        else:
-            positions = (least_s <= cut_s).nonzero()[0]
-            for row, score_s in zip(rows[positions].tolist(), scores_s[positions].tolist(), strict=True):
-                self._take_marked(row, score_s, cut_s)
+        take = self._take_marked if prompt.marks else self._take_row
+        for position in ((least_s if prompt.marks else scores_s) <= cut_s).nonzero()[0].tolist():
+            take(start + position, scores_s.item(position), cut_s)
         self._cut()
 
     def _note_nearest(self, start: int, scores_s: Floats) -> None:
@@ -184,20 +183,20 @@ class Walk:
         least_s, worst_s = float(few[0]), float(few[count - 1])
         return min(max(worst_s, least_s + self._want.band_s(least_s)), self._cut_s, _FINITE_S)
 
-    def _take_row(self, row: int, score_s: float) -> None:
-        seat = self._pool.rows[row]
+    def _take_row(self, position: int, score_s: float, _cut_s: float) -> None:
+        seat = self._pool.rows[self._order.rows.item(position)]
         assert seat.usual is not None, "a row with a score has a release that answers"
-        self.ready.append(Scored(score_s, seat.node_id, self._order.near(row), seat, seat.usual))
+        self.ready.append(Scored(score_s, seat.node_id, self._order.near_at(position), seat, seat.usual))
         self._scores_s.append(score_s)
 
-    def _take_marked(self, row: int, score_s: float, cut_s: float) -> None:
+    def _take_marked(self, position: int, score_s: float, cut_s: float) -> None:
         """The same where a node may keep a part of the prompt; `score_s` is what it costs if it does not."""
-        seat = self._pool.rows[row]
+        seat = self._pool.rows[self._order.rows.item(position)]
         assert seat.usual is not None, "a row with a score has a release that answers"
         if seat.usual.model.prefixes:
-            self._take(self._scored(row, seat, seat.usual))
+            self._take(self._scored(self._order.near_at(position), seat, seat.usual))
         elif score_s <= cut_s:
-            self._take_row(row, score_s)
+            self._take_row(position, score_s, cut_s)
 
     def _take(self, scored: Scored) -> None:
         self.ready.append(scored)
@@ -213,8 +212,8 @@ class Walk:
             best_s = self._scores_s[0]
             self._cut_s = max(self._scores_s[-1], best_s + self._want.band_s(best_s))
 
-    def _scored(self, row: int, seat: Seat, offer: Offer) -> Scored:
-        scored = Scored(0.0, seat.node_id, self._order.near(row), seat, offer)
+    def _scored(self, near: Near, seat: Seat, offer: Offer) -> Scored:
+        scored = Scored(0.0, seat.node_id, near, seat, offer)
         return scored._replace(score_s=sum(self.terms_s(scored).values()))
 
 

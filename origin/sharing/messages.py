@@ -6,7 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from origin.api import Count, NodeId, NodeReport
+from origin.api import Count, NodeId, NodeReport, Place, ProbedRtt
 from origin.node_url import check_url
 from origin.origins import is_origin_url
 from origin.sharing.bus import MESSAGE_LIMIT_BYTES
@@ -15,10 +15,12 @@ from registry.wire import from_msgpack, to_msgpack
 
 OriginId = Annotated[str, Meta(pattern=r"^[0-9a-f]{16}$")]
 ShortText = Annotated[str, Meta(max_length=2048)]
+Address = Annotated[str, Meta(max_length=49)]
 Key = Annotated[bytes, Meta(max_length=256)]
 
 _REPORTS_LIMIT = 16_384
 ROUTED_LIMIT = 1024
+PROBED_LIMIT = 64
 TRAVEL_LIMIT_MS = 60_000
 
 
@@ -28,12 +30,14 @@ class OriginCard(Struct, frozen=True, kw_only=True):
     Attributes:
         origin_id: made anew at each start.
         url: where nodes and clients reach it.
+        nodes_url: where nodes with certificates report to it; "" where it hears none.
         route_keys: public keys that its tickets are checked with.
         leaving: it is about to stop.
     """
 
     origin_id: OriginId
     url: ShortText
+    nodes_url: ShortText = ""
     software: ShortText = ""
     route_keys: Annotated[tuple[Key, ...], Meta(max_length=8)] = ()
     leaving: bool = False
@@ -49,6 +53,23 @@ class Routed(Struct, frozen=True, array_like=True):
     travel_ms: Annotated[int, Meta(ge=0, le=TRAVEL_LIMIT_MS)] = 0
 
 
+class Probed(Struct, frozen=True, kw_only=True):
+    """Round trips that a client has measured to nodes, and what its origin knows of where it is.
+
+    Attributes:
+        client: its address.
+        prefix: its network, canonical; "" when unknown.
+        region: its country; "" when unknown.
+    """
+
+    client: Address
+    rtts: Annotated[tuple[ProbedRtt, ...], Meta(min_length=1, max_length=16)]
+    prefix: Address = ""
+    as_number: Count | None = None
+    region: Annotated[str, Meta(max_length=8)] = ""
+    place: Place | None = None
+
+
 class News(Struct, frozen=True, kw_only=True):
     """What one origin tells the others; also a sign of its life, with nothing in it.
 
@@ -56,11 +77,13 @@ class News(Struct, frozen=True, kw_only=True):
         reports: heartbeats that it has heard itself, each a `NodeReport` in msgpack, so that a damaged one spoils
             no other.
         routed: where it has sent requests.
+        probed: what clients have told it of round trips.
     """
 
     card: OriginCard
     reports: Annotated[tuple[bytes, ...], Meta(max_length=_REPORTS_LIMIT)] = ()
     routed: Annotated[tuple[Routed, ...], Meta(max_length=ROUTED_LIMIT)] = ()
+    probed: Annotated[tuple[Probed, ...], Meta(max_length=PROBED_LIMIT)] = ()
 
 
 class KeptNode(Struct, frozen=True, kw_only=True):
@@ -79,8 +102,9 @@ def read_news(data: bytes) -> News:
         InputInvalidError: too long, not msgpack, not of this shape, or from an origin that nobody can be sent to.
     """
     news = from_msgpack(_bounded(data), News)
-    if not is_origin_url(news.card.url):
-        raise InputInvalidError(f"{news.card.url[:120]!r} is not the URL of an origin", param="card.url")
+    for param, url in (("card.url", news.card.url), ("card.nodes_url", news.card.nodes_url or news.card.url)):
+        if not is_origin_url(url):
+            raise InputInvalidError(f"{url[:120]!r} is not the URL of an origin", param=param)
     return news
 
 

@@ -7,19 +7,21 @@ last one any more, what is there is looked at first.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+import itertools
+from typing import TYPE_CHECKING
 
 import nats.errors
 import structlog
-from nats.js.api import KeyValueConfig
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, KeyValueConfig
 from nats.js.errors import BadRequestError, KeyNotFoundError, KeyWrongLastSequenceError
 
 from origin.sharing.bus import MESSAGE_LIMIT_BYTES, Kept
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from nats.aio.client import Client
+    from nats.aio.msg import Msg
     from nats.js import JetStreamContext
     from nats.js.kv import KeyValue
 
@@ -31,6 +33,8 @@ _CALL_S = 5.0
 _AGAIN_S = 2.0
 _LIMIT_COUNT = 20_000
 _TRIES_COUNT = 3
+_AT_ONCE_COUNT = 16
+_HAND_ON_COUNT = 100
 _CLOCK_KEY = "clock"
 
 
@@ -67,7 +71,7 @@ class Records:
         while True:
             try:
                 bucket = await self._open(stream)
-                member.remembered(await _all(bucket))
+                await _hand_on(await _all(stream, self._bucket), member)
                 self.problem = ""
                 await self._write_for_ever(bucket)
             except (nats.errors.Error, TimeoutError) as error:
@@ -97,9 +101,9 @@ class Records:
             await self._noted.wait()
             self._noted.clear()
             while self._unwritten:
-                key = next(iter(self._unwritten))
-                data, outdated = self._unwritten.pop(key)
-                await self._write(bucket, key, data, outdated)
+                keys = list(itertools.islice(self._unwritten, _AT_ONCE_COUNT))
+                taken = [(key, *self._unwritten.pop(key)) for key in keys]
+                await asyncio.gather(*(self._write(bucket, *record) for record in taken))
 
     async def _write(
         self, bucket: KeyValue, key: str, data: bytes, outdated: Callable[[bytes], bool]
@@ -122,24 +126,51 @@ class Records:
                 return
 
 
-async def _all(bucket: KeyValue) -> list[Kept]:
-    """Every record; their ages are by the server's clock, which a record of our own reads."""
+async def _hand_on(records: Sequence[Kept], member: Member) -> None:
+    """A few at a time: a large fleet's records must not hold up its heartbeats."""
+    for first in range(0, len(records), _HAND_ON_COUNT):
+        member.remembered(records[first : first + _HAND_ON_COUNT])
+        await asyncio.sleep(0)
+
+
+async def _all(stream: JetStreamContext, bucket_name: str) -> list[Kept]:
+    """Every record; their ages are by the server's clock, which a record of our own reads.
+
+    A consumer without order and acknowledgements: nats-py's own watcher takes over a millisecond for each record.
+    """
+    prefix = f"$KV.{bucket_name}."
+    messages: list[Msg] = []
+    complete = asyncio.Event()
+
+    async def take(message: Msg) -> None:
+        messages.append(message)
+        if message.metadata.num_pending == 0 or len(messages) >= _LIMIT_COUNT:
+            complete.set()
+
     async with asyncio.timeout(_CALL_S):
-        await bucket.put(_CLOCK_KEY, b"")
-        watcher = await bucket.watchall(ignore_deletes=True)
-        entries: list[KeyValue.Entry] = []
+        await stream.publish(f"{prefix}{_CLOCK_KEY}", b"")
+        reading = await stream.subscribe(
+            f"{prefix}>",
+            stream=f"KV_{bucket_name}",
+            cb=take,
+            manual_ack=True,
+            config=ConsumerConfig(
+                ack_policy=AckPolicy.NONE,
+                deliver_policy=DeliverPolicy.LAST_PER_SUBJECT,
+                inactive_threshold=_CALL_S,
+            ),
+        )
         try:
-            async for entry in watcher:
-                if entry is None or len(entries) >= _LIMIT_COUNT:  # None follows the last one
-                    break
-                entries.append(entry)
+            await complete.wait()
         finally:
-            await watcher.stop()  # type: ignore[no-untyped-call]
-    # A datetime, whatever nats-py says of its type.
-    created: dict[str, Any] = {entry.key: entry.created for entry in entries}
-    now = max(created.values())  # there is one: the clock's
+            await reading.unsubscribe()
+    now = max(message.metadata.timestamp for message in messages)  # at least the clock's
     return [
-        Kept(entry.key, entry.value or b"", (now - created[entry.key]).total_seconds())
-        for entry in entries
-        if entry.key != _CLOCK_KEY
+        Kept(
+            message.subject.removeprefix(prefix),
+            message.data,
+            (now - message.metadata.timestamp).total_seconds(),
+        )
+        for message in messages
+        if message.subject != f"{prefix}{_CLOCK_KEY}"
     ]

@@ -35,6 +35,7 @@ _CONNECT_S = 2.0
 _PULSE_S = 1.0
 _PULSE_WAIT_S = 2.0
 _CLOSE_S = 1.0
+_FOR_EVER_S = 10**6
 _AGAIN_FIRST_S = 0.1
 _AGAIN_LAST_S = 2.0
 _UNREAD_LIMIT_COUNT = 1024
@@ -175,6 +176,8 @@ def _options(config: SharingConfig) -> dict[str, Any]:
         "name": "edgeward origin",
         "no_echo": True,
         "allow_reconnect": False,
+        "max_reconnect_attempts": 1,
+        "reconnect_time_wait": 0.1,
         "connect_timeout": _CONNECT_S,
         "ping_interval": 3600,  # `_feel` does that, and does not wait for a dead peer to take the rest
     }
@@ -201,17 +204,28 @@ async def _feel(client: Client) -> None:
     """Fail once the server does not answer any more: a connection can be dead without having been closed."""
     while True:
         await asyncio.sleep(_PULSE_S)
+        # Not by a timeout of nats-py's: an answer that came after that would break its reader.
+        pulse = asyncio.create_task(client.flush(timeout=_FOR_EVER_S))
         try:
-            await client.flush(timeout=int(_PULSE_WAIT_S))
-        except nats.errors.TimeoutError as error:
-            raise TimeoutError(f"no answer within {_PULSE_WAIT_S:.0f} s") from error
+            await asyncio.wait([pulse], timeout=_PULSE_WAIT_S)
+            if not pulse.done():
+                raise TimeoutError(f"no answer within {_PULSE_WAIT_S:.0f} s")
+            pulse.result()
+        finally:
+            if not pulse.done():
+                _abort(client)
+                pulse.cancel()
+
+
+def _abort(client: Client) -> None:
+    writer = getattr(client._transport, "_io_writer", None)  # noqa: SLF001  # nats-py has no other way
+    if writer is not None:
+        writer.transport.abort()
 
 
 async def _close(client: Client) -> None:
     """Let the connection go; nats-py would wait for a dead peer to take what is buffered."""
-    writer = getattr(client._transport, "_io_writer", None)  # noqa: SLF001  # nats-py has no other way to abort
-    if writer is not None:
-        writer.transport.abort()
+    _abort(client)
     with contextlib.suppress(*_EXPECTED):
         async with asyncio.timeout(_CLOSE_S):
             await client.close()

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from origin.api import NodeReport
     from origin.fleet import Fleet, ReleaseKey
     from origin.sharing.bus import Bus, Kept
-    from origin.sharing.messages import News, OriginCard
+    from origin.sharing.messages import News, OriginCard, Probed
 
 log = structlog.get_logger()
 
@@ -30,7 +30,7 @@ _TELL_AFTER_S = 0.02
 """What comes within this time travels in one message."""
 _SILENT_AFTER_BEATS = 1.5  # less than the 2 that make a node suspect: its origin is missed before it is
 _FORGET_ORIGIN_AFTER_S = 600.0
-_KEEP_AGAIN_S = 10.0
+_KEEP_AGAIN_S = 30.0
 _SAY_AGAIN_S = 60.0
 _HINTS_LIMIT_COUNT = 8192  # of one message: more than a core can decide within the time that one gathers
 
@@ -40,11 +40,12 @@ class Sharing:
 
     Args:
         bus: how they are reached.
-        fleet: what is kept in step.
+        fleet: what is kept in step; what is routed by it is told by itself.
         card: who this origin is; its URL may be set later, with `announce`.
         route_keys: the public keys that this origin's tickets are checked with now.
         now_s: a clock that does not go back.
         taken: called with every report that another origin heard and the fleet took in.
+        probed: called with what another origin's clients have measured.
         refused: called with the reason for each thing that was told and could not be taken.
     """
 
@@ -57,6 +58,7 @@ class Sharing:
         *,
         route_keys: Callable[[], tuple[bytes, ...]] = tuple,
         taken: Callable[[NodeReport], None] = lambda _report: None,
+        probed: Callable[[Probed], None] = lambda _probed: None,
         refused: Callable[[str], None] = lambda _reason: None,
     ) -> None:
         beat_s = fleet.rules.heartbeat_s
@@ -66,6 +68,7 @@ class Sharing:
         self._fleet = fleet
         self._now_s = now_s
         self._taken = taken
+        self._probed = probed
         self._refused = refused
         self._beat_s = beat_s
         self._peers = Peers(
@@ -75,10 +78,12 @@ class Sharing:
         self._kept: dict[str, tuple[object, float]] = {}
         self._wake = asyncio.Event()
         self._said_s: dict[str, float] = {}
+        if not bus.alone:
+            fleet.on_routed = self._tell_routed
 
-    def announce(self, url: str) -> None:
-        """Say where this origin is reached."""
-        self._own = msgspec.structs.replace(self._own, url=url)
+    def announce(self, url: str, nodes_url: str = "") -> None:
+        """Say where this origin is reached, and where nodes with certificates are heard."""
+        self._own = msgspec.structs.replace(self._own, url=url, nodes_url=nodes_url)
 
     @property
     def card(self) -> OriginCard:
@@ -101,18 +106,23 @@ class Sharing:
         if lasting != before or now_s - kept_s >= _KEEP_AGAIN_S:
             self._keep(report, now_s)
 
-    def note_routed(self, node_id: str, release: ReleaseKey, *, travel_s: float = 0.0) -> None:
-        """Remember that a request was sent to a node, which it reaches after `travel_s`, and tell the others."""
-        self._fleet.note_routed(node_id, release, self._now_s(), travel_s=travel_s)
+    def tell_probed(self, probed: Probed) -> None:
+        """Tell the others what a client has measured, soon."""
         if not self._bus.alone:
-            self._outgoing.add_routed(node_id, release, travel_s=travel_s)
+            self._outgoing.add_probed(probed)
             self._wake.set()
 
-    def origin_urls(self) -> tuple[str, ...]:
-        """The origins that nodes may report to, this one first; empty when it is alone."""
+    def _tell_routed(self, node_id: str, release: ReleaseKey, travel_s: float) -> None:
+        self._outgoing.add_routed(node_id, release, travel_s=travel_s)
+        self._wake.set()
+
+    def origin_urls(self, *, with_certificate: bool = False) -> tuple[str, ...]:
+        """The origins that a node may report to, this one first; empty when it is alone."""
         if self._bus.alone:
             return ()
-        return (self._own.url, *(card.url for card, _ in self._peers.known(self._now_s())))
+        cards = (self._own, *(card for card, _ in self._peers.known(self._now_s())))
+        urls = (card.nodes_url if with_certificate else card.url for card in cards)
+        return tuple(url for url in urls if url)
 
     def route_keys(self) -> tuple[bytes, ...]:
         """The keys that tickets of any origin are checked with, this one's first."""
@@ -223,11 +233,13 @@ class Sharing:
                 continue
             if self._accept_told(report, now_s, news.card.origin_id):
                 self._taken(report)
+        for probed in news.probed:
+            self._probed(probed)
         left_count = _HINTS_LIMIT_COUNT
         for hint in news.routed:
             for _ in range(min(hint.count, left_count)):
                 release, travel_s = (hint.name, hint.version), hint.travel_ms / 1000
-                self._fleet.note_routed(hint.node_id, release, now_s, travel_s=travel_s)
+                self._fleet.note_told(hint.node_id, release, now_s, travel_s=travel_s)
             left_count -= min(hint.count, left_count)
 
     def _accept_told(self, report: NodeReport, now_s: float, origin_id: str, *, age_s: float = 0.0) -> bool:

@@ -10,7 +10,8 @@ import structlog
 from aiohttp import web
 from aiohttp.hdrs import METH_ALL
 
-from origin.web.context import context_of
+from origin.web.context import NODE_SHOWN, context_of
+from origin.web.enrolment import check_door
 from origin.web.errors import broken_answer, error_answer, refused_by_http
 from registry.errors import EdgewardError
 
@@ -41,6 +42,7 @@ async def answering(request: web.Request, handler: Handler) -> web.StreamRespons
     status, code = 499, "client.gone"  # nginx's number for a client that left
     try:
         try:
+            request[NODE_SHOWN] = check_door(request)
             answer = await handler(request)
             code = ""
         except EdgewardError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import secrets
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -12,8 +11,6 @@ from aiohttp import web
 
 from origin.geo.network import Network
 from origin.geo_files import GeoFiles
-from origin.route_keys import RouteKeys
-from origin.tickets import SEED_BYTES
 from origin.whereabouts import Whereabouts
 
 if TYPE_CHECKING:
@@ -21,7 +18,10 @@ if TYPE_CHECKING:
 
     from origin.config import OriginConfig
     from origin.fleet import Fleet
+    from origin.identity.certificates import NodeCertificate
+    from origin.identity.enrolment import Enrolment
     from origin.releases import Blobs, Releases
+    from origin.route_keys import RouteKeys
     from origin.sharing.sharing import Sharing
     from origin.telemetry import Telemetry
     from origin.trust import TrustFiles
@@ -32,6 +32,10 @@ class Context:
     """One origin's parts; `now_s` is a clock that does not go back, `now_unix_s` the one on the wall.
 
     `chance` gives numbers between 0 and 1: a few requests explore.
+
+    Attributes:
+        enrolment: None where this origin does not hold the key of the fleet's authority.
+        enrolled: ids of nodes that have reported with a certificate since this origin started.
     """
 
     config: OriginConfig
@@ -41,14 +45,17 @@ class Context:
     trust: TrustFiles
     telemetry: Telemetry
     sharing: Sharing
+    route_keys: RouteKeys
     now_s: Callable[[], float]
-    route_keys: RouteKeys = field(default_factory=lambda: RouteKeys(lambda: secrets.token_bytes(SEED_BYTES)))
     now_unix_s: Callable[[], float] = time.time
     chance: Callable[[], float] = random.random
     whereabouts: Whereabouts = field(default_factory=lambda: Whereabouts(Network(), GeoFiles(())))
+    enrolment: Enrolment | None = None
+    enrolled: set[str] = field(default_factory=set)
 
 
 CONTEXT = web.AppKey("context", Context)
+NODE_SHOWN: web.RequestKey[NodeCertificate | None] = web.RequestKey("node_shown", object)  # type: ignore[arg-type]
 
 
 def context_of(request: web.Request) -> Context:

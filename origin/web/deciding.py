@@ -109,7 +109,9 @@ def decide(context: Context, ask: Ask, *, notes: bool = True) -> Decision:
         return decision
     best = decision.nodes[0]
     context.telemetry.decided(decision.reason)
-    context.sharing.note_routed(best.node_id, (ask.reference.name, best.version), travel_s=best.rtt_ms / 1000)
+    context.fleet.note_routed(
+        best.node_id, (ask.reference.name, best.version), now_s, travel_s=best.rtt_ms / 1000
+    )
     log.debug(
         "request.routed",
         model=str(ask.reference),

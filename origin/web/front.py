@@ -14,6 +14,7 @@ import asyncio
 import re
 import secrets
 from email.utils import formatdate
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, cast
 
 import structlog
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from origin.web.context import Context
+    from registry.bodies import Form
 
 log = structlog.get_logger()
 
@@ -67,6 +69,11 @@ class RouteDesk:
         self._date = ""
         self._date_s = 0
 
+    def leaves(self, transport: asyncio.BaseTransport) -> bool:
+        """Whether nothing of a connection is answered here: at the door for nodes certificates are looked at first."""
+        enrolment = self._context.enrolment
+        return enrolment is not None and enrolment.door.is_here(transport)
+
     def answer(self, data: bytes, remote: str) -> bytes | None:
         """The whole response to a whole request; None when the request is for aiohttp."""
         begun_s = self._context.now_s()
@@ -74,7 +81,7 @@ class RouteDesk:
         if parsed is None:
             return None
         headers, body = parsed
-        form = form_of(headers.get(b"content-type", b"").decode("ascii"))
+        form = _form(headers.get(b"content-type", b""))
         if form is None:
             return None
         try:
@@ -93,7 +100,7 @@ class RouteDesk:
         except Exception:  # a defect must not cost a connection: aiohttp's way meets it too, and answers 500
             log.exception("route.broke")
             return None
-        accepted = MSGPACK_TYPE if prefers_msgpack(headers.get(b"accept", b"").decode("ascii")) else JSON_TYPE
+        accepted = _accepted(headers.get(b"accept", b""))
         response = self._response(headers, encode(answer, accepted), accepted, remote, begun_s)
         self._durations.observe(self._context.now_s() - begun_s)
         return response
@@ -148,6 +155,8 @@ class Front(asyncio.Protocol):
         peer = transport.get_extra_info("peername")
         self._remote = peer[0] if isinstance(peer, tuple) else ""
         self._inner.connection_made(transport)
+        if self._desk.leaves(transport):
+            self._transport.set_protocol(self._inner)
 
     def data_received(self, data: bytes) -> None:
         """Answer a request for a list; leave the connection to the inner protocol at anything else."""
@@ -182,6 +191,17 @@ class Front(asyncio.Protocol):
         """The connection has ended."""
         self._transport = None
         self._inner.connection_lost(exc)
+
+
+# Clients say the same few things over and over, and reading them anew takes as long as all the other headers.
+@lru_cache(maxsize=256)
+def _form(content_type: bytes) -> Form | None:
+    return form_of(content_type.decode("ascii"))
+
+
+@lru_cache(maxsize=256)
+def _accepted(accept: bytes) -> Form:
+    return MSGPACK_TYPE if prefers_msgpack(accept.decode("ascii")) else JSON_TYPE
 
 
 def parse(data: bytes) -> tuple[dict[bytes, bytes], bytes] | None:

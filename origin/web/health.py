@@ -42,6 +42,10 @@ async def readyz(request: web.Request) -> web.Response:
             "renews": context.trust.renews,
             "problem": context.trust.problem,
         },
+        "enrolment": {
+            "open": context.enrolment is not None,
+            "problem": context.enrolment.problem if context.enrolment else "",
+        },
         "nodes": _counts(view),
         "fleet_isolated": view.isolated,
         "sharing": msgspec.to_builtins(context.sharing.view()),
@@ -61,6 +65,8 @@ async def metrics(request: web.Request) -> web.Response:
     for role, expires_in_s in context.trust.expires_in_s().items():
         telemetry.trust_expires.labels(role).set(expires_in_s)
     telemetry.catalog_stale.set(bool(releases.problem))
+    enrolment = context.enrolment
+    telemetry.certificate_ends.set(enrolment.door.not_after_unix_s if enrolment else float("nan"))
     sharing = context.sharing.view()
     telemetry.sharing_connected.set(sharing is None or sharing.connected)
     telemetry.origins_heard.set(0 if sharing is None else sum(origin.heard for origin in sharing.origins))

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from origin.api import Directive, NodeList, NodeReport, NodeView
 from origin.geo.peers import peers_by_release
 from origin.node_url import check_url
-from origin.web.context import context_of
+from origin.web.context import NODE_SHOWN, context_of
+from origin.web.enrolment import check_reporter
 from origin.web.payload import read_message, reply
 from registry.errors import InputInvalidError
 
@@ -29,8 +32,13 @@ async def report(request: web.Request) -> web.Response:
         raise InputInvalidError(
             f"the URL speaks of node {named[:80]!r} and the body of {heard.node_id!r}", param="node_id"
         )
+    shown = request[NODE_SHOWN]
+    check_reporter(request, shown, heard.node_id)
     check_url(heard.url)
+    heard = replace(heard, enrolled=shown is not None)
     context.sharing.accept(heard)
+    if shown is not None:
+        context.enrolled.add(heard.node_id)
     context.whereabouts.hear(heard, context.now_s())
     context.telemetry.rtts.labels("kernel").inc(len(heard.rtts))
     context.telemetry.reports.inc()
@@ -41,9 +49,9 @@ async def report(request: web.Request) -> web.Response:
             wanted=wanted,
             heartbeat_s=context.config.heartbeat_s,
             peers=_peers(context, heard, wanted),
-            origins=context.sharing.origin_urls(),
+            route_keys=context.sharing.route_keys(),
+            origins=context.sharing.origin_urls(with_certificate=shown is not None),
             cut_off=context.sharing.cut_off,
-            route_keys=context.route_keys.public_keys(context.now_s()),
         ),
     )
 

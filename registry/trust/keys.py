@@ -7,7 +7,6 @@ what is said by the metadata alone: a key that they do not name any more is of n
 
 from __future__ import annotations
 
-import os
 import stat
 from typing import TYPE_CHECKING, Protocol
 
@@ -145,11 +144,7 @@ class KeyDirectory:
             raise ConfigError(f"cannot keep keys in {self.directory}: {error.strerror}") from error
 
     def _write_private(self, name: str, data: bytes) -> None:
-        old_mask = os.umask(0o077)
-        try:
-            write_durably(self.directory / name, data)
-        finally:
-            os.umask(old_mask)
+        write_durably(self.directory / name, data, mode=0o600)
 
     def _load(self, path: Path) -> CryptoSigner:
         try:

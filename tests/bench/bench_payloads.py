@@ -44,6 +44,7 @@ DIMS = 384
 
 class Lease:
     name, version, stamp = "model", "1", "bench"
+    manifest_sha256 = "0f" * 32
     ready = Ready(
         abilities=("chat", "embedding"), slots=8, context_tokens=4096, load_s=0.1,
         fingerprint="llama-0.3.36-cpu-q4", embedding_dims=DIMS,
@@ -55,10 +56,11 @@ class Lease:
     async def generate(self, command):
         yield Started(request_id="", prompt_tokens=40, cached_tokens=0, queue_s=0.001, prefill_s=0.1)
         for word in self.words:
-            yield Delta("", word, 1)
+            # A word's id as in a vocabulary of 49,152, the same each time that it comes.
+            yield Delta("", word, 1, (), (zlib.crc32(word.encode()) % 49_152,))
         yield Finished(request_id="", reason="stop", completion_tokens=len(self.words), decode_s=1.0)
 
-    async def embed(self, command):
+    async def compute(self, command):
         chance = random.Random(5)
         rows = []
         for _ in command.inputs:
@@ -135,6 +137,7 @@ async def measured(tokens_count, inputs_count):
                 return await response.read()
 
         chat = {"model": "model", "messages": [{"role": "user", "content": "Tell."}], "stream": True}
+        marked = {**chat, "edgeward": {"resumable": True}}
         sse = await answer(CHAT, chat, SSE)
         per_token = {
             "sse": len(sse),
@@ -142,6 +145,7 @@ async def measured(tokens_count, inputs_count):
             "sse_zstd": len(await answer(CHAT, chat, {**SSE, **ZSTD_STREAM})),
             "frames": len(await answer(CHAT, chat, FRAMES)),
             "frames_zstd": len(await answer(CHAT, chat, {**FRAMES, **ZSTD_STREAM})),
+            "frames_marked_zstd": len(await answer(CHAT, marked, {**FRAMES, **ZSTD_STREAM})),
         }
         figures = {
             f"stream_{form}_bytes_per_token": round(size / len(words), 1) for form, size in per_token.items()

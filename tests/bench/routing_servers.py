@@ -29,7 +29,12 @@ def origin_context():
     from origin.config import OriginConfig
     from origin.fleet import Fleet, FleetRules
     from origin.releases import Blobs, Releases
+    from origin.route_keys import RouteKeys
+    from origin.sharing.in_process import InProcessBus
+    from origin.sharing.messages import OriginCard
+    from origin.sharing.sharing import Sharing
     from origin.telemetry import Telemetry
+    from origin.tickets import SEED_BYTES
     from origin.trust import TrustFiles
     from origin.web.context import Context
     from registry.trust.in_memory import signed_in_memory
@@ -48,13 +53,16 @@ def origin_context():
     )
     store = signed_in_memory()
     config = OriginConfig(heartbeat_s=HEARTBEAT_S)
+    fleet = Fleet(FleetRules(heartbeat_s=HEARTBEAT_S))
     return Context(
         config,
-        Fleet(FleetRules(heartbeat_s=HEARTBEAT_S)),
+        fleet,
         Releases(store, refresh_s=config.catalog_refresh_s, now_s=time.monotonic),
         Blobs(store),
         TrustFiles(store, renews=False, now_unix_s=time.time),
         Telemetry(),
+        Sharing(InProcessBus(), fleet, OriginCard(origin_id="0" * 16, url=""), time.monotonic),
+        RouteKeys(lambda: os.urandom(SEED_BYTES)),
         time.monotonic,
     )
 

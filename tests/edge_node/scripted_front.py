@@ -54,6 +54,12 @@ class ScriptedLease:
     ended: list = field(default_factory=list)
     asked: asyncio.Event = field(default_factory=asyncio.Event)
     stopped: asyncio.Event = field(default_factory=asyncio.Event)
+    comes_back: bool | asyncio.Event = True  # after an engine's death; an event: not before that
+    waits_s: list = field(default_factory=list)
+
+    @property
+    def manifest_sha256(self):
+        return f"sha-of-{self.name}-{self.version}"
 
     @property
     def stamp(self):
@@ -76,6 +82,12 @@ class ScriptedLease:
             raise
         finally:
             self.stopped.set()
+
+    async def back(self, within_s):
+        self.waits_s.append(within_s)
+        if isinstance(self.comes_back, asyncio.Event):
+            await self.comes_back.wait()
+        return bool(self.comes_back)
 
     async def _embed(self, command):
         self.commands.append(command)

@@ -36,7 +36,7 @@ class Network:
         for name, place in (("near", NEAR), ("far", FAR)):
             config = NodeConfig(
                 port=0,
-                origin=self.origin_url,
+                origin=(self.origin_url,),
                 data_dir=tmp_path / name,
                 place=place,
                 node_id=name,

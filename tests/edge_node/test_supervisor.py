@@ -6,7 +6,7 @@ import pytest
 
 from edge_node.blame import Blame
 from edge_node.engines import ChatMessage, Embed, EngineSpec, Finished, Generate
-from edge_node.errors import EngineFailedError, ModelNotReadyError, RequestInvalidError
+from edge_node.errors import EngineDiedError, EngineFailedError, ModelNotReadyError, RequestInvalidError
 from edge_node.supervisor import Clock, Supervisor
 
 
@@ -201,3 +201,57 @@ async def test_leaving_an_answer_early_closes_the_engines_generator(make, script
     await anext(answering)
     await answering.aclose()
     assert ended == ["left"]
+
+
+async def test_who_waits_for_the_next_engine_hears_when_it_is_there(
+    make, scripted_engines, virtual_clock, let_go_on
+):
+    supervisor = make()
+    await supervisor.decided.wait()
+    assert await supervisor.back(0.0)
+    scripted_engines.made[-1].die()
+    waiting = asyncio.create_task(supervisor.back(10.0))  # before the supervisor has seen the death
+    await let_go_on()
+    assert not waiting.done()
+    assert not await supervisor.back(0.4)  # the pause is 0.2 s and the load took 0.25 s
+    await virtual_clock.advance(0.2)
+    assert await waiting
+    assert await answer(supervisor, ask())
+
+
+async def test_nobody_waits_for_an_engine_that_does_not_come(
+    make, scripted_engines, virtual_clock, let_go_on
+):
+    supervisor = make()
+    await supervisor.decided.wait()
+    scripted_engines.load_failures["1"] = [EngineFailedError("the file is gone")]
+    scripted_engines.made[-1].die()
+    waiting = asyncio.create_task(supervisor.back(10.0))
+    await let_go_on()
+    await virtual_clock.advance(0.2)
+    assert not await waiting
+    assert not await supervisor.back(10.0)
+
+
+async def test_waiting_ends_with_the_time_and_with_the_supervisor(
+    make, scripted_engines, virtual_clock, let_go_on
+):
+    supervisor = make()
+    await supervisor.decided.wait()
+    scripted_engines.load_gates["1"] = asyncio.Event()
+    scripted_engines.made[-1].die()
+    short, long = asyncio.create_task(supervisor.back(3.0)), asyncio.create_task(supervisor.back(10.0))
+    await let_go_on()
+    await virtual_clock.advance(0.2)
+    await virtual_clock.advance(3.0)
+    assert not await short
+    assert not long.done()
+    await supervisor.close(0)
+    assert not await long
+
+
+async def test_the_death_of_an_engine_is_told_apart_from_a_failure(make, scripted_engines):
+    supervisor = make()
+    await supervisor.decided.wait()
+    with pytest.raises(EngineDiedError):
+        await answer(supervisor, ask("poison"))

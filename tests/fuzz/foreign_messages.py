@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from edge_node.api.requests import ChatRequest, CompletionRequest, EmbeddingsRequest
+from edge_node.client.chunks import FRAME_LIMIT_BYTES, read_chunk
 from edge_node.client.payload import decode_body, error_in
 from edge_node.client.sse import SseParser
-from edge_node.client.stream import FRAME_LIMIT_BYTES, read_chunk
 from edge_node.engines import Cancel, ChatMessage, Command, Delta, Embedded, Event, Generate, Sampling
 from edge_node.engines.framing import FrameReader, encode_frame
 from edge_node.web.tensor_forms import read_infer

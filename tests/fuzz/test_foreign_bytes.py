@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from edge_node.api.requests import ChatRequest, CompletionRequest
 from edge_node.api.responses_requests import ResponsesRequest
+from edge_node.client.chunks import read_chunk
 from edge_node.client.payload import decode_body
-from edge_node.client.stream import read_chunk
 from edge_node.engines import Event
 from edge_node.engines.framing import FrameInvalidError, FrameReader
 from edge_node.errors import AnswerInvalidError

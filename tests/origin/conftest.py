@@ -1,6 +1,7 @@
 """An origin on a real socket over a store in memory that can be taken away."""
 
 import asyncio
+import secrets
 import time
 
 import aiohttp
@@ -12,6 +13,7 @@ from origin.fleet import Fleet, FleetRules
 from origin.geo.network import Network
 from origin.geo_files import GeoFiles
 from origin.releases import Blobs, Releases
+from origin.route_keys import RouteKeys
 from origin.server import make_app, make_runner
 from origin.sharing.in_process import InProcessBus
 from origin.sharing.messages import OriginCard
@@ -120,7 +122,14 @@ class Origin:
         self.url = ""
 
     async def start(self):
-        self.sharing = Sharing(self.bus, self.fleet, OriginCard(origin_id=self.origin_id, url=""), self.clock)
+        self.route_keys = RouteKeys(lambda: secrets.token_bytes(32))
+        self.sharing = Sharing(
+            self.bus,
+            self.fleet,
+            OriginCard(origin_id=self.origin_id, url=""),
+            self.clock,
+            route_keys=lambda: self.route_keys.public_keys(self.clock()),
+        )
         context = Context(
             self.config,
             self.fleet,
@@ -129,6 +138,7 @@ class Origin:
             self.trust,
             self.telemetry,
             self.sharing,
+            self.route_keys,
             self.clock,
             chance=lambda: 1.0,
             whereabouts=self.whereabouts,

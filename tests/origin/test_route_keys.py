@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from origin.route_keys import KEY_LIFE_S, OTHERS_LIMIT_COUNT, TOLD_AFTER_S, TOLD_AHEAD_S, RouteKeys
+from origin.route_keys import KEY_LIFE_S, TOLD_AFTER_S, TOLD_AHEAD_S, RouteKeys
 from origin.tickets import LIFE_LIMIT_S, Stop, Ticket, read_ticket, verifiers
 
 TICKET = Ticket("chat", (Stop("a", "http://a.example", 0.1, 10.0),), 60.0)
@@ -40,24 +40,11 @@ def test_every_ticket_is_readable_by_who_heard_ten_seconds_ago_and_as_long_as_it
 
 
 def test_an_old_key_is_told_while_its_last_ticket_lives_and_then_no_more(keys):
-    first = keys.own(0.0)
-    both = keys.own(KEY_LIFE_S)
+    first = keys.public_keys(0.0)
+    both = keys.public_keys(KEY_LIFE_S)
     assert len(both) == 2
     assert both[0] == first[0]
     last = keys.sign(TICKET, KEY_LIFE_S + TOLD_AHEAD_S - 0.1)
     at_its_end = verifiers(keys.public_keys(KEY_LIFE_S + TOLD_AHEAD_S + LIFE_LIMIT_S))
     assert read_ticket(last, at_its_end, 0.0) == TICKET
-    assert keys.own(KEY_LIFE_S + TOLD_AHEAD_S + TOLD_AFTER_S + 0.1) == both[1:]
-
-
-def test_keys_of_other_origins_are_told_too_until_they_fall_silent(keys):
-    own = keys.own(0.0)
-    keys.learn([b"o" * 32], 0.0)
-    assert keys.public_keys(TOLD_AFTER_S) == (*own, b"o" * 32)
-    assert keys.public_keys(TOLD_AFTER_S + 0.1) == own
-    assert keys.own(0.0) == own
-
-
-def test_others_are_bounded(keys):
-    keys.learn((number.to_bytes(32) for number in range(2 * OTHERS_LIMIT_COUNT)), 0.0)
-    assert len(keys.public_keys(0.0)) == OTHERS_LIMIT_COUNT + 1
+    assert keys.public_keys(KEY_LIFE_S + TOLD_AHEAD_S + TOLD_AFTER_S + 0.1) == both[1:]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import pytest
 from aiohttp import ClientSession, web
@@ -10,12 +11,17 @@ from aiohttp import ClientSession, web
 from registry.errors import ConfigError
 from registry.listening import check_listener, is_loopback, listen
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 
 @dataclass(frozen=True)
 class Listener:
     host: str = "127.0.0.1"
     port: int = 0
     insecure: bool = False
+    tls_cert_file: Path | None = None
+    tls_key_file: Path | None = None
 
 
 @pytest.fixture
@@ -40,6 +46,13 @@ def test_this_machine_alone_is_fine(host):
     check_listener("node", Listener(host))
 
 
+def test_a_certificate_lets_others_reach_it(tmp_path):
+    check_listener("node", Listener("0.0.0.0", tls_cert_file=tmp_path, tls_key_file=tmp_path))
+    for half in ({"tls_cert_file": tmp_path}, {"tls_key_file": tmp_path}):
+        with pytest.raises(ConfigError, match="go together"):
+            check_listener("node", Listener("0.0.0.0", **half))
+
+
 @pytest.mark.parametrize("port", [-1, 65_536])
 def test_what_is_no_port_is_refused(port):
     with pytest.raises(ConfigError, match=r"node\.port"):
@@ -47,20 +60,20 @@ def test_what_is_no_port_is_refused(port):
 
 
 async def test_the_url_has_the_real_port(runner):
-    url = await listen(runner, Listener())
+    url = await listen(runner, "127.0.0.1", 0)
     async with ClientSession() as session, session.get(url) as reply:
         assert reply.status == 404
     assert int(url.rpartition(":")[2]) > 0
 
 
 async def test_a_port_in_use_is_named(runner):
-    port = int((await listen(runner, Listener())).rpartition(":")[2])
+    port = int((await listen(runner, "127.0.0.1", 0)).rpartition(":")[2])
     with pytest.raises(
         ConfigError, match=rf"port {port} on 127\.0\.0\.1 is in use by another program; .*--port"
     ):
-        await listen(runner, Listener(port=port))
+        await listen(runner, "127.0.0.1", port)
 
 
 async def test_an_address_of_another_machine_is_named(runner):
     with pytest.raises(ConfigError, match=r"'192\.0\.2\.1' is not an address of this machine"):
-        await listen(runner, Listener("192.0.2.1", insecure=True))
+        await listen(runner, "192.0.2.1", 0)

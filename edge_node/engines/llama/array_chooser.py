@@ -7,15 +7,17 @@ scores, which is the worst, 405 instead of 3,840 (`tests/bench/bench_choosing.py
 from __future__ import annotations
 
 import ctypes
-import random
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from llama_cpp import llama_cpp as native
 
+from edge_node.engines.llama.chance import chance_of
 from edge_node.engines.llama.generation import Chosen
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from edge_node.engines import Sampling
 
     Scores = np.ndarray[tuple[int], np.dtype[np.float32]]
@@ -38,7 +40,8 @@ class ArrayChooser:
 
     def __init__(self, sampling: Sampling, *, tokens_count: int, seed: int) -> None:
         self._sampling = sampling
-        self._draw = random.Random(seed)  # noqa: S311 - a seed must repeat an answer
+        self._seed = seed
+        self._place = 0
         self._scores_type = ctypes.c_float * tokens_count
         self._biased = np.fromiter(sampling.logit_bias, np.int64)
         self._bias = np.fromiter(sampling.logit_bias.values(), np.float32)
@@ -54,7 +57,12 @@ class ArrayChooser:
             scores[self._biased] += self._bias
         if self._sampling.temperature <= 0:
             return Chosen(int(scores.argmax()))
-        return Chosen(draw(scores, self._sampling, self._draw.random()))
+        self._place += 1
+        return Chosen(draw(scores, self._sampling, chance_of(self._seed, self._place - 1)))
+
+    def follow(self, tokens: Sequence[int]) -> None:
+        """Go on after these tokens: only their number matters to what comes next."""
+        self._place += len(tokens)
 
     def free(self) -> None:
         """Nothing native is held."""

@@ -17,13 +17,14 @@ from edge_node.engines.llama.generation import Generation, answer_limit_tokens
 from edge_node.engines.llama.library import NativeLog, engine_fingerprint, open_model
 from edge_node.engines.llama.memory import KvMemory
 from edge_node.engines.llama.pace import Pace
+from edge_node.engines.llama.prefix_identity import kernels_digest
 from edge_node.engines.llama.prefix_opening import open_store
 from edge_node.engines.llama.prompts import PromptReader
 from edge_node.engines.llama.sampler import Sampler
 from edge_node.engines.llama.sequences import Sequences
 from edge_node.engines.llama.speculation import Speculation
 from edge_node.engines.llama.vocabulary import Vocabulary
-from edge_node.errors import EngineFailedError, OverloadedError, RequestInvalidError
+from edge_node.errors import EngineFailedError, OverloadedError, RequestInvalidError, ResumeMismatchError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from edge_node.engines.llama.generation import Chooser
     from edge_node.engines.llama.library import OpenModel
     from edge_node.engines.llama.slots import Share
+    from edge_node.engines.resume import Resume
     from registry.errors import EdgewardError
 
 # A step with this many rows of prompts is the longest that a cancel or a running answer waits; larger ones gain little.
@@ -76,7 +78,9 @@ class LlamaEngine:
         self._lane: ExactLane | None = None
         self._batch_tokens = opened.batch_tokens
         self._speculation = Speculation(limit_tokens=spec.guess_tokens if opened.copies_parts else 0)
-        self._fingerprint = f"{engine_fingerprint(spec)}-d{self._deterministic_rows}"
+        self._fingerprint = (
+            f"{engine_fingerprint(spec)}-{kernels_digest(opened.context_tokens)}-d{self._deterministic_rows}"
+        )
 
     @classmethod
     def load(cls, spec: EngineSpec) -> LlamaEngine:
@@ -117,7 +121,8 @@ class LlamaEngine:
         if not isinstance(request, Generate):
             raise RequestInvalidError("this model makes text, it does not embed", param="model")
         sampling = request.sampling
-        prompt = self._prompts.tokens(request, today=dt.datetime.now(dt.UTC).date())
+        begun_unix_s = request.resume.created_unix_s if request.resume else time.time()
+        prompt = self._prompts.tokens(request, today=dt.datetime.fromtimestamp(begun_unix_s, dt.UTC).date())
         limit_tokens = answer_limit_tokens(
             len(prompt), sampling.max_tokens, context_tokens=self._context_tokens
         )
@@ -130,7 +135,13 @@ class LlamaEngine:
             sampler=self._chooser(sampling, seed),
             now_s=time.monotonic(),
         )
-        if request.deterministic:
+        if request.resume is not None:
+            self._resume(generation, request.resume)
+        whole = generation.whole(time.monotonic())
+        if whole:
+            generation.sampler.free()
+            self._unsaid.extend(whole)
+        elif request.deterministic:
             self._exact_lane().arrive(generation)
         else:
             self._admission.arrive(generation)
@@ -166,6 +177,31 @@ class LlamaEngine:
         if suits(sampling):
             return ArrayChooser(sampling, tokens_count=self._vocabulary.tokens_count, seed=seed)
         return Sampler(sampling, self._vocabulary, seed=seed, context_tokens=self._context_tokens)
+
+    def _resume(self, generation: Generation, resume: Resume) -> None:
+        """Put a generation where an earlier run was cut off.
+
+        Raises:
+            RequestInvalidError: tokens that this vocabulary does not have.
+            ResumeMismatchError: tokens that this request cannot have given, or whose text is another one.
+        """
+        tokens = resume.tokens
+        try:
+            self._vocabulary.check(tokens, param="edgeward.resume.tokens")
+            pieces = [
+                None if self._vocabulary.ends_answer(token) else self._vocabulary.piece(token)
+                for token in tokens
+            ]
+            generation.resume(tokens, pieces)
+            if len(generation.resumed_text) != resume.text_chars:
+                raise ResumeMismatchError(
+                    f"the tokens give {len(generation.resumed_text)} characters of text here, "
+                    f"and {resume.text_chars} are said to have been told",
+                    param="edgeward.resume.text_chars",
+                )
+        except RequestInvalidError:
+            generation.sampler.free()
+            raise
 
     def _generations(self, shares: Sequence[Share]) -> list[Generation]:
         at_work = {

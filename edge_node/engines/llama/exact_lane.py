@@ -4,7 +4,8 @@ Floating-point sums depend on their order, and llama.cpp chooses kernels by the 
 shared cells as they come, and splits work by the length of the cache. So these requests have a context of their own,
 in which each has cells to itself; prompts are read alone, in chunks that begin at multiples of `CHUNK_TOKENS`; and no
 more answers share a batch than were seen to leave the scores as they are (`determinism`). A prefix is used again only
-in whole chunks, which were computed in just the way in which they would be computed again.
+in whole chunks, which were computed in just the way in which they would be computed again. For the same reason the
+tokens of an answer that was cut off are computed one by one, as they were the first time, and not read like a prompt.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ class ExactLane:
         self._advance = advance
         self._slots = [Slot(index) for index in range(rows)]
         self._uses_count = 0
-        self._at_work: list[tuple[Generation, Slot, int]] = []  # with the length of the prompt
+        self._at_work: list[tuple[Generation, Slot]] = []
         self._waiting: list[Generation] = []
 
     @property
@@ -75,16 +76,16 @@ class ExactLane:
 
     def generations(self) -> list[Generation]:
         """All that are here."""
-        return [*(generation for generation, _, _ in self._at_work), *self._waiting]
+        return [*(generation for generation, _ in self._at_work), *self._waiting]
 
     def leave(self, generation: Generation) -> None:
         """Go for good; whole chunks of the prompt are remembered."""
         if generation in self._waiting:
             self._waiting.remove(generation)
         for entry in [entry for entry in self._at_work if entry[0] is generation]:
-            _, slot, prompt_tokens = entry
+            _, slot = entry
             self._at_work.remove(entry)
-            self._cut(slot, min(prompt_tokens, len(slot.cached)))
+            self._cut(slot, min(generation.prompt_tokens, len(slot.cached)))
             generation.slot = None
         generation.sampler.free()
 
@@ -96,20 +97,20 @@ class ExactLane:
         """
         self._admit(now_s)
         said: list[Event] = []
-        reading = next((entry for entry in self._at_work if entry[0].missing_count > 1), None)
-        answering = [entry for entry in self._at_work if entry[0].missing_count == 1]
+        reading = next((entry for entry in self._at_work if _unread_count(*entry) > 1), None)
+        answering = [entry for entry in self._at_work if _unread_count(*entry) <= 1]
         if reading is not None:
-            generation, slot, _ = reading
+            generation, slot = reading
             start = len(slot.cached)
-            end = min(len(generation.tokens), (start // CHUNK_TOKENS + 1) * CHUNK_TOKENS)
+            end = min(generation.prompt_tokens, (start // CHUNK_TOKENS + 1) * CHUNK_TOKENS)
             said += self._compute([(generation, slot)], end - start)
         if answering:
-            said += self._compute([(generation, slot) for generation, slot, _ in answering], 1)
+            said += self._compute(answering, 1)
         return said
 
     def _compute(self, parts: list[tuple[Generation, Slot]], count: int) -> list[Event]:
         shares = [
-            Share(slot.index, len(slot.cached), count, wants_scores=generation.missing_count == count)
+            Share(slot.index, len(slot.cached), count, wants_scores=_wants_scores(generation, slot, count))
             for generation, slot in parts
         ]
         tokens = [
@@ -122,7 +123,7 @@ class ExactLane:
         said: list[Event] = []
         for row, ((generation, slot), share, part) in enumerate(zip(parts, shares, tokens, strict=True)):
             slot.cached.extend(part)
-            if share.wants_scores:
+            if share.wants_scores and not generation.missing_count:
                 events, last = self._advance(generation, self._decoder.context, row + count - 1)
                 said += events
                 if last:
@@ -132,13 +133,13 @@ class ExactLane:
     def _admit(self, now_s: float) -> None:
         while self._waiting and len(self._at_work) < len(self._slots):
             generation = self._waiting.pop(0)
-            taken = {slot.index for _, slot, _ in self._at_work}
+            taken = {slot.index for _, slot in self._at_work}
             idle = [slot for slot in self._slots if slot.index not in taken]
             slot = max(idle, key=lambda slot: (_reusable_count(slot, generation), -slot.used_at))
             self._cut(slot, _reusable_count(slot, generation))
             self._uses_count += 1
             slot.used_at, slot.client = self._uses_count, generation.client
-            self._at_work.append((generation, slot, len(generation.tokens)))
+            self._at_work.append((generation, slot))
             generation.admit(slot, cached_from="memory" if slot.cached else "", now_s=now_s)
 
     def _cut(self, slot: Slot, keep_count: int) -> None:
@@ -147,9 +148,19 @@ class ExactLane:
         del slot.cached[keep_count:]
 
 
+def _unread_count(generation: Generation, slot: Slot) -> int:
+    """Tokens of the prompt that are not computed yet; below 1 when those of the answer follow."""
+    return generation.prompt_tokens - len(slot.cached)
+
+
+def _wants_scores(generation: Generation, slot: Slot, count: int) -> bool:
+    """The scores of a row are asked for where they were the first time, also when it is known what followed."""
+    return _unread_count(generation, slot) <= count
+
+
 def _reusable_count(slot: Slot, generation: Generation) -> int:
     """Whole chunks that a generation's prompt begins with, if they are its client's own."""
     if slot.client != generation.client:
         return 0
-    count = common_prefix_count(slot.cached, generation.tokens[:-1])
+    count = common_prefix_count(slot.cached, generation.tokens[: generation.prompt_tokens - 1])
     return count - count % CHUNK_TOKENS

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from edge_node.engines import Delta, Event, Finished, Progress, Started
 from edge_node.engines.text_assembly import TextAssembler
-from edge_node.errors import PromptTooLongError, RequestInvalidError
+from edge_node.errors import PromptTooLongError, RequestInvalidError, ResumeMismatchError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from edge_node.engines import CachedFrom, FinishReason, Generate, TokenScore
     from edge_node.engines.llama.slots import Slot
 
@@ -51,6 +53,13 @@ class Chooser(Protocol):
     def choose(self, context: Any, row: int) -> Chosen:
         """The next token after row `row` of the last batch."""
 
+    def follow(self, tokens: Sequence[int]) -> None:
+        """Go on after these tokens, which another chooser of the same request chose.
+
+        Raises:
+            ResumeMismatchError: none would have chosen them.
+        """
+
     def free(self) -> None:
         """Give native memory back."""
 
@@ -61,6 +70,7 @@ class Generation:
     Attributes:
         tokens: the prompt, then the answer.
         slot: where it is at work; None while it waits.
+        prompt_tokens: how many of them are the prompt's.
         latest_s: when its first token would be of no use any more, on the clock of `now_s`.
         guessed_tokens: how many were guessed for it, right or wrong.
         saved: the state of its first `saved_tokens` tokens, when its cells were taken away.
@@ -80,7 +90,7 @@ class Generation:
         self.guessed_tokens = 0
         self._reports_progress = request.reports_progress
         self._reported: tuple[int, int] | None = None
-        self._prompt_tokens = len(prompt)
+        self.prompt_tokens = len(prompt)
         self._limit_tokens = limit_tokens
         self._text = TextAssembler(request.sampling.stop)
         self._submitted_s = now_s
@@ -88,8 +98,11 @@ class Generation:
         self._prefilled_s: float | None = None
         self._cached_tokens = 0
         self._cached_from: CachedFrom = ""
-        self._unsaid_tokens = 0
+        self._unsaid: list[int] = []
         self._unsaid_scores: list[TokenScore] = []
+        self._resumed_tokens = 0
+        self._resumed_text = ""
+        self._ended: FinishReason | None = None
 
     @property
     def missing_count(self) -> int:
@@ -109,6 +122,37 @@ class Generation:
             self._cached_tokens = len(slot.cached)
             self._cached_from = cached_from if slot.cached else ""
 
+    def resume(self, tokens: Sequence[int], pieces: Sequence[bytes | None]) -> None:
+        """Take over what an earlier run generated, before anything is computed.
+
+        `pieces` are the tokens' bytes, None for one by which the model ends its answer.
+
+        Raises:
+            ResumeMismatchError: the answer would have ended before.
+        """
+        texts: list[str] = []
+        for place, (token, piece) in enumerate(zip(tokens, pieces, strict=True), 1):
+            if self._ended is not None:
+                raise ResumeMismatchError(
+                    f"the answer was whole after {place - 1} tokens, and {len(tokens)} were sent",
+                    param="edgeward.resume.tokens",
+                )
+            texts.append(self._read(token, piece or b"", ends=piece is None))
+        self.sampler.follow(tokens)
+        self._resumed_tokens, self._resumed_text = len(tokens), "".join(texts)
+
+    @property
+    def resumed_text(self) -> str:
+        """The text that was told before, by what was resumed."""
+        return self._resumed_text
+
+    def whole(self, now_s: float) -> list[Event]:
+        """What to say of an answer that was cut off after its last token; nothing of any other."""
+        if self._ended is None:
+            return []
+        self._admitted_s = self._prefilled_s = now_s
+        return [self._started(now_s), self.finished(self._ended, now_s=now_s)]
+
     def progress(self, ahead_count: int) -> list[Event]:
         """How far the prompt is, if that is wanted and news."""
         if not self._reports_progress or self.started:
@@ -122,7 +166,7 @@ class Generation:
                 request_id=self.request_id,
                 ahead_count=ahead_count,
                 read_tokens=read_tokens,
-                prompt_tokens=self._prompt_tokens,
+                prompt_tokens=self.prompt_tokens + self._resumed_tokens,
             )
         ]
 
@@ -132,29 +176,35 @@ class Generation:
         if self._prefilled_s is None:
             self._prefilled_s = now_s
             said.append(self._started(now_s))
-        self.tokens.append(chosen.token)
-        self._unsaid_tokens += 1
+        self._unsaid.append(chosen.token)
         if chosen.score is not None:
             self._unsaid_scores.append(chosen.score)
-        text = "" if ends else self._text.push(piece)
-        over = len(self.tokens) - self._prompt_tokens >= self._limit_tokens
-        last = ends or self._text.stopped or over
-        if last:
-            text += self._text.finish()
+        text = self._read(chosen.token, piece, ends=ends)
         if text:
-            said.append(Delta(self.request_id, text, self._unsaid_tokens, tuple(self._unsaid_scores)))
-            self._unsaid_tokens = 0
+            tokens, scores = tuple(self._unsaid), tuple(self._unsaid_scores)
+            said.append(Delta(self.request_id, text, len(tokens), scores, tokens))
+            self._unsaid.clear()
             self._unsaid_scores.clear()
-        if last:
-            said.append(self.finished("stop" if ends or self._text.stopped else "length", now_s=now_s))
-        return said, last
+        if self._ended is not None:
+            said.append(self.finished(self._ended, now_s=now_s))
+        return said, self._ended is not None
+
+    def _read(self, token: int, piece: bytes, *, ends: bool) -> str:
+        """The text that is certain with this token; notes the end."""
+        self.tokens.append(token)
+        text = "" if ends else self._text.push(piece)
+        if ends or self._text.stopped:
+            self._ended = "stop"
+        elif len(self.tokens) - self.prompt_tokens >= self._limit_tokens:
+            self._ended = "length"
+        return text + self._text.finish() if self._ended else text
 
     def finished(self, reason: FinishReason, *, now_s: float) -> Finished:
         """The end, at this moment."""
         return Finished(
             request_id=self.request_id,
             reason=reason,
-            completion_tokens=len(self.tokens) - self._prompt_tokens,
+            completion_tokens=len(self.tokens) - self.prompt_tokens,
             decode_s=0.0 if self._prefilled_s is None else now_s - self._prefilled_s,
             guessed_tokens=self.guessed_tokens,
         )
@@ -163,8 +213,10 @@ class Generation:
         admitted_s = now_s if self._admitted_s is None else self._admitted_s
         return Started(
             request_id=self.request_id,
-            prompt_tokens=self._prompt_tokens,
-            cached_tokens=self._cached_tokens,
+            prompt_tokens=self.prompt_tokens,
+            cached_tokens=min(self._cached_tokens, self.prompt_tokens),
+            resumed_tokens=self._resumed_tokens,
+            resumed_text=self._resumed_text,
             cached_from=self._cached_from,
             queue_s=admitted_s - self._submitted_s,
             prefill_s=now_s - admitted_s,

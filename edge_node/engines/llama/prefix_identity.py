@@ -64,3 +64,9 @@ def cpu_features() -> str:
     text: str = native.llama_print_system_info().decode(errors="replace")
     # Threads are in there on some builds, and are no feature.
     return " ".join(part.strip() for part in text.split("|") if "=" in part and "thread" not in part)
+
+
+def kernels_digest(context_tokens: int) -> str:
+    """In 8 digits what the rounding of results depends on beside the model and the engine's settings."""
+    parts = f"{engine_build()} {cpu_features()} {context_tokens}"
+    return hashlib.sha256(parts.encode()).hexdigest()[:8]

@@ -178,7 +178,7 @@ async def network():
 
 @pytest.fixture
 async def client(network):
-    config = ClientConfig(origin=str(network.server.make_url("")).rstrip("/"), timeout_s=5.0)
+    config = ClientConfig(origin=(str(network.server.make_url("")).rstrip("/"),), timeout_s=5.0)
     async with AsyncClient(config=config, place=(48.85, 2.35)) as ready:
         yield ready
 

@@ -309,7 +309,7 @@ async def test_breaking_off_a_stream_closes_its_connection(network, client, make
 async def test_a_key_is_sent_to_nodes(network, make):
     network.serve("paris")
     network.script["paris"] = [lambda _: make.packed(make.whole)]
-    config = ClientConfig(origin=str(network.server.make_url("")), api_key="k1")
+    config = ClientConfig(origin=(str(network.server.make_url("")),), api_key="k1")
     async with AsyncClient(config=config) as client:
         await client.chat("x", model="chat")
     assert network.heads[0]["authorization"] == "Bearer k1"

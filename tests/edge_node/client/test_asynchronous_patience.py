@@ -61,7 +61,7 @@ async def test_what_the_origin_refuses(network, client, make):
 
 
 async def test_an_origin_that_is_away(unused_tcp_port):
-    async with AsyncClient(config=ClientConfig(origin=f"http://127.0.0.1:{unused_tcp_port}")) as client:
+    async with AsyncClient(config=ClientConfig(origin=(f"http://127.0.0.1:{unused_tcp_port}",))) as client:
         for call in (client.chat("x", model="chat"), client.chat("x"), client.nodes(), client.route("chat")):
             with pytest.raises(OriginUnreachableError):
                 await call
@@ -71,14 +71,14 @@ async def test_answers_go_on_when_the_origin_goes_away(network, client, make):
     network.serve("paris", ttl_s=0.0)
     network.script["paris"] = [lambda _: make.packed(make.whole)]
     await client.chat("x", model="chat")
-    session = client._connected()[1]
-    session._origin = type("Away", (), {"route": staticmethod(_away)})()
-    session._nearest.expire("chat")
+    network.origin_up = False
+    client._connected()[1]._nearest.lists.expire("chat")
     assert (await client.chat("x", model="chat")).text == "The Loire."
-
-
-async def _away(_query):
-    raise OriginUnreachableError("away")
+    asked_count = len(network.route_queries)
+    assert asked_count == 2
+    for _ in range(5):  # it is not asked at every request: it has just failed
+        assert (await client.chat("x", model="chat")).text == "The Loire."
+    assert len(network.route_queries) == asked_count
 
 
 async def test_an_ageing_list_is_used_while_a_new_one_comes(network, client, make):

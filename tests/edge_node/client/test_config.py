@@ -20,20 +20,28 @@ def test_the_short_variable_and_the_order(tmp_path):
     file = tmp_path / "e.toml"
     file.write_text('[client]\norigin = "http://file"\nplace = "1,2"\n[store]\nbucket = "b"\n')
     load = lambda environ, **flags: load_client_config(file=file, environ=environ, flags=flags)  # noqa: E731
-    assert load({}).origin == "http://file"
-    assert load({"EDGEWARD_ORIGIN": "http://short"}).origin == "http://short"
-    assert (
-        load({"EDGEWARD_ORIGIN": "http://short", "EDGEWARD_CLIENT_ORIGIN": "http://long"}).origin
-        == "http://long"
+    assert load({}).origin == ("http://file",)
+    assert load({"EDGEWARD_ORIGIN": "http://short"}).origin == ("http://short",)
+    assert load({"EDGEWARD_ORIGIN": "http://short", "EDGEWARD_CLIENT_ORIGIN": "http://long"}).origin == (
+        "http://long",
     )
-    assert load({"EDGEWARD_ORIGIN": "http://short"}, origin="http://flag").origin == "http://flag"
+    assert load({"EDGEWARD_ORIGIN": "http://short"}, origin="http://flag").origin == ("http://flag",)
     assert load({}, origin=None).place == "1,2"
-    assert load_client_config(environ={"EDGEWARD_CONFIG": str(file)}).origin == "http://file"
+    assert load_client_config(environ={"EDGEWARD_CONFIG": str(file)}).origin == ("http://file",)
+    assert load({"EDGEWARD_ORIGIN": "http://a, http://b"}).origin == ("http://a", "http://b")
+    assert load({}, origin=["http://a", "http://b"]).origin == ("http://a", "http://b")
 
 
 @pytest.mark.parametrize(
     ("flags", "says"),
-    [({"origin": "ftp://x"}, "http"), ({"timeout_s": 0}, "positive"), ({"orgin": "x"}, "orgin")],
+    [
+        ({"origin": "ftp://x"}, "http"),
+        ({"origin": ""}, "at least one"),
+        ({"deadline_s": 0}, "deadline_s"),
+        ({"idle_after_s": -1}, "idle_after_s"),
+        ({"timeout_s": 0}, "positive"),
+        ({"orgin": "x"}, "orgin"),
+    ],
 )
 def test_settings_that_do_not_fit(flags, says, tmp_path):
     file = tmp_path / "e.toml"

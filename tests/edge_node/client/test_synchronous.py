@@ -16,7 +16,7 @@ from registry.errors import InputInvalidError
 
 
 def config_of(network):
-    return ClientConfig(origin=str(network.server.make_url("")).rstrip("/"), timeout_s=5.0)
+    return ClientConfig(origin=(str(network.server.make_url("")).rstrip("/"),), timeout_s=5.0)
 
 
 async def test_every_call(network, make):
@@ -62,7 +62,7 @@ PROGRAM = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job starts with it ignored
 from edge_node.client import Client, ClientConfig
-client = Client(config=ClientConfig(origin=sys.argv[1]))
+client = Client(config=ClientConfig(origin=(sys.argv[1],)))
 for piece in client.stream_chat("x", model="chat"):
     print(piece.text, flush=True)
     if len(sys.argv) > 2:
@@ -72,7 +72,7 @@ for piece in client.stream_chat("x", model="chat"):
 
 async def run_program(network, *words):
     return await asyncio.create_subprocess_exec(
-        sys.executable, "-X", "dev", "-W", "error", "-c", PROGRAM, config_of(network).origin, *words,
+        sys.executable, "-X", "dev", "-W", "error", "-c", PROGRAM, config_of(network).origin[0], *words,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )  # fmt: skip

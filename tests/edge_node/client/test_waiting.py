@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from edge_node.client import Waiting
-from edge_node.client.stream import Chunk
+from edge_node.client.chunks import Chunk
 from edge_node.errors import ModelNotReadyError
 
 

@@ -31,7 +31,7 @@ async def sdk(front):
     app.router.add_post("/v1/route", route)
     server = TestServer(app)
     await server.start_server()
-    config = ClientConfig(origin=str(server.make_url("")).rstrip("/"), timeout_s=7.5)
+    config = ClientConfig(origin=(str(server.make_url("")).rstrip("/"),), timeout_s=7.5)
     async with AsyncClient(config=config) as client:
         yield client
     await server.close()

@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from origin.api import ModelReport
+from origin.api import ModelReport, Place, ProbedRtt
+from origin.sharing.messages import Probed
 
 
 async def test_a_node_that_reports_to_one_is_known_to_the_other(world, report, until, now_s):
@@ -19,6 +20,19 @@ async def test_a_node_that_reports_to_one_is_known_to_the_other(world, report, u
     assert first.taken == []  # nobody hears himself
 
 
+async def test_whether_a_node_showed_a_certificate_is_told_and_where_the_doors_are(world, report, until):
+    first, second = await world.pair()
+    second.sharing.announce("http://second.example", nodes_url="https://second.example:7743")
+    first.sharing.accept(report(enrolled=True))
+    first.sharing.accept(report("lyon"))
+    await until(lambda: set(second.states()) == {"paris", "lyon"}, 2)
+    assert (second.standing().report.enrolled, second.standing("lyon").report.enrolled) == (True, False)
+    await until(
+        lambda: first.sharing.origin_urls(with_certificate=True) == ("https://second.example:7743",), 2
+    )
+    assert set(first.sharing.origin_urls()) == {"http://first.example", "http://second.example"}
+
+
 async def test_a_silent_node_ages_by_the_receivers_clock(world, report, until):
     first, second = await world.pair()
     for number in range(3):
@@ -30,13 +44,13 @@ async def test_a_silent_node_ages_by_the_receivers_clock(world, report, until):
     assert not second.standing().held  # its origin is heard: it is the node that is gone
 
 
-async def test_what_one_sends_somewhere_counts_for_the_other(world, report, until):
+async def test_what_one_sends_somewhere_counts_for_the_other(world, report, until, now_s):
     first, second = await world.pair()
     model = ModelReport(name="chat", version="1", state="ready", slots=4)
     first.sharing.accept(report(models=(model,)))
     await until(second.states, 2)
     for _ in range(5):
-        first.sharing.note_routed("paris", ("chat", "1"))
+        first.fleet.note_routed("paris", ("chat", "1"), now_s())
     await until(lambda: len(second.standing().routed_age_s.get(("chat", "1"), ())) == 5, 2)
     assert len(first.standing().routed_age_s["chat", "1"]) == 5
 
@@ -112,13 +126,13 @@ async def test_cut_off_it_keeps_the_last_view_and_says_so(world, report, until, 
     await until(lambda: set(first.states().values()) | set(second.states().values()) == {"up"}, 3)
 
 
-async def test_what_was_said_while_cut_off_is_not_said_later(world, report, until):
+async def test_what_was_said_while_cut_off_is_not_said_later(world, report, until, now_s):
     """A heartbeat that comes late looks like a fresh one."""
     first, second = await world.pair()
     world.net.cut(first.bus)
     await until(lambda: first.sharing.cut_off, 5)
     first.sharing.accept(report())
-    first.sharing.note_routed("paris", ("chat", "1"))
+    first.fleet.note_routed("paris", ("chat", "1"), now_s())
     await asyncio.sleep(3.2 * world.beat_s)
     world.net.mend(first.bus)
     await until(lambda: not first.sharing.cut_off, 10)
@@ -181,3 +195,16 @@ async def test_junk_is_counted_and_harms_nobody(world, report, until, junk):
     first.sharing.accept(report())
     await until(lambda: second.states() == {"paris": "up"}, 3)
     assert second.refused == ["message"]
+
+
+async def test_what_a_client_measured_is_known_to_all(world, until):
+    first, second = await world.pair()
+    probed = Probed(
+        client="203.0.113.7",
+        prefix="203.0.113.0/24",
+        rtts=(ProbedRtt(node_id="paris", rtt_ms=12.5),),
+        place=Place(48.9, 2.4),
+    )
+    first.sharing.tell_probed(probed)
+    await until(lambda: second.probed == [probed], 2)
+    assert first.probed == []

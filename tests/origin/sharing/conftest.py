@@ -54,10 +54,16 @@ class Member:
 
     def __init__(self, bus, name, rules):
         self.bus, self.fleet = bus, Fleet(rules)
-        self.taken, self.refused = [], []
+        self.taken, self.refused, self.probed = [], [], []
         card = OriginCard(origin_id=secrets.token_hex(8), url=f"http://{name}.example")
         self.sharing = Sharing(
-            bus, self.fleet, card, now_s, taken=self.taken.append, refused=self.refused.append
+            bus,
+            self.fleet,
+            card,
+            now_s,
+            taken=self.taken.append,
+            probed=self.probed.append,
+            refused=self.refused.append,
         )
         self.task = asyncio.create_task(self.sharing.run())
 

@@ -19,7 +19,7 @@ async def test_alone_an_origin_tells_nobody_and_is_never_cut_off(report, now_s):
 
     alone = Member(InProcessBus(), "alone", rules_of(1.0))
     alone.sharing.accept(report())
-    alone.sharing.note_routed("paris", ("chat", "1"))
+    alone.fleet.note_routed("paris", ("chat", "1"), now_s())
     assert alone.states() == {"paris": "up"}
     assert (alone.sharing.view(), alone.sharing.origin_urls(), alone.sharing.cut_off) == (None, (), False)
     await alone.end()

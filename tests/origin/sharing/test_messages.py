@@ -48,6 +48,7 @@ def test_a_field_of_tomorrow_is_passed_over():
         {"origin_id": "0123456789abcdef", "url": "u" * 3000},
         {"origin_id": "0123456789abcdef", "url": "javascript:x"},
         {"origin_id": "0123456789abcdef", "url": ""},
+        {"origin_id": "0123456789abcdef", "url": "http://o", "nodes_url": "javascript:x"},
         {"origin_id": "0123456789abcdef", "url": "http://o", "route_keys": [b"k" * 300]},
         {"origin_id": "0123456789abcdef", "url": "http://o", "route_keys": [b"k"] * 9},
     ],

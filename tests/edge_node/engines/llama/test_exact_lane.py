@@ -1,5 +1,7 @@
 """The lane of deterministic requests, over a decoder that only takes notes."""
 
+import pytest
+
 from edge_node.engines import Generate
 from edge_node.engines.llama.batch import Outcome
 from edge_node.engines.llama.exact_lane import CHUNK_TOKENS, ExactLane
@@ -11,8 +13,10 @@ class Decoder:
 
     def __init__(self):
         self.batches = []
+        self.wanted = []
 
     def decode(self, shares, tokens):
+        self.wanted += [share.wants_scores for share in shares]
         self.batches.append([(share.slot, share.position, share.count) for share in shares])
         assert [share.count for share in shares] == [len(part) for part in tokens]
         return Outcome.DONE
@@ -28,6 +32,9 @@ class Memory:
 
 
 class Chooser:
+    def follow(self, tokens):
+        pass
+
     def free(self):
         pass
 
@@ -42,9 +49,10 @@ class Bench:
         generation.tokens.append(7)
         return [], generation.request_id in self.ended
 
-    def arrive(self, request_id, prompt, client=""):
+    def arrive(self, request_id, prompt, client="", resumed=()):
         request = Generate(request_id=request_id, text="", client=client, deterministic=True)
         generation = Generation(request, list(prompt), limit_tokens=900, sampler=Chooser(), now_s=0.0)
+        generation.resume(resumed, [b"x"] * len(resumed))
         self.lane.arrive(generation)
         return generation
 
@@ -104,3 +112,18 @@ def test_one_that_waits_can_leave():
     bench.step()
     bench.lane.leave(waiting)
     assert [generation.request_id for generation in bench.lane.generations()] == ["a"]
+
+
+@pytest.mark.parametrize("prompt_tokens", [1, 5, 128, 129, 200])
+@pytest.mark.parametrize("resumed_count", [1, 2, 130])
+def test_what_was_resumed_is_computed_as_it_was_the_first_time(prompt_tokens, resumed_count):
+    whole, cut = Bench(rows=1), Bench(rows=1)
+    whole.arrive("a", [1] * prompt_tokens)
+    again = cut.arrive("a", [1] * prompt_tokens, resumed=[7] * resumed_count)
+    while len(again.tokens) <= prompt_tokens + resumed_count:
+        whole.step()
+        cut.step()
+    assert cut.decoder.batches == whole.decoder.batches
+    assert cut.decoder.wanted == whole.decoder.wanted
+    cut.lane.leave(again)
+    assert cut.memory.kept[0] == prompt_tokens - prompt_tokens % CHUNK_TOKENS

@@ -1,0 +1,89 @@
+"""The rest of a streamed answer, watched: a node that hangs in the middle of it is found out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from edge_node.client.patience import FIRST_CHECK_MOST_S, next_check_s
+from registry.errors import EdgewardError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+T = TypeVar("T")
+
+
+class WatchedItems(AsyncGenerator[T, None]):
+    """The same items; when none comes for a second, the node is asked whether it lives, and cut off if not.
+
+    It is no generator function, so that the interpreter's end closes the one generator that there is.
+
+    Args:
+        items: what the node sends.
+        seems_alive: asks it.
+        close: ends its connection, which ends `items` with an error.
+        failed: told of the error that ended `items`.
+    """
+
+    def __init__(
+        self,
+        items: AsyncGenerator[T],
+        *,
+        seems_alive: Callable[[], Awaitable[bool]],
+        close: Callable[[], None],
+        failed: Callable[[EdgewardError], None],
+    ) -> None:
+        self._items = items
+        self._seems_alive = seems_alive
+        self._close = close
+        self._failed = failed
+        self._heard = False
+        self._watch: asyncio.Future[None] | None = None
+
+    async def asend(self, _value: None) -> T:
+        """The next item."""
+        if self._watch is None:
+            self._watch = asyncio.ensure_future(self._cut_off_when_dead())
+        try:
+            item = await anext(self._items)
+        except BaseException as error:
+            await ended(self._watch)
+            if isinstance(error, EdgewardError):
+                self._failed(error)
+            raise
+        self._heard = True
+        return item
+
+    async def athrow(self, kind: Any, value: Any = None, trace: Any = None) -> T:
+        """Raise inside of what makes the items."""
+        return await self._items.athrow(kind, value, trace)
+
+    async def aclose(self) -> None:
+        """Stop watching and reading."""
+        if self._watch is not None:
+            await ended(self._watch)
+        await self._items.aclose()
+
+    async def _cut_off_when_dead(self) -> None:
+        quiet_s = FIRST_CHECK_MOST_S
+        while True:
+            self._heard = False
+            await asyncio.sleep(quiet_s)
+            if self._heard:
+                quiet_s = FIRST_CHECK_MOST_S
+            elif await self._seems_alive() or self._heard:
+                quiet_s = next_check_s(quiet_s)
+            else:
+                self._close()
+                return
+
+
+async def ended(task: asyncio.Future[T]) -> None:
+    """Cancel what still runs, and see its end."""
+    if not task.done():
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    elif not task.cancelled():
+        task.exception()  # marks it as seen

@@ -1,0 +1,239 @@
+"""The fleet's authority: its keys in a directory of their owner alone, made once, replaced by way of a bundle of two.
+
+`fleet.pem` beside the keys has the certificates, the one that signs first. It is replaced in three steps: `staged`, a
+second one is there, which nodes come to know with their next renewal; `switched`, it signs; `retired`, the old one is
+gone.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import stat
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Literal
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+
+from origin.identity.certificates import (
+    BACKDATED_S,
+    fleet_of,
+    key_digest,
+    lifetime_of,
+    make_authority,
+    make_leaf,
+    pin_of,
+    read_certificates,
+)
+from registry.durable import make_folders, write_durably
+from registry.errors import ConfigError, EdgewardError, KeyUnusableError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from cryptography import x509
+
+BUNDLE_FILE = "fleet.pem"
+_LOCK_FILE = ".fleet.lock"
+_OWNER_ALONE = 0o700
+_SHOWN_LENGTH = 8
+
+
+Step = Literal["staged", "switched", "retired"]
+
+
+class FleetAuthority:
+    """Certificates of the authority, and the key of the first.
+
+    Attributes:
+        certificates: of the authority; two while it is being replaced, the one that signs first.
+    """
+
+    def __init__(self, certificates: tuple[x509.Certificate, ...], key: ec.EllipticCurvePrivateKey) -> None:
+        self.certificates = certificates
+        self._key = key
+
+    @property
+    def fleet(self) -> str:
+        """The fleet's name, a SPIFFE trust domain."""
+        return fleet_of(self.certificates[0])
+
+    @property
+    def pin(self) -> str:
+        """What join tokens pin."""
+        return pin_of(self.certificates[0])
+
+    @property
+    def pems(self) -> tuple[str, ...]:
+        """The certificates in PEM."""
+        return tuple(pem_of(certificate) for certificate in self.certificates)
+
+    def certify_node(self, key: ec.EllipticCurvePublicKey, node_id: str, now_unix_s: float) -> str:
+        """A node's certificate, PEM."""
+        return pem_of(make_leaf(self.certificates[0], self._key, key, node_id=node_id, now_unix_s=now_unix_s))
+
+    def certify_origin(self, now_unix_s: float) -> bytes:
+        """A new key and certificate for this origin's listener, PEM, in one text."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        leaf = make_leaf(
+            self.certificates[0], self._key, key.public_key(), node_id=None, now_unix_s=now_unix_s
+        )
+        return _private_pem(key, b"") + pem_of(leaf).encode()
+
+
+class AuthorityDirectory:
+    """The authority's keys and certificates in a directory.
+
+    Args:
+        directory: made when something is written, for its owner alone.
+        passphrase: encrypts new keys and decrypts old ones; empty keeps them plain, guarded by their mode alone.
+    """
+
+    def __init__(self, directory: Path, passphrase: str = "") -> None:
+        self.directory = directory
+        self._passphrase = passphrase.encode()
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is an authority here."""
+        return (self.directory / BUNDLE_FILE).is_file()
+
+    def open(self) -> FleetAuthority:
+        """The authority with its key.
+
+        Raises:
+            KeyUnusableError: there is none, its key is not here, or cannot be used.
+        """
+        certificates = self.certificates()
+        return FleetAuthority(certificates, self._load(self._place(certificates[0])))
+
+    def open_or_begin(self, *, fresh_fleet: str, now_unix_s: float) -> FleetAuthority:
+        """The authority, made where there is none. Raises KeyUnusableError, ConfigError."""
+        if not self.begun:
+            with self._alone():
+                if not self.begun:  # another process was quicker
+                    self._write((self._make(fresh_fleet, now_unix_s),))
+        return self.open()
+
+    def certificates(self) -> tuple[x509.Certificate, ...]:
+        """The authority's certificates, which are public.
+
+        Raises:
+            KeyUnusableError: there are none.
+        """
+        place = self.directory / BUNDLE_FILE
+        try:
+            return read_certificates(place.read_text("ascii"))
+        except (OSError, UnicodeDecodeError, EdgewardError) as error:
+            why = error.message if isinstance(error, EdgewardError) else str(error)
+            raise KeyUnusableError(
+                f"{place} cannot be read ({why}); `edgeward keys init` or the first start of an origin makes it"
+            ) from error
+
+    def advance(self, now_unix_s: float) -> Step:
+        """Take the next of three steps of replacing the authority, and say which.
+
+        Raises:
+            KeyUnusableError: there is no authority, or the successor's key is not here.
+        """
+        with self._alone():
+            match self.certificates():
+                case (only,):
+                    # Certificates tell seconds apart, and the younger one must be seen to be.
+                    youngest_unix_s = lifetime_of(only)[0] + BACKDATED_S + 1
+                    self._write((only, self._make(fleet_of(only), max(now_unix_s, youngest_unix_s))))
+                    return "staged"
+                case (old, new) if lifetime_of(old) < lifetime_of(new):
+                    self._load(self._place(new))
+                    self._write((new, old))
+                    return "switched"
+                case (new, *_):
+                    self._write((new,))
+                    return "retired"
+                case _:
+                    raise KeyUnusableError(f"{self.directory / BUNDLE_FILE} holds no certificate")
+
+    def lend(self, directory: Path) -> None:
+        """Copy what an origin needs, the signing key among it, to another directory."""
+        other = AuthorityDirectory(directory)
+        with other._alone():
+            certificates = self.certificates()
+            for certificate in certificates:
+                place = self._place(certificate)
+                if place.is_file():
+                    _write_private(directory / place.name, place.read_bytes())
+            other._write(certificates)
+
+    def _make(self, fleet: str, now_unix_s: float) -> x509.Certificate:
+        key = ec.generate_private_key(ec.SECP256R1())
+        certificate = make_authority(key, fleet, now_unix_s)
+        _write_private(self._place(certificate), _private_pem(key, self._passphrase))
+        return certificate
+
+    def _write(self, certificates: tuple[x509.Certificate, ...]) -> None:
+        write_durably(self.directory / BUNDLE_FILE, "".join(map(pem_of, certificates)).encode())
+
+    def _place(self, certificate: x509.Certificate) -> Path:
+        return self.directory / f"fleet-{key_digest(certificate.public_key())[:_SHOWN_LENGTH]}.key"
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        try:
+            make_folders(self.directory, _OWNER_ALONE)
+            lock = os.open(self.directory / _LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise ConfigError(f"cannot keep keys in {self.directory}: {error.strerror}") from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(lock)
+
+    def _load(self, place: Path) -> ec.EllipticCurvePrivateKey:
+        try:
+            if stat.S_IMODE(place.stat().st_mode) & 0o077:
+                raise KeyUnusableError(
+                    f"others may read {place}; run chmod 600 on it, or replace it if they did"
+                )
+            key = load_pem_private_key(place.read_bytes(), self._passphrase or None)
+        except (OSError, ValueError, TypeError) as error:
+            raise KeyUnusableError(
+                f"{place} cannot be used ({error}); is store.keys_passphrase (EDGEWARD_STORE_KEYS_PASSPHRASE) right?"
+            ) from error
+        if not isinstance(key, ec.EllipticCurvePrivateKey):
+            raise KeyUnusableError(f"{place} is not the key of an authority")
+        return key
+
+
+def fresh_fleet() -> str:
+    """A name for a new fleet, which no other has."""
+    return f"fleet-{secrets.token_hex(6)}"
+
+
+def find_authority(places: Sequence[Path | None], passphrase: str) -> AuthorityDirectory:
+    """The first of these directories that holds an authority; where none does, the first, to make it in."""
+    directories = [AuthorityDirectory(place, passphrase) for place in places if place is not None]
+    return next((directory for directory in directories if directory.begun), directories[0])
+
+
+def pem_of(certificate: x509.Certificate) -> str:
+    """A certificate in PEM."""
+    return certificate.public_bytes(Encoding.PEM).decode()
+
+
+def _private_pem(key: ec.EllipticCurvePrivateKey, passphrase: bytes) -> bytes:
+    encryption = BestAvailableEncryption(passphrase) if passphrase else NoEncryption()
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
+
+
+def _write_private(place: Path, data: bytes) -> None:
+    write_durably(place, data, mode=0o600)

@@ -1,0 +1,153 @@
+"""Ways to choose a node, for the simulated world: ours with the real parts, and those that others go by.
+
+All of them see the same heartbeats. All but `geo-nearest` know the true round trips.
+"""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+from origin.errors import NoNodeAvailableError
+from origin.geo.choose import Ask, choose, parse_model
+from origin.geo.client_spot import ClientSpot
+from origin.geo.distance import distance_km
+from origin.prefixes import kept_bytes, unpack_sketch
+from origin.tickets import stops_of
+
+HANDS_ON = {"ours"}
+
+
+class TrueNetwork:
+    """Round trips as they are, in the shape of `origin.geo.network.Network`."""
+
+    epoch = 0
+
+    def __init__(self, world, nodes):
+        self._rtt_ms = world.rtt_ms
+        self._cities = {node.node_id: node.city for node in nodes}
+
+    def estimate(self, spot, node_id, node_place, now_s):
+        rtt_ms = self._rtt_ms[int(spot.prefix)][self._cities[node_id]]
+        return SimpleNamespace(rtt_ms=rtt_ms, source="prefix")
+
+
+class Router:
+    """One replica: what it has heard, and what it has sent itself."""
+
+    def __init__(self, fleet, world, nodes, rng):
+        self.fleet, self.world, self.rng = fleet, world, rng
+        self.network = TrueNetwork(world, nodes)
+        self.by_id = {node.node_id: node for node in nodes}
+        self.heard = {}
+        self.spots = {}
+
+    def hear(self, report, now_s):
+        self.fleet.accept(report, now_s)
+        self.heard[report.node_id] = (report, now_s, {m.name: m for m in report.models})
+
+    def known(self, model, now_s):
+        """What the last heartbeats say of nodes that have the model ready, or else asleep."""
+        lively = [
+            (node_id, models[model]) for node_id, (_, seen_s, models) in self.heard.items()
+            if now_s - seen_s <= self.fleet.rules.down_after_s
+        ]  # fmt: skip
+        return [it for it in lively if it[1].state == "ready"] or lively
+
+    def rtt_ms(self, client, node_id):
+        return self.world.rtt_ms[client][self.by_id[node_id].city]
+
+    def spot(self, client):
+        found = self.spots.get(client)
+        if found is None:
+            place = self.world.cities[client].place
+            found = self.spots[client] = ClientSpot(prefix=str(client), place=place, place_source="mmdb")
+        return found
+
+
+def ours(router, request, now_s, tried):
+    reference, bare = parse_model(request.model)
+    ask = Ask(
+        reference, any_channel=bare, spot=router.spot(request.client), prompt_tokens=request.prompt_tokens,
+        prompt_bytes=request.prompt_bytes, marks=request.marks, session=request.session, exclude=tried,
+    )  # fmt: skip
+    try:
+        decision = choose(
+            router.fleet.view(now_s), ask, None, network=router.network, chance=router.rng.random()
+        )
+    except NoNodeAvailableError:
+        return ()
+    best = decision.nodes[0]
+    router.fleet.note_routed(best.node_id, (request.model, best.version), now_s, travel_s=best.rtt_ms / 1000)
+    return stops_of(decision.nodes)
+
+
+def _plain(key):
+    def policy(router, request, now_s, tried):
+        found = [it for it in router.known(request.model, now_s) if it[0] not in tried]
+        if not found:
+            return ()
+        node_id = min(found, key=lambda it: (key(router, request, *it), router.rng.random()))[0]
+        return (SimpleNamespace(node_id=node_id),)
+
+    return policy
+
+
+def _load(report):
+    return (report.busy + report.queued) / report.slots
+
+
+def power_of_two(router, request, now_s, tried):
+    """Two nodes by chance, the less busy of them (M. Mitzenmacher, 2001)."""
+    found = [it for it in router.known(request.model, now_s) if it[0] not in tried]
+    if not found:
+        return ()
+    pair = router.rng.sample(found, min(2, len(found)))
+    return (SimpleNamespace(node_id=min(pair, key=lambda it: _load(it[1]))[0]),)
+
+
+def power_of_two_near(router, request, now_s, tried):
+    """The same among the four nearest."""
+    found = [it for it in router.known(request.model, now_s) if it[0] not in tried]
+    found.sort(key=lambda it: router.rtt_ms(request.client, it[0]))
+    if not found:
+        return ()
+    pair = router.rng.sample(found[:4], min(2, len(found)))
+    return (SimpleNamespace(node_id=min(pair, key=lambda it: _load(it[1]))[0]),)
+
+
+def weighted_sum(router, request, now_s, tried):
+    """Scores from 0 to 1, times weights: prefix 3, queue 2, distance 2, residency 1, as schedulers of clusters do."""
+    found = [
+        (node_id, models[request.model]) for node_id, (_, seen_s, models) in router.heard.items()
+        if now_s - seen_s <= router.fleet.rules.down_after_s and node_id not in tried
+    ]  # fmt: skip
+    if not found:
+        return ()
+    rtts_ms = [router.rtt_ms(request.client, node_id) for node_id, _ in found]
+    loads = [_load(model) for _, model in found]
+
+    def score(number):
+        model = found[number][1]
+        prefix = kept_bytes(request.marks, unpack_sketch(model.prefixes)) / request.prompt_bytes
+        queue = 1 - (loads[number] - min(loads)) / ((max(loads) - min(loads)) or 1)
+        near = 1 - (rtts_ms[number] - min(rtts_ms)) / ((max(rtts_ms) - min(rtts_ms)) or 1)
+        return 3 * prefix + 2 * queue + 2 * near + (model.state == "ready")
+
+    best = max(range(len(found)), key=lambda number: (score(number), router.rng.random()))
+    return (SimpleNamespace(node_id=found[best][0]),)
+
+
+POLICIES = {
+    "ours": ours,
+    "ours-without-handing-on": ours,
+    "geo-nearest": _plain(
+        lambda router, request, node_id, _: distance_km(
+            router.world.cities[request.client].place, router.by_id[node_id].place
+        )
+    ),
+    "rtt-nearest": _plain(lambda router, request, node_id, _: router.rtt_ms(request.client, node_id)),
+    "least-loaded": _plain(lambda router, request, node_id, report: _load(report)),
+    "power-of-two": power_of_two,
+    "power-of-two-near": power_of_two_near,
+    "weighted-sum": weighted_sum,
+}

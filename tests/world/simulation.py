@@ -1,0 +1,295 @@
+"""The simulated world: clients, routers and nodes as events on a virtual clock, every draw from one seed.
+
+Routing is the real code (`origin.fleet`, `origin.geo`), and so is the rule by which a node hands a request on
+(`edge_node.handing_on`). What is simulated is the traffic, the time on the wire, and the work in the nodes.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import random
+from dataclasses import dataclass, field
+
+from policies import HANDS_ON, POLICIES, Router
+from simulated_nodes import Node
+
+from edge_node.handing_on import Offer, Standing, hand_on
+from origin.fleet import Fleet, FleetRules
+from origin.prefixes import Mark
+
+_REPORT_TRAVEL_S = 0.05
+_ROUND_TRIPS = 2  # TCP and the request, for every policy alike
+_MARK_BYTES = 1024
+_BYTES_PER_TOKEN = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """What is simulated.
+
+    Attributes:
+        sites: the cities where nodes stand.
+        load_share: what the clients ask for, of what the nodes can do.
+        crash: at which share of the time a node goes away, and at which it comes back.
+    """
+
+    speeds: object
+    sites: tuple[int, ...]
+    load_share: float = 0.6
+    heartbeat_s: float = 1.0
+    routers_count: int = 4
+    requests_count: int = 4000
+    models_count: int = 6
+    resident_count: int = 2
+    slots: tuple[int, ...] = (4, 8, 16)
+    sessions_share: float = 0.7
+    seed: int = 11
+    crash: tuple[float, float] | None = None
+
+
+@dataclass(slots=True)
+class Request:
+    number: int
+    client: int
+    model: str
+    session: str
+    prompt_tokens: int
+    prompt_bytes: int
+    answer_tokens: int
+    marks: tuple[Mark, ...]
+    asked_s: float
+    tried: frozenset[str] = frozenset()
+
+
+@dataclass
+class Outcome:
+    """What came of it: seconds to the first token of each request, when it was asked, and where it was answered."""
+
+    answered: list[tuple[float, float, str]] = field(default_factory=list)
+    handed_on_count: int = 0
+    lost_count: int = 0
+    arrivals: list[tuple[float, str]] = field(default_factory=list)
+    crashed: str = ""
+
+    def quantile_s(self, share, since_s=0.0):
+        times_s = sorted(ttft for ttft, asked_s, _ in self.answered if asked_s >= since_s)
+        return times_s[min(len(times_s) - 1, int(share * len(times_s)))]
+
+    def mean_s(self):
+        return sum(ttft for ttft, _, _ in self.answered) / len(self.answered)
+
+
+class Simulation:
+    def __init__(self, scene, world, policy):
+        self.scene, self.world, self.policy = scene, world, POLICIES[policy]
+        self.hands_on = policy in HANDS_ON
+        self.rng = rng = random.Random(scene.seed)
+        self.models = [f"model-{number}" for number in range(scene.models_count)]
+        self.popularity = [1 / (rank + 1) for rank in range(scene.models_count)]
+        self.nodes = self._settle(rng)
+        self.by_id = {node.node_id: node for node in self.nodes}
+        self.routers = [
+            Router(Fleet(FleetRules(heartbeat_s=scene.heartbeat_s)), world, self.nodes, random.Random(number))
+            for number in range(scene.routers_count)
+        ]
+        self.outcome = Outcome()
+        self.now_s = 0.0
+        self._events = []
+        self._numbers = itertools.count()
+        self.requests = self._requests(rng)
+        self.end_s = self.requests[-1].asked_s
+
+    def run(self):
+        for request in self.requests:
+            self._at(request.asked_s, self._ask, request)
+        for node in self.nodes:
+            for router in self.routers:
+                router.hear(node.report(), 0.0)
+            self._at(self.rng.uniform(0, self.scene.heartbeat_s), self._beat, node)
+        if self.scene.crash is not None:
+            node = max(self.nodes, key=lambda it: it.slots)
+            self.outcome.crashed = node.node_id
+            self._at(self.scene.crash[0] * self.end_s, self._crash, node)
+            self._at(self.scene.crash[1] * self.end_s, self._return, node)
+        while self._events:
+            self.now_s, _, act, args = heapq.heappop(self._events)
+            act(*args)
+        return self.outcome
+
+    def _at(self, time_s, act, *args):
+        heapq.heappush(self._events, (time_s, next(self._numbers), act, args))
+
+    # ---- traffic
+
+    def _settle(self, rng):
+        """Nodes, each with the models in memory that are furthest from having the slots that their demand needs."""
+        scene, nodes = self.scene, []
+        slots = [rng.choice(scene.slots) for _ in scene.sites]
+        wanted = {
+            model: share / sum(self.popularity) * sum(slots) * scene.resident_count
+            for model, share in zip(self.models, self.popularity, strict=True)
+        }
+        for number in sorted(range(len(slots)), key=lambda it: -slots[it]):
+            resident = sorted(self.models, key=lambda model: -wanted[model])[: scene.resident_count]
+            for model in resident:
+                wanted[model] -= slots[number]
+            city = scene.sites[number]
+            nodes.append(
+                Node(
+                    number, city, self.world.cities[city].place, slots=slots[number], speeds=scene.speeds,
+                    models=self.models, resident=resident,
+                )
+            )  # fmt: skip
+        return nodes
+
+    def _requests(self, rng):
+        """Sessions of several turns, each prompt the last one and more; for a third of the time, the west asks more."""
+        scene, world, speeds = self.scene, self.world, self.scene.speeds
+        clients = [n for n in range(len(world.cities)) if n not in scene.sites]
+        clients = [n for n in clients if all(world.rtt_ms[n][site] is not None for site in scene.sites)]
+        of_country = {}
+        for n in clients:
+            of_country.setdefault(world.cities[n].country or n, []).append(n)
+        weight = {n: 1 / len(members) for members in of_country.values() for n in members}
+        plain = [weight[n] for n in clients]
+        west = [weight[n] * (6 if world.in_north_america(n) else 1) for n in clients]
+        mean_service_s = 110 * speeds.answer_token_s + 500 / speeds.prefill_tokens_per_s
+        capacity_per_s = sum(n.slots * scene.resident_count for n in self.nodes) / mean_service_s
+        rate_per_s = scene.load_share * capacity_per_s
+        requests, sessions, now_s = [], [], 0.0
+        for number in range(scene.requests_count):
+            now_s += rng.expovariate(rate_per_s)
+            in_west = scene.requests_count // 3 <= number < 2 * scene.requests_count // 3
+            if sessions and rng.random() < scene.sessions_share:
+                session = sessions.pop(rng.randrange(len(sessions)))
+            else:
+                model = rng.choices(self.models, self.popularity)[0]
+                client = rng.choices(clients, west if in_west else plain)[0]
+                session = [f"s{number}", model, client, rng.randrange(50, 600)]
+            name, model, client, tokens = session
+            requests.append(self._request(number, rng, now_s, name, model, client, tokens))
+            session[3] = tokens + requests[-1].answer_tokens + rng.randrange(10, 120)
+            if session[3] < 2500:
+                sessions.append(session)
+                del sessions[:-200]
+        return requests
+
+    @staticmethod
+    def _request(number, rng, now_s, session, model, client, prompt_tokens):
+        prompt_bytes = prompt_tokens * _BYTES_PER_TOKEN
+        marks = tuple(
+            Mark(random.Random(f"{session} {block}").getrandbits(32), (block + 1) * _MARK_BYTES)
+            for block in range(prompt_bytes // _MARK_BYTES)
+        )
+        answer_tokens = min(600, max(8, int(rng.expovariate(1 / 110))))
+        return Request(
+            number, client, model, session, prompt_tokens, prompt_bytes, answer_tokens, marks, now_s
+        )
+
+    def _beat(self, node):
+        if self.now_s > self.end_s:
+            return
+        if node.alive:
+            report = node.report()
+            for router in self.routers:
+                self._at(self.now_s + _REPORT_TRAVEL_S, router.hear, report, self.now_s + _REPORT_TRAVEL_S)
+        self._at(self.now_s + self.scene.heartbeat_s * self.rng.uniform(0.95, 1.05), self._beat, node)
+
+    # ---- a request on its way
+
+    def _ask(self, request):
+        router = self.routers[request.number % len(self.routers)]
+        stops = self.policy(router, request, self.now_s, request.tried)
+        if not stops:
+            self.outcome.lost_count += 1
+            return
+        self._send(request, stops, 0, frozenset())
+
+    def _send(self, request, stops, here, tried):
+        node = self.by_id[stops[here].node_id]
+        rtt_s = self.world.rtt_ms[request.client][node.city] / 1000
+        if not node.alive:  # found out by the time-out; then asked for anew without it
+            request.tried |= {node.node_id}
+            for router in self.routers[request.number % len(self.routers) :][:1]:
+                router.fleet.note_failed(node.node_id, str(request.client), self.now_s)
+            self._at(self.now_s + min(max(3 * rtt_s, 0.15), 1.0), self._ask, request)
+            return
+        arrives_s = self.now_s + (_ROUND_TRIPS - 0.5) * rtt_s
+        self._at(arrives_s, self._arrive, request, node, stops, here, tried)
+
+    def _arrive(self, request, node, stops, here, tried):
+        lane = node.lanes[request.model]
+        rtt_s = self.world.rtt_ms[request.client][node.city] / 1000
+        if self.hands_on:
+            standing = Standing(wait_s=lane.wait_s(self.now_s), load_s=lane.load_left_s(self.now_s))
+            elsewhere = hand_on(Offer(stops, here, tried), standing)
+            if elsewhere is not None:
+                self.outcome.handed_on_count += 1
+                self._at(self.now_s + rtt_s / 2, self._send, request, stops, elsewhere.to, tried | {here})
+                return
+        self.outcome.arrivals.append((self.now_s, node.node_id))
+        lane.arrived_count += 1
+        lane.used_s = self.now_s
+        lane.queue.append(request)
+        self._work(lane)
+
+    def _work(self, lane):
+        node = lane.node
+        if lane.state == "asleep" and lane.queue and node.make_room():
+            lane.state, lane.ready_at_s = "loading", self.now_s + node.speeds.load_s
+            self._at(lane.ready_at_s, self._loaded, lane)
+        if lane.gives_way and not lane.busy:
+            lane.gives_way, lane.state = False, "asleep"
+            for other in [
+                it for it in node.lanes.values() if it.state == "asleep" and it.queue and it is not lane
+            ]:
+                self._work(other)
+            if lane.queue:
+                self._work(lane)
+            return
+        while lane.state == "ready" and not lane.gives_way and lane.queue and lane.busy < lane.slots:
+            request = lane.queue.popleft()
+            lane.busy += 1
+            read_s = lane.unread_tokens(request) / node.speeds.prefill_tokens_per_s
+            service_s = read_s + request.answer_tokens * node.speeds.answer_token_s
+            lane.remember(request)
+            end_s = self.now_s + service_s
+            lane.working.append(end_s)
+            rtt_s = self.world.rtt_ms[request.client][node.city] / 1000
+            first_s = self.now_s + read_s + node.speeds.answer_token_s + rtt_s / 2
+            self.outcome.answered.append((first_s - request.asked_s, request.asked_s, node.node_id))
+            self._at(end_s, self._done, lane, end_s, service_s)
+
+    def _loaded(self, lane):
+        if lane.node.lanes[lane.model] is lane:
+            lane.state = "ready"
+            self._work(lane)
+
+    def _done(self, lane, end_s, service_s):
+        lane.busy -= 1
+        lane.working.remove(end_s)
+        lane.measured(service_s)
+        lane.used_s = self.now_s
+        self._work(lane)
+        for other in lane.node.lanes.values():
+            if other.state == "asleep" and other.queue:
+                self._work(other)
+
+    # ---- a crash
+
+    def _crash(self, node):
+        node.alive = False
+        for lane in node.lanes.values():
+            for request in lane.queue:
+                self._ask(request)
+            lane.queue.clear()
+
+    def _return(self, node):
+        node.restart()
+        node.alive = True
+
+
+def simulate(scene, world, policy):
+    """One run; the same arguments give the same outcome."""
+    return Simulation(scene, world, policy).run()

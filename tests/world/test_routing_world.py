@@ -1,0 +1,98 @@
+"""Routing in the simulated world: better than what others do, calm when a node comes back, and the same each time."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from policies import POLICIES
+from rtt_worlds import data_directory, made_up_world, measured_world
+from simulated_nodes import Speeds
+from simulation import Scene, simulate
+
+# Of the size that small models on small machines have; measured ones are the benchmark's.
+SPEEDS = Speeds(prefill_tokens_per_s=1500.0, answer_token_s=1 / 30, load_s=5.0)
+BASELINES = [name for name in POLICIES if not name.startswith("ours")]
+CITIES = (
+    "Washington Dallas SanJose SaoPaulo London Frankfurt Stockholm Johannesburg Pune Singapore Tokyo Sydney "
+    "Seattle Chicago Atlanta Toronto Paris Madrid HongKong Seoul"
+)
+
+
+def small(**changes):
+    return Scene(
+        **{
+            "speeds": SPEEDS, "sites": tuple(range(0, 60, 6)), "requests_count": 1500, "models_count": 3,
+            "resident_count": 2, "slots": (4, 8), **changes,
+        }
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def made_up():
+    return made_up_world(3)
+
+
+def test_the_same_seed_gives_the_same_world(made_up):
+    first, again = (simulate(small(requests_count=300), made_up, "ours") for _ in range(2))
+    assert first.answered == again.answered
+    assert len(first.answered) == 300
+    other = simulate(small(requests_count=300, seed=12), made_up, "ours")
+    assert other.answered != first.answered
+
+
+@pytest.mark.parametrize(("heartbeat_s", "routers_count"), [(1.0, 4), (5.0, 16)])
+def test_ours_is_ahead_of_the_best_of_the_others(made_up, heartbeat_s, routers_count):
+    scene = small(heartbeat_s=heartbeat_s, routers_count=routers_count)
+    p95_s = {name: simulate(scene, made_up, name).quantile_s(0.95) for name in ["ours", *BASELINES]}
+    best_s = min(p95_s[name] for name in BASELINES)
+    assert p95_s["ours"] <= 0.8 * best_s, p95_s
+
+
+def test_stale_heartbeats_and_many_routers_do_little_harm(made_up):
+    calm = simulate(small(heartbeat_s=1.0, routers_count=1), made_up, "ours")
+    stale = simulate(small(heartbeat_s=5.0, routers_count=16), made_up, "ours")
+    assert stale.quantile_s(0.95) <= 2 * calm.quantile_s(0.95)
+    assert stale.lost_count == 0
+
+
+def test_nobody_crowds_onto_a_node_that_comes_back(made_up):
+    scene = small(requests_count=2500, heartbeat_s=2.0, routers_count=16, crash=(0.3, 0.5))
+    outcome = simulate(scene, made_up, "ours")
+    assert outcome.lost_count == 0
+    assert len(outcome.answered) == scene.requests_count
+    end_s = max(asked_s for _, asked_s, _ in outcome.answered)
+    back_s = 0.5 * end_s
+    window_s = 4 * scene.heartbeat_s
+
+    def share(since_s, until_s):
+        arrived = Counter(node_id for at_s, node_id in outcome.arrivals if since_s <= at_s < until_s)
+        return arrived[outcome.crashed] / max(1, arrived.total())
+
+    usual = share(0.0, 0.3 * end_s)
+    assert share(0.3 * end_s + 4 * scene.heartbeat_s, back_s) == 0
+    returned = [share(back_s + n * window_s, back_s + (n + 1) * window_s) for n in range(3)]
+    assert max(returned) <= 2 * usual + 0.05, (usual, returned)
+    assert share(0.8 * end_s, end_s) >= usual / 4, "it is forgiven"
+
+
+@pytest.mark.world
+@pytest.mark.parametrize("load_share", [0.6, 0.8])
+@pytest.mark.parametrize("heartbeat_s", [1.0, 5.0])
+@pytest.mark.parametrize("routers_count", [1, 4, 16])
+def test_on_measured_round_trips(load_share, heartbeat_s, routers_count):
+    directory = data_directory()
+    if directory is None:
+        pytest.skip("the measured round trips are not here; EDGEWARD_RTT_DATA says where they are")
+    world = measured_world(directory)
+    scene = Scene(
+        speeds=SPEEDS, sites=tuple(map(world.index, CITIES.split())), requests_count=5000,
+        load_share=load_share, heartbeat_s=heartbeat_s, routers_count=routers_count,
+    )  # fmt: skip
+    p95_s = {name: simulate(scene, world, name).quantile_s(0.95) for name in ["ours", *BASELINES]}
+    assert p95_s["ours"] <= 0.65 * min(p95_s[name] for name in BASELINES), p95_s
