@@ -57,12 +57,14 @@ class NetworkRules:
     """How long measurements count, and how much is kept.
 
     Attributes:
-        probe_half_life_s: after this time a client's own probe counts half, against what others say.
+        probe_hold_s: so long a client's own probe counts alone: two lists of nodes, which are renewed every minute.
+        probe_half_life_s: so much later it counts half, against what others say.
         heard: what is remembered of each kind of scope.
         epoch_least_s: the epoch grows at most this often.
         guesses_limit_count: for how many places guesses are kept ready.
     """
 
+    probe_hold_s: float = 120.0
     probe_half_life_s: float = 300.0
     heard: HeardRules = field(default_factory=HeardRules)
     epoch_least_s: float = 1.0
@@ -128,7 +130,8 @@ class Network:
         if network is not None:
             rtt_ms, source = _blended(network, rtt_ms), "prefix"
         if own is not None:
-            share = 0.5 ** (max(0.0, now_s - own.seen_s) / self.rules.probe_half_life_s)
+            aged_s = max(0.0, now_s - own.seen_s - self.rules.probe_hold_s)
+            share = 0.5 ** (aged_s / self.rules.probe_half_life_s)
             rtt_ms, source = share * own.rtt_ms + (1 - share) * rtt_ms, "probe"
         return RttEstimate(rtt_ms, source)
 
