@@ -24,7 +24,7 @@ from origin.route_keys import RouteKeys
 from origin.server import make_app, make_runner
 from origin.sharing.config import SharingConfig
 from origin.sharing.in_process import InProcessBus
-from origin.sharing.messages import OriginCard
+from origin.sharing.messages import OriginCard, Probed
 from origin.sharing.sharing import Sharing
 from origin.telemetry import Telemetry
 from origin.tickets import SEED_BYTES
@@ -98,7 +98,7 @@ async def running_origin(
     Raises:
         ConfigError: as `run_origin`.
     """
-    geo_files = GeoFiles([path for path in (config.geo_file, config.as_file) if path is not None])
+    geo_files = GeoFiles([path for path in (config.geo_database, config.as_file) if path is not None])
     context = _context(config, store, sharing_config, geo_files, enrolment)
     tls = tls_files("origin", config.tls_cert_file, config.tls_key_file)
     runner = make_runner(make_app(context), stop_grace_s=config.stop_grace_s)
@@ -144,6 +144,11 @@ def _context(
         whereabouts.hear(report, time.monotonic())
         telemetry.reports_told.inc()
 
+    def probed(told: Probed) -> None:
+        now_s = time.monotonic()
+        places = {s.report.node_id: s.report.place for s in fleet.view(now_s).standings}
+        whereabouts.hear_probes(told.client, told.place, told.rtts, places, now_s)
+
     sharing = Sharing(
         _open_bus(sharing_config, config),
         fleet,
@@ -151,6 +156,7 @@ def _context(
         time.monotonic,
         route_keys=lambda: route_keys.public_keys(time.monotonic()),
         taken=taken,
+        probed=probed,
         refused=lambda reason: telemetry.news_refused.labels(reason).inc(),
     )
     return Context(
