@@ -63,6 +63,9 @@ def list_for(
         limit=EXPLAINED_LIMIT_COUNT if query.explains else query.limit,
         exclude=frozenset(query.exclude),
     )
+    if not query.explains:
+        for node_id in query.exclude:  # they have just failed this client
+            context.fleet.note_failed(node_id, spot.prefix or remote, context.now_s())
     decision = decide(context, ask, notes=not query.explains)
     return RouteAnswer(
         model=query.model,
