@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from edge_node.blame import Blame
     from edge_node.engines import Compute, Computed, Delta, EngineSpec, Progress, Ready
+    from registry.digest import Digest
 
 log = structlog.get_logger()
 
@@ -140,16 +141,20 @@ class Supervisor:
             EngineFailedError: the engine broke, or was closed.
             ModelNotReadyError: the engine has died and is not back yet.
         """
-        with self._work(command) as engine:
+        with self._work(command) as (engine, request):
             # Closed here and now: an abandoned answer is cancelled in the engine, not at garbage collection.
             async with contextlib.aclosing(engine.generate(command)) as events:
                 async for event in events:
+                    if isinstance(event, Finished):  # nobody reads on
+                        self._blame.answered(request)
                     yield event
 
     async def compute(self, command: Compute) -> Computed:
         """Compute with the engine as it is now. Raises as `generate` does."""
-        with self._work(command) as engine:
-            return await engine.compute(command)
+        with self._work(command) as (engine, request):
+            computed = await engine.compute(command)
+            self._blame.answered(request)
+            return computed
 
     async def back(self, within_s: float) -> bool:
         """Whether an engine answers within that time; said at once where it would take longer, or will not come."""
@@ -182,7 +187,7 @@ class Supervisor:
         return pause_s + load_s
 
     @contextlib.contextmanager
-    def _work(self, command: Generate | Compute) -> Iterator[Engine]:
+    def _work(self, command: Generate | Compute) -> Iterator[tuple[Engine, Digest]]:
         request = fingerprint(self.release, command)
         if self._blame.refuses(request):
             raise RequestInvalidError(
@@ -196,14 +201,12 @@ class Supervisor:
             )
         engine = self._engine
         try:
-            yield engine
+            yield engine, request
         except EngineFailedError as error:
             if not engine.alive and not self._closing:
                 self._blame.died([request])
                 raise EngineDiedError(error.message) from error
             raise
-        else:
-            self._blame.answered(request)
 
     async def _run(self) -> None:
         failures_count = 0

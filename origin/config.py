@@ -46,7 +46,8 @@ class OriginConfig:
         data_dir: the origin's own directory: what it has verified of the signed metadata.
         keys_dir: a directory with the online key (and `root.json`), to renew snapshot and timestamp with; None leaves
             that to `edgeward timestamp renew`.
-        geo_file: a database of addresses (.mmdb, such as `edgeward geo fetch` gets), for the places of clients.
+        geo_file: a database of addresses (.mmdb), for the places of clients; None is `places.mmdb` in `data_dir`.
+        geo_url: where `edgeward geo fetch` gets it; `{month}` stands for the year and month, such as 2026-11.
         as_file: another one, for their autonomous systems.
         trusted_proxies: networks of proxies in front of the origin, whose `X-Forwarded-For` is believed.
         dns_zone: the domain that this origin answers DNS for; empty answers none.
@@ -89,8 +90,14 @@ class OriginConfig:
     dns_limit_per_s: int = 1000
     stop_grace_s: float = 10.0
     geo_file: Path | None = None
+    geo_url: str = "https://download.db-ip.com/free/dbip-city-lite-{month}.mmdb.gz"
     as_file: Path | None = None
     trusted_proxies: tuple[str, ...] = ()
+
+    @property
+    def geo_database(self) -> Path:
+        """The database of the places of addresses, whether it is there or not."""
+        return self.data_dir / "places.mmdb" if self.geo_file is None else self.geo_file
 
     def __post_init__(self) -> None:
         """Refuse what cannot work. Raises ConfigError."""

@@ -10,12 +10,19 @@ import platform
 from pathlib import Path
 
 
-def arguments(description):
+def parser(description):
     """The flags that every benchmark takes."""
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--quick", action="store_true", help="fewer and shorter runs: to see that it works")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result to FILE, too")
-    return parser.parse_args()
+    flags = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    flags.add_argument("--quick", action="store_true", help="fewer and shorter runs: to see that it works")
+    flags.add_argument("--json", type=Path, metavar="FILE", help="write the result to FILE, too")
+    return flags
+
+
+def arguments(description):
+    """The flags of a benchmark that takes no others."""
+    return parser(description).parse_args()
 
 
 def cpu_name():

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from edge_node.blame import Blame
+from edge_node.blame import Blame, fingerprint
 from edge_node.engines import ChatMessage, Embed, EngineSpec, Finished, Generate
 from edge_node.errors import EngineDiedError, EngineFailedError, ModelNotReadyError, RequestInvalidError
 from edge_node.supervisor import Clock, Supervisor
@@ -255,3 +255,19 @@ async def test_the_death_of_an_engine_is_told_apart_from_a_failure(make, scripte
     await supervisor.decided.wait()
     with pytest.raises(EngineDiedError):
         await answer(supervisor, ask("poison"))
+
+
+async def test_an_answer_clears_its_request_though_nobody_reads_beyond_its_end(
+    make, scripted_engines, virtual_clock, let_go_on
+):
+    blame = Blame()
+    blame.died([fingerprint("chat@1", ask())])
+    supervisor = make(blame)
+    await supervisor.decided.wait()
+    events = supervisor.generate(ask())
+    async for event in events:
+        if isinstance(event, Finished):
+            break  # as the node's front does
+    await events.aclose()
+    blame.died([fingerprint("chat@1", ask())])
+    assert await answer(supervisor, ask())

@@ -10,6 +10,8 @@ import pytest
 from origin.client import OriginClient
 from origin.config import OriginConfig
 from origin.fleet import Fleet, FleetRules
+from origin.geo.network import Network
+from origin.geo_files import GeoFiles
 from origin.releases import Blobs, Releases
 from origin.route_keys import RouteKeys
 from origin.server import make_app, make_runner
@@ -19,6 +21,7 @@ from origin.sharing.sharing import Sharing
 from origin.telemetry import Telemetry
 from origin.trust import TrustFiles
 from origin.web.context import Context
+from origin.whereabouts import Whereabouts
 from registry.catalog import Catalog
 from registry.chunking import Extent
 from registry.digest import digest_of
@@ -113,6 +116,8 @@ class Origin:
         self.fleet = Fleet(FleetRules(heartbeat_s=config.heartbeat_s))
         self.trust = TrustFiles(store.signed, renews=False, now_unix_s=time.time)
         self.telemetry = Telemetry()
+        # This machine stands for a proxy, so that tests can be clients of any address.
+        self.whereabouts = Whereabouts(Network(), GeoFiles(()), ("127.0.0.1",))
         self.bus, self.origin_id = InProcessBus(), "0" * 16
         self.url = ""
 
@@ -136,6 +141,7 @@ class Origin:
             self.route_keys,
             self.clock,
             chance=lambda: 1.0,
+            whereabouts=self.whereabouts,
         )
         self.runner = make_runner(make_app(context), stop_grace_s=0.1)
         await self.runner.setup()

@@ -1,24 +1,20 @@
 """Worlds of cities and the round trips between them: measured ones, read where they are kept, and made-up ones.
 
-The measured set is WonderNetwork's pings between 217 cities. It is no part of this repository: it is looked for beside
-it, or where EDGEWARD_RTT_DATA says, and cleaned as its description asks. A made-up world has what makes real ones hard:
-traffic between some pairs of places takes a detour by a third, so that the nearest is not the one that answers first.
+The measured set is no part of this repository (`tests/bench/rtt_cities.py` says where it is looked for). A made-up
+world has what makes real ones hard: traffic between some pairs of places takes a detour by a third one, so that the
+nearest is not the one that answers first.
 """
 
 from __future__ import annotations
 
-import csv
 import math
-import os
 import random
 from dataclasses import dataclass
-from pathlib import Path
 
 from origin.api import Place
 from origin.geo.distance import distance_km
+from tests.bench.rtt_cities import read_cities
 
-_LIGHT_MS_PER_KM = 2 / 299.792458
-_DROPPED = {"LaCeiba", "Dagupan"}
 _NORTH_AMERICA = {"United States", "Canada", "Mexico"}
 
 
@@ -45,42 +41,16 @@ class RttWorld:
         return city.country in _NORTH_AMERICA or (city.country == "" and city.place.lon < -60)
 
 
-def data_directory():
-    """Where the measured round trips are, if they are anywhere."""
-    stated = os.environ.get("EDGEWARD_RTT_DATA")
-    roots = [Path(stated)] if stated else [
-        parent / "shared" / "data" / "rtt" for parent in Path(__file__).resolve().parents
-    ]  # fmt: skip
-    return next((root for root in roots if (root / "wonderproxy.csv").is_file()), None)
-
-
-def measured_world(directory):
-    """The measured cities: what beats light in vacuum is masked, two cities that mostly do are dropped."""
-    with (directory / "wonder-servers-2020-07-19.csv").open(encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    where = {
-        row["name"]: (row["country"], Place(float(row["latitude"]), float(row["longitude"]))) for row in rows
-    }
-    with (directory / "wonderproxy.csv").open(encoding="utf-8") as file:
-        table = list(csv.reader(file))
-    names = [name for name in table[0] if name]
-    cells = [row[1:] for row in table[1:]]
-    kept = [number for number, name in enumerate(names) if name not in _DROPPED]
-    cities = tuple(City(names[n], *where[names[n]]) for n in kept)
+def measured_world():
+    """The measured cities, cleaned; each is 0 ms from itself."""
+    cities = read_cities()
     return RttWorld(
-        cities,
+        tuple(map(City, cities.names, cities.countries, cities.places)),
         tuple(
-            tuple(
-                _sound(float(cells[a][b] or "nan"), cities[i].place, cities[j].place)
-                for j, b in enumerate(kept)
-            )
-            for i, a in enumerate(kept)
+            tuple(0.0 if a == b else rtt_ms for b, rtt_ms in enumerate(row))
+            for a, row in enumerate(cities.rtts_ms)
         ),
     )
-
-
-def _sound(rtt_ms, a, b):
-    return rtt_ms if a == b or rtt_ms >= distance_km(a, b) * _LIGHT_MS_PER_KM else None
 
 
 def made_up_world(seed, cities_count=60):

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from policies import POLICIES
-from rtt_worlds import data_directory, made_up_world, measured_world
-from simulated_nodes import Speeds
-from simulation import Scene, simulate
+from tests.bench.rtt_cities import missing
+from tests.world.policies import POLICIES
+from tests.world.rtt_worlds import made_up_world, measured_world
+from tests.world.simulated_nodes import Speeds
+from tests.world.simulation import Scene, simulate
 
 # Of the size that small models on small machines have; measured ones are the benchmark's.
 SPEEDS = Speeds(prefill_tokens_per_s=1500.0, answer_token_s=1 / 30, load_s=5.0)
@@ -86,10 +83,9 @@ def test_nobody_crowds_onto_a_node_that_comes_back(made_up):
 @pytest.mark.parametrize("heartbeat_s", [1.0, 5.0])
 @pytest.mark.parametrize("routers_count", [1, 4, 16])
 def test_on_measured_round_trips(load_share, heartbeat_s, routers_count):
-    directory = data_directory()
-    if directory is None:
-        pytest.skip("the measured round trips are not here; EDGEWARD_RTT_DATA says where they are")
-    world = measured_world(directory)
+    if missing():
+        pytest.skip(missing())
+    world = measured_world()
     scene = Scene(
         speeds=SPEEDS, sites=tuple(map(world.index, CITIES.split())), requests_count=5000,
         load_share=load_share, heartbeat_s=heartbeat_s, routers_count=routers_count,

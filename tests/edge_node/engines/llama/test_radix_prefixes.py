@@ -301,6 +301,20 @@ def test_a_state_of_other_positions_than_it_says_is_not_used(tmp_path):
     bench.store.close()
 
 
+def test_of_a_copy_that_goes_on_otherwise_only_the_beginning_is_used(tmp_path):
+    """The release brings 1 2 3 3; what this client said after 1 2 left the cells apart from it, and both come back."""
+    payload = json.dumps([[0, 1], [1, 2], [2, 3], [3, 3]]).encode()
+    head = head_of("me", None, 0, [1, 2, 3, 3], payload)
+    (tmp_path / "system.edgekv").write_bytes(encode_head(head) + payload)
+    bench = Bench(published=[Stored(tmp_path / "system.edgekv", head, len(payload), 0)], memory_limit_bytes=1000)
+    bench.run([1, 2, 7, 8])
+    bench.store.shed(100)
+    slot, found = bench.start([1, 2, 7, 8, 9])
+    assert found.tokens_count == 4
+    assert slot.cached == [1, 2, 7, 8, 9]
+    bench.check()
+
+
 def test_the_disk_keeps_to_its_limit(tmp_path):
     kept_on_disk(tmp_path)
     (path,) = tmp_path.iterdir()
