@@ -289,4 +289,4 @@ class Supervisor:
 def _pause_s(first_and_most_s: tuple[float, float], earlier_count: int) -> float:
     """How long to wait before the next start, after so many pauses before this one."""
     first_s, most_s = first_and_most_s
-    return min(most_s, first_s * 2 ** min(earlier_count, 32))
+    return min(most_s, first_s * 2.0 ** min(earlier_count, 32))
