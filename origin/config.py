@@ -59,6 +59,7 @@ class OriginConfig:
         dns_node_port: the port that clients write behind a name: nodes on others are not answered with addresses.
         dns_keep_s: how long nodes that fell silent are still answered with when no other is left.
         dns_limit_per_s: answers a second over UDP to one /24 or /56; 0 is no limit.
+        connection_idle_s: how long a connection may go without a whole request's head, be it silent or slow.
         stop_grace_s: how long running answers may take to finish when the origin is told to stop.
     """
 
@@ -88,6 +89,7 @@ class OriginConfig:
     dns_node_port: int = 7710
     dns_keep_s: float = 3600.0
     dns_limit_per_s: int = 1000
+    connection_idle_s: float = 75.0
     stop_grace_s: float = 10.0
     geo_file: Path | None = None
     geo_url: str = "https://download.db-ip.com/free/dbip-city-lite-{month}.mmdb.gz"
@@ -115,7 +117,9 @@ class OriginConfig:
                 f"origin.nodes_public_url = {self.nodes_public_url[:120]!r} is not the URL of a door for nodes "
                 "(for example https://origin.example:7743)"
             )
-        for key in ("heartbeat_s", "catalog_refresh_s", "route_ttl_s", "forget_node_after_s"):
+        for key in (
+            "heartbeat_s", "catalog_refresh_s", "route_ttl_s", "forget_node_after_s", "connection_idle_s"
+        ):  # fmt: skip
             if not getattr(self, key) > 0:
                 raise ConfigError(f"origin.{key} = {getattr(self, key)}: must be more than 0")
         self._check_dns()

@@ -101,7 +101,9 @@ async def running_origin(
     geo_files = GeoFiles([path for path in (config.geo_database, config.as_file) if path is not None])
     context = _context(config, store, sharing_config, geo_files, enrolment)
     tls = tls_files("origin", config.tls_cert_file, config.tls_key_file)
-    runner = make_runner(make_app(context), stop_grace_s=config.stop_grace_s)
+    runner = make_runner(
+        make_app(context), stop_grace_s=config.stop_grace_s, connection_idle_s=config.connection_idle_s
+    )
     await runner.setup()
     try:
         url = await listen(runner, config.host, config.port, tls.context if tls else None)
