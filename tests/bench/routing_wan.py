@@ -65,13 +65,18 @@ def measure(*, quick: bool) -> Part:
     """Every policy's p95 of the time to the first text, and ours over the best of the others."""
     if reason := missing() or cpu_share.missing():
         return Part(figures={}, absent={"wan": reason})
-    rows, rounds = {policy: [] for policy in POLICIES}, 1 if quick else 3
+    rows, rounds = {policy: [] for policy in POLICIES}, 1 if quick else 2
     length_s = 20.0 if quick else 35.0
     with (
         tempfile.TemporaryDirectory(prefix="edgeward-wan-") as directory,
         WanFleet(directory, nodes_count=4, callers_count=3, origins_count=1, models=("chat",)) as fleet,
     ):
-        fleet.node_environ = {"EDGEWARD_NODE_SLOTS_COUNT": "2"}
+        fleet.node_environ = {
+            "EDGEWARD_NODE_SLOTS_COUNT": "2",
+            "EDGEWARD_NODE_RESPONSE_CACHE_BYTES": "0",
+            "EDGEWARD_NODE_PREFIX_CACHE_BYTES": "0",
+            "EDGEWARD_NODE_PREFIX_MEMORY_BYTES": "0",
+        }
         fleet.bring_up()
         for node in fleet.nodes:
             cpu_share.give(fleet.wan.namespace(node), fleet.wan_pids(node), CORE_SHARE)

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -115,7 +115,10 @@ class WanFleet:
         )  # fmt: skip
         sources = {"chat": samples_home() / "smollm2", "embed": samples_home() / "minilm"}
         for name in self.models:
-            publish(sources[name], name=name, version="1.0.0", store=store, created_unix_s=int(time.time()))
+            with redirect_stdout(sys.stderr):  # what is logged is no part of a result
+                publish(
+                    sources[name], name=name, version="1.0.0", store=store, created_unix_s=int(time.time())
+                )
 
     def start(self, host):
         """Start what runs at a host, for the first time or again."""

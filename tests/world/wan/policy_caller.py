@@ -20,7 +20,7 @@ import aiohttp
 from edge_node.client import AsyncClient, ClientConfig
 from registry.errors import EdgewardError
 
-TOKENS_COUNT = 8
+TOKENS_COUNT = 6
 POLL_S = 1.0
 WORDS = (
     "river",
@@ -37,8 +37,8 @@ WORDS = (
 )
 
 
-def prompt_of(chance):
-    return "Say one word about this: " + " ".join(chance.choices(WORDS, k=40))
+def prompt_of(words):
+    return "Say one word about this: " + " ".join(chance.choices(WORDS, k=12))
 
 
 class Ours:
@@ -59,7 +59,7 @@ class Ours:
             first_s = time.monotonic()
             async for _ in stream:
                 pass
-            return first_s, stream.served.node_id
+            return first_s, stream.served.node_id, stream.served.handed_on
 
     async def close(self):
         await self._client.close()
@@ -115,7 +115,7 @@ class ByState:
                         first_s = time.monotonic()
             if first_s is None:
                 raise aiohttp.ClientPayloadError(f"{reply.status}: no text")
-        return first_s, node
+        return first_s, node, 0
 
     async def close(self):
         self._polling.cancel()
@@ -125,7 +125,7 @@ class ByState:
 async def one_call(policy, prompt, began_s):
     row = {"began_s": began_s, "ok": True}
     try:
-        first_s, row["node"] = await policy.first_text(prompt)
+        first_s, row["node"], row["handed_on"] = await policy.first_text(prompt)
         row["ttft_s"] = first_s - began_s
     except asyncio.CancelledError:
         row["ttft_s"], row["cut"] = time.monotonic() - began_s, True
@@ -136,10 +136,12 @@ async def one_call(policy, prompt, began_s):
 
 async def work(plan):
     chance = random.Random(plan["seed"])
+    # Moments are the same for all policies, texts are not: what a node has read before it reads no more.
+    words = random.Random(f"{plan['seed']} {plan['policy']}")
     policy = Ours(plan) if plan["policy"] == "ours" else ByState(plan, random.Random(plan["seed"] + 1))
     began_s, calls = time.monotonic(), []
     while (now_s := time.monotonic()) < plan["ends_s"]:
-        calls.append(asyncio.create_task(one_call(policy, prompt_of(chance), now_s)))
+        calls.append(asyncio.create_task(one_call(policy, prompt_of(words), now_s)))
         await asyncio.sleep(chance.expovariate(plan["rate_per_s"]))
     await asyncio.wait(calls, timeout=plan["drain_s"])
     for call in calls:
