@@ -37,7 +37,7 @@ WORDS = (
 )
 
 
-def prompt_of(words):
+def prompt_of(chance):
     return "Say one word about this: " + " ".join(chance.choices(WORDS, k=12))
 
 
