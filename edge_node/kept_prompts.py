@@ -132,9 +132,8 @@ class KeptPrompts:
                 self._shared[mark.number] = None
 
     def _fit(self, limit_tokens: float) -> None:
-        while self._tokens and (
-            self._sum_tokens > limit_tokens + _SLACK_TOKENS or len(self._tokens) > _HELD_LIMIT_COUNT
-        ):
+        limit_tokens += min(limit_tokens, _SLACK_TOKENS)
+        while self._tokens and (self._sum_tokens > limit_tokens or len(self._tokens) > _HELD_LIMIT_COUNT):
             _, tokens = self._tokens.popitem(last=False)
             self._sum_tokens -= tokens
 

@@ -65,7 +65,9 @@ async def nodes(request: web.Request) -> web.Response:
         request,
         NodeList(
             tuple(
-                NodeView(report=_shown(s.report), state=s.state, age_s=s.age_s, heard_by=s.heard_by, held=s.held)
+                NodeView(
+                    report=_shown(s.report), state=s.state, age_s=s.age_s, heard_by=s.heard_by, held=s.held
+                )
                 for s in view.standings
             ),
             context.sharing.view(),

@@ -85,14 +85,17 @@ def prompt_beginning(asked: OpenAIRequest, path: str, form: Form) -> tuple[bytes
     if path == "/v1/completions":
         return _completion(asked, form)
     if path == "/v1/chat/completions":
-        items, instructions = asked.messages, Raw()
+        turns, whole = chat_turns(asked, form)
     elif path == "/v1/responses":
-        items, instructions = asked.input, asked.instructions
+        turns, whole = _gathered(_turns(asked, asked.input, asked.instructions, form))
     else:  # what the others read is not kept
         return b"", True
-    turns: list[tuple[str, str]] = []
-    whole = _gather(_turns(asked, items, instructions, form), turns)
     return turns_text(turns)[:MARKED_LIMIT_BYTES], whole
+
+
+def chat_turns(asked: OpenAIRequest, form: Form) -> tuple[list[tuple[str, str]], bool]:
+    """The first turns of a chat, and whether these are all."""
+    return _gathered(_turns(asked, asked.messages, Raw(), form))
 
 
 def _completion(asked: OpenAIRequest, form: Form) -> tuple[bytes, bool]:
@@ -105,15 +108,16 @@ def _completion(asked: OpenAIRequest, form: Form) -> tuple[bytes, bool]:
     return text[:MARKED_LIMIT_BYTES], len(text) <= MARKED_LIMIT_BYTES
 
 
-def _gather(found: Iterator[tuple[str, str] | None], turns: list[tuple[str, str]]) -> bool:
-    """Take turns until there are enough, or one that is None; whether these are all."""
+def _gathered(found: Iterator[tuple[str, str] | None]) -> tuple[list[tuple[str, str]], bool]:
+    """Turns until there are enough, or one that is None, and whether these are all."""
+    turns: list[tuple[str, str]] = []
     size = 0
     for turn in found:
         if turn is None or size > MARKED_LIMIT_BYTES:
-            return False
+            return turns, False
         turns.append(turn)
         size += len(turn[1])
-    return size <= MARKED_LIMIT_BYTES
+    return turns, size <= MARKED_LIMIT_BYTES
 
 
 def _turns(
@@ -135,7 +139,11 @@ def _turns(
     if alone is not None:
         yield "user", alone
         return
-    for item in _read(items, list[Raw], form) or ():
+    listed = _read(items, list[Raw], form)
+    if listed is None:
+        yield None
+        return
+    for item in listed:
         read = _read(item, _Item, form)
         yield from (None,) if read is None else _item_turns(read)
 
