@@ -189,6 +189,7 @@ class Node:
 
     def _heard(self, directive: Directive) -> None:
         self._desk.learn(directive.route_keys)
+        self._runner.salt_marks(directive.mark_salt)
         self._rtts.told()
         self._sync.heard(directive)
 
