@@ -64,16 +64,15 @@ class RttSurface:
     left: Floats
     miss_ms: float
 
-    def guess(self, place: Place) -> dict[str, float]:
-        """The round trips in ms between a place and every node that anybody has measured."""
+    def guess(self, place: Place) -> Floats:
+        """The round trips in ms between a place and every node that anybody has measured, by `columns`."""
         if not self.left.size:
-            return {}
+            return np.zeros(len(self.columns))
         at = on_sphere(place)
         nearby = _SHARE * _nearby(apart_km(self.places, at)[None, :], self.left)[0]
         far_km = apart_km(self.nodes, at)
-        guessed = _on_line(self.line, far_km) + self.node_ms + nearby
-        guessed = np.maximum(guessed, least_rtt_ms(far_km))
-        return dict(zip(self.columns, guessed.tolist(), strict=True))
+        guessed: Floats = on_line(self.line, far_km) + self.node_ms + nearby
+        return np.maximum(guessed, least_rtt_ms(far_km))
 
     def misses(self, node_ids: Sequence[str]) -> tuple[Floats, Floats]:
         """How wrong guesses are, in ms: truth less guess at places that were left out in turn.
@@ -99,7 +98,7 @@ def fitted(table: RttTable) -> RttSurface:
     known = ~np.isnan(rtts_ms)
     elsewhere = known & (far_km > SAME_PLACE_KM)
     line = fitted_line(far_km[elsewhere], rtts_ms[elsewhere], Line())
-    left = rtts_ms - _on_line(line, far_km)
+    left = rtts_ms - on_line(line, far_km)
     count = known.sum(axis=0)
     medians = np.array([np.median(left[known[:, j], j]) if count[j] else 0.0 for j in range(len(count))])
     node_ms = medians * count / (count + _NODE_DOUBT_COUNT)
@@ -123,7 +122,8 @@ def _left_out(places: Floats, left: Floats, rows: Indices, columns: Indices) -> 
     return missed
 
 
-def _on_line(line: Line, far_km: Floats) -> Floats:
+def on_line(line: Line, far_km: Floats) -> Floats:
+    """The usual round trips in ms over many distances, as `distance.estimated_rtt_ms` has one; NaN where unknown."""
     return np.where(far_km <= SAME_PLACE_KM, SAME_PLACE_RTT_MS, line.at_0_ms + line.ms_per_km * far_km)
 
 
