@@ -7,7 +7,9 @@ kernels do, and now and then a client reports probes of its own.
 from __future__ import annotations
 
 import random
+from ipaddress import ip_address
 
+import msgspec
 from routing_decisions import places
 
 from origin.api import RttSample
@@ -25,7 +27,7 @@ FIT_S = 5.0
 
 
 class Map:
-    """A database of addresses: each /24 from 10.0.0.0 on lies in one of the cities."""
+    """A database of addresses: each /24 lies in one of the cities."""
 
     def __init__(self, cities):
         self.cities = cities
@@ -48,14 +50,12 @@ class Life:
         self.rng = rng = random.Random(seed)
         self.map = Map(places(rng, CITIES_COUNT))
         self.whereabouts = Whereabouts(Network(), self.map)
-        self.addresses = [f"10.{n >> 8}.{n & 255}.{1 + n % 200}" for n in range(NETWORKS_COUNT)]
+        self.addresses = [f"20.{n >> 8}.{n & 255}.{1 + n % 200}" for n in range(NETWORKS_COUNT)]
         self.detours = {}
         self.fitted_s = 0.0
 
     def rtt_ms(self, number, report):
         """A path that is up to twice as long as usual, always the same, and some waiting."""
-        from ipaddress import ip_address
-
         at = self.map.look_up(ip_address(self.addresses[number])).place
         detour = self.detours.get((number % 97, report.node_id))
         if detour is None:
@@ -64,8 +64,6 @@ class Life:
 
     def with_rtts(self, report):
         """A heartbeat that tells round trips."""
-        import msgspec
-
         seen = self.rng.sample(range(NETWORKS_COUNT), RTTS_A_BEAT_COUNT)
         rtts = tuple(RttSample(prefix=self.prefix(n), rtt_ms=self.rtt_ms(n, report), count=3) for n in seen)
         return msgspec.structs.replace(report, rtts=rtts)
