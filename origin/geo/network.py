@@ -23,7 +23,7 @@ import numpy as np
 from origin.geo.distance import MEAN_DISTANCE_KM, distance_km, estimated_rtt_ms, least_rtt_ms
 from origin.geo.heard import Heard, HeardRules
 from origin.geo.node_index import NodeIndex
-from origin.geo.probing import filled, probes
+from origin.geo.probing import probes
 from origin.geo.rolling import Agreed
 from origin.geo.rtt_surface import RttSurface, fitted, on_line
 from origin.geo.rtt_table import RttTable
@@ -107,8 +107,6 @@ class Network:
         self._wides: OrderedDict[WideKey, Wide] = OrderedDict()
         self._columns: Numbers = np.zeros(0, dtype=np.int64)
         self._guesses: OrderedDict[Place, Floats] = OrderedDict()
-        self._misses: dict[str, Floats] = {}
-        self._left_over: Floats = np.zeros(0)
 
     def learn(self, spot: ClientSpot, samples: Sequence[Sample], now_s: float) -> None:
         """Take in what was measured between nodes and a client, or a network of clients."""
@@ -158,14 +156,10 @@ class Network:
             key=lambda node: (node[1] not in fresh, *node),
         )[:_PROBED_AMONG_COUNT]
         ids = [node_id for _, node_id in found]
-        missing = [node_id for node_id in ids if node_id not in self._misses]
-        if missing:
-            columns, self._left_over = self._surface.misses(missing)
-            self._misses.update(zip(missing, filled(columns, self._left_over).T, strict=True))
         picked = probes(
             np.array([rtt_ms for rtt_ms, _ in found]),
-            np.column_stack([self._misses[node_id] for node_id in ids]),
-            self._left_over,
+            self._surface.misses(ids),
+            self._surface.left_over_ms,
             {index: fresh[node_id] for index, node_id in enumerate(ids) if node_id in fresh},
             limit_count,
         )
@@ -211,7 +205,6 @@ class Network:
         """Guess by this surface from now on."""
         self._surface = surface
         self._guesses.clear()
-        self._misses.clear()
         self._columns = self._columns[:0]
         self._changed = True
 
