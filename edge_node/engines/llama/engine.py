@@ -8,6 +8,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from edge_node.engine_room import SAVED_LIMIT_BYTES
 from edge_node.engines import Generate, Ready, Refused
 from edge_node.engines.llama.admission import Admission
 from edge_node.engines.llama.array_chooser import ArrayChooser, suits
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 
 # A step with this many rows of prompts is the longest that a cancel or a running answer waits; larger ones gain little.
 CHUNK_TOKENS = 256
-_SAVED_LIMIT_BYTES = 256 << 20
 
 
 class LlamaEngine:
@@ -66,7 +66,7 @@ class LlamaEngine:
             self._opened_store.store,
             slots_count=self._slots_count,
             remembered_limit_count=opened.remembered_cells_count,
-            saved_limit_bytes=_SAVED_LIMIT_BYTES,
+            saved_limit_bytes=SAVED_LIMIT_BYTES,
         )
         self._pace = Pace(CHUNK_TOKENS)
         self._unsaid: list[Event] = []
