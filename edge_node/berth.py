@@ -134,6 +134,15 @@ class Berth:
             self.kept.forget()
         self.ready = supervisor.ready
         self.prefill_tokens_per_s = supervisor.prefill_tokens_per_s
+        self._weigh(supervisor)
+
+    def weigh(self) -> None:
+        """Note what its engine holds by now, before it is decided who may stay."""
+        if self.supervisor is not None and self.state == "ready":
+            self.supervisor.measure()
+            self._weigh(self.supervisor)
+
+    def _weigh(self, supervisor: Supervisor) -> None:
         # Never below the estimate: an engine's memory grows with its first long prompts.
         self.memory_bytes = max(self.memory_bytes, supervisor.memory_bytes)
 

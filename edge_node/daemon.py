@@ -22,7 +22,7 @@ from edge_node.api.health import NodeStatus
 from edge_node.cache.answers import AnswerCache
 from edge_node.client_rtts import ClientRtts
 from edge_node.config import stated_place
-from edge_node.engine_plan import runner_limits
+from edge_node.engine_plan import engine_room, runner_limits
 from edge_node.engines.process import EngineProcess
 from edge_node.enrolment.joining import enrolled, origin_urls
 from edge_node.enrolment.renewal import renewal_of
@@ -113,6 +113,7 @@ class Node:
             channel=config.channel,
             limits=runner_limits(
                 config,
+                room=store.machine.room,
                 memory_limit_bytes=usable_bytes(machine, config.memory_limit_bytes) or 0,
                 prefix_root=store.prefixes,
             ),
@@ -344,6 +345,7 @@ async def running_node(
             features=frozenset(machine.features) or None,
             speeds=speeds.speeds,
             context_tokens=config.context_tokens,
+            room=engine_room(config, memory_bytes=machine.memory_bytes),
             variant=config.variant,
         )
         fresh = fresh_id(socket.gethostname(), secrets.token_hex(3))
