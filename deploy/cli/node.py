@@ -128,7 +128,7 @@ def run(args: argparse.Namespace) -> int:
         from deploy.cli.membership import join_fleet, show_status
 
         return (join_fleet if args.action == "join" else show_status)(args, config)
-    from edge_node.daemon import run_node
+    from edge_node.process import run_node
 
     run_node(config)
     return 0
