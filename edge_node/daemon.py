@@ -18,11 +18,12 @@ from edge_node.api.health import NodeStatus
 from edge_node.cache.answers import AnswerCache
 from edge_node.client_rtts import ClientRtts
 from edge_node.config import stated_place
+from edge_node.cordon import Cordon
 from edge_node.engine_plan import runner_limits
 from edge_node.engines.process import EngineProcess
 from edge_node.enrolment.joining import enrolled, origin_urls
 from edge_node.enrolment.renewal import renewal_of
-from edge_node.heartbeat import Heartbeat
+from edge_node.heartbeat import Heartbeat, with_load
 from edge_node.identity import fresh_id, software_version, take_identity
 from edge_node.listener import BYE_S, Listener
 from edge_node.machine import probe_machine, usable_bytes
@@ -80,7 +81,7 @@ class Node:
         clock = Clock(now_s=time.monotonic, sleep=asyncio.sleep)
         self.node_id = identity.node_id
         self.url = ""
-        self.leaving = False
+        self._cordon = Cordon(config.data_dir)
         self._config = config
         self._incarnation = identity.incarnation
         self._place = stated_place(config.place)
@@ -215,6 +216,8 @@ class Node:
         self._works.begin("heartbeat", self._heartbeat.run)
         self._works.begin("trust", self._trust.keep_fresh)
         self._works.begin("scrubber", self._scrubber.run)
+        tell = partial(self._works.once, "word of the cordon", self._heartbeat.beat)
+        self._works.begin("cordon", partial(self._cordon.watch, tell))
         if self._renewal is not None:
             self._works.begin("renewal", partial(self._renewal.keep_renewed, self._origin))
         if self.listener.tls is not None:
@@ -243,7 +246,7 @@ class Node:
         started_s = time.monotonic()
         log.info("node.draining", drain_s=self._config.drain_s, successor=successor)
         if not successor:
-            self.leaving = True
+            self._cordon.leaving = True
             # Not awaited: an origin that is away must not delay the end.
             self._works.once("last words", self._heartbeat.beat)
         if successor or self.listener.is_lent:
@@ -270,7 +273,7 @@ class Node:
             url=self.url,
             place=self._place,
             label=self._config.label,
-            draining=self.leaving or self._runner.draining,
+            draining=self._cordon.on or self._runner.draining,
             channel=self._config.channel,
             follows=self._config.follows,
             models=self._model_reports(),
@@ -284,7 +287,7 @@ class Node:
     def status(self) -> NodeStatus:
         """The node's state for `/readyz`; the gauges of `/metrics` follow it."""
         return NodeStatus(
-            draining=self.leaving or self._runner.draining,
+            draining=self._cordon.on or self._runner.draining,
             models=self._model_reports(),
             origin_up=self._heartbeat.origin_up,
             origin_age_s=self._heartbeat.age_s(),
@@ -294,7 +297,10 @@ class Node:
         )
 
     def _model_reports(self) -> tuple[ModelReport, ...]:
-        reports = tuple(self._with_load(report) for report in self._sync.model_reports())
+        reports = tuple(
+            with_load(report, self._scheduler.load(report.name, report.version))
+            for report in self._sync.model_reports()
+        )
         for report in reports:
             if report.state == "ready" and report.load_s is not None:
                 self._metrics.model_loaded(model=report.name, load_s=report.load_s)
@@ -303,21 +309,10 @@ class Node:
         self._metrics.origin_seen(up=self._heartbeat.origin_up)
         trust = self._trust.status()
         self._metrics.trusted(age_s=trust.age_s, expires_in_s=trust.expires_in_s)
-        self._metrics.draining(on=self.leaving or self._runner.draining)
+        self._metrics.draining(on=self._cordon.on or self._runner.draining)
         if self._renewal:
             self._metrics.certified(not_after_unix_s=self._renewal.status().not_after_unix_s)
         return reports
-
-    def _with_load(self, report: ModelReport) -> ModelReport:
-        load = self._scheduler.load(report.name, report.version)
-        rate = load.prefill_tokens_per_s
-        return msgspec.structs.replace(
-            report,
-            busy=load.busy,
-            queued=load.queued,
-            service_s=load.service_s,
-            prefill_tokens_per_s=report.prefill_tokens_per_s if rate is None else rate,
-        )
 
     def _front(self, ends: AsyncExitStack) -> web.Application:
         config = self._config

@@ -13,7 +13,7 @@ import structlog
 from edge_node.daemon import Node, running_node
 from edge_node.succession import TURN_LIMIT_S, WARM_LIMIT_S, heir_of, start_successor
 from registry.errors import ConfigError
-from registry.systemd import is_supervised, notify, passed_socket, watchdog
+from registry.systemd import is_supervised, keep_telling, notify, passed_socket
 
 if TYPE_CHECKING:
     from edge_node.config import NodeConfig
@@ -60,7 +60,7 @@ async def _serve_until_told(config: NodeConfig) -> None:
     async with running_node(config, passed=passed, heir=heir) as node:
         structlog.contextvars.bind_contextvars(node_id=node.node_id)
         log.info("node.started", url=node.url, node_id=node.node_id, data_dir=str(config.data_dir))
-        alive = asyncio.create_task(_keep_telling())
+        alive = asyncio.create_task(keep_telling())
         notify("READY=1", f"STATUS=serving at {node.url}")
         succeeded = await _until_the_end(node, signals)
         if not succeeded:
@@ -68,14 +68,6 @@ async def _serve_until_told(config: NodeConfig) -> None:
         await node.drain(signals.hurry, successor=succeeded)
         alive.cancel()
     log.info("node.stopped")
-
-
-async def _keep_telling() -> None:
-    """Signs of life: they come from the loop that answers, so one that hangs is noticed."""
-    watched = watchdog()
-    while watched is not None:
-        notify("WATCHDOG=1")
-        await asyncio.sleep(watched.pause_s)
 
 
 async def _until_the_end(node: Node, signals: Signals) -> bool:

@@ -5,6 +5,7 @@ The protocols are those of sd_listen_fds(3) and sd_notify(3): environment variab
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ log = structlog.get_logger()
 
 FIRST_FD = 3
 """Sockets that are passed on begin at this descriptor (SD_LISTEN_FDS_START)."""
+_PATIENCE_S = 0.1
+"""A manager that does not read must not stop the loop that answers requests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +118,16 @@ def notify(*states: str, environ: Mapping[str, str] = os.environ) -> None:
         address = f"\0{address[1:]}"
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as told:
+            told.settimeout(_PATIENCE_S)
             told.connect(address)
             told.send("\n".join(states).encode())
     except OSError as error:  # a full queue or a manager that is being replaced: the service itself is well
         log.warning("manager.not_told", states=states, reason=str(error))
+
+
+async def keep_telling(environ: Mapping[str, str] = os.environ) -> None:
+    """Give signs of life as long as a watchdog wants them: they come from the loop that answers, so a hang shows."""
+    watched = watchdog(environ)
+    while watched is not None:
+        notify("WATCHDOG=1", environ=environ)
+        await asyncio.sleep(watched.pause_s)

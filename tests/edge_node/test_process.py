@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import queue
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -38,8 +41,10 @@ class Manager:
         self.port = self.listening.getsockname()[1]
         self.told = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.told.bind(str(directory / "notify"))
-        self.told.settimeout(60)
+        self._heard = queue.Queue()
+        threading.Thread(target=self._listen, daemon=True).start()
         self.directory = directory
+        self._processes = []
         (directory / "node").mkdir()
         (directory / "program.py").write_text(PROGRAM)
 
@@ -47,31 +52,40 @@ class Manager:
         environ = dict(os.environ)
         if supervised:
             environ |= {"NOTIFY_SOCKET": str(self.directory / "notify"), "WATCHDOG_USEC": "300000"}
-        # Any but 3, which the program itself makes of it.
         passed = os.dup(self.listening.fileno())
         os.set_inheritable(passed, True)
-        try:
-            return subprocess.Popen(
+        with (self.directory / "log").open("ab") as sink:
+            process = subprocess.Popen(
                 [sys.executable, self.directory / "program.py", self.directory / "node", str(passed)],
                 env=environ,
                 pass_fds=(passed,),
-                stderr=(self.directory / "log").open("ab"),
+                stderr=sink,
             )
-        finally:
-            os.close(passed)
+        os.close(passed)
+        self._processes.append(process)
+        return process
+
+    def _listen(self):
+        with contextlib.suppress(OSError):
+            while said := self.told.recv(4096).decode():
+                for state in said.split("\n"):
+                    self._heard.put(state)
 
     def hears(self, word):
-        while True:
-            for state in self.told.recv(4096).decode().split("\n"):
-                if state.startswith(word):
-                    return state
+        while not (state := self._heard.get(timeout=60)).startswith(word):
+            pass
+        return state
 
     def log(self):
         return (self.directory / "log").read_text()
 
     def close(self):
         self.listening.close()
+        self.told.shutdown(socket.SHUT_RDWR)
         self.told.close()
+        for process in self._processes:
+            process.kill()
+            process.wait()
 
 
 @pytest.fixture
@@ -85,12 +99,11 @@ def _end(pid):
     os.kill(pid, signal.SIGTERM)
     until_s = time.monotonic() + 30
     while time.monotonic() < until_s:
-        try:
-            os.kill(pid, 0)
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(pid, os.WNOHANG)
-        except ProcessLookupError:
-            return
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)
+        status = Path(f"/proc/{pid}/stat")
+        if not status.exists() or status.read_text().rpartition(")")[2].split()[0] == "Z":
+            return  # where nobody is told of orphans, one stays as a name
         time.sleep(0.02)
     raise AssertionError(f"process {pid} did not end")
 

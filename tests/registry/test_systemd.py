@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 
 import pytest
 
@@ -53,6 +54,19 @@ def test_the_manager_is_told_in_one_datagram(tmp_path, abstract):
 def test_a_manager_that_is_away_does_no_harm(tmp_path):
     notify("READY=1", environ={"NOTIFY_SOCKET": str(tmp_path / "nobody")})
     notify("READY=1", environ={})
+
+
+def test_a_manager_that_does_not_read_stops_nobody(tmp_path):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        began_s = time.monotonic()
+        for _ in range(300):  # more than its queue holds
+            notify("WATCHDOG=1" * 1000, environ={"NOTIFY_SOCKET": str(tmp_path / "notify")})
+            if time.monotonic() - began_s > 0.1:
+                break
+        else:
+            pytest.fail("the queue never filled up")
+        assert time.monotonic() - began_s < 5
 
 
 def test_signs_of_life_come_three_times_in_the_limit():
