@@ -33,6 +33,7 @@ class NodeConfig:
         node_id: the node's name in the fleet; empty makes one at the first start and keeps it in `data_dir`.
         host: address to listen on; anything but loopback needs a certificate or `insecure`.
         port: 0 takes any free one.
+        insecure: allow an address that other machines can reach without TLS.
         tls_cert_file: the certificate that clients see, PEM, with those between it and its authority; None speaks HTTP.
         tls_key_file: its key, PEM, without a passphrase; both are read again when they change.
         public_url: where clients reach the node; empty says `http(s)://host:port`.
