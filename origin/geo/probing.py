@@ -84,21 +84,23 @@ def likeness(scenarios: Floats, measured_ms: Mapping[int, float]) -> Floats:
     return total
 
 
-def _scenarios(guessed_ms: Floats, misses_ms: Floats, left_over_ms: Floats) -> Floats:
-    """What the round trips may be: the guesses with each scenario's misses.
+def filled(misses_ms: Floats, left_over_ms: Floats) -> Floats:
+    """Misses with every gap filled with the same node's miss in another scenario (hot deck imputation).
 
-    A gap is filled with the same node's miss in another scenario, and where there is none, with what is left over of
-    other nodes (hot deck imputation).
+    Where there is none, with what is left over of other nodes.
     """
+    found = misses_ms.copy()
+    for column in np.flatnonzero(np.isnan(found).any(axis=0)):
+        gaps = np.flatnonzero(np.isnan(found[:, column]))
+        known = found[~np.isnan(found[:, column]), column]
+        source = known if len(known) else left_over_ms[column:]
+        found[gaps, column] = source[gaps % len(source)] if len(source) else 0.0
+    return found
+
+
+def _scenarios(guessed_ms: Floats, misses_ms: Floats, left_over_ms: Floats) -> Floats:
+    """What the round trips may be: the guesses with each scenario's misses."""
     if len(misses_ms) < _FEWEST_COUNT:
         return guessed_ms[None, :].copy()
-    filled = misses_ms.copy()
-    for column in range(filled.shape[1]):
-        gaps = np.flatnonzero(np.isnan(filled[:, column]))
-        if not len(gaps):
-            continue
-        known = filled[~np.isnan(filled[:, column]), column]
-        source = known if len(known) else left_over_ms[column:]
-        filled[gaps, column] = source[gaps % len(source)] if len(source) else 0.0
-    scenarios: Floats = np.maximum(guessed_ms + filled, 0.0)
+    scenarios: Floats = np.maximum(guessed_ms + filled(misses_ms, left_over_ms), 0.0)
     return scenarios

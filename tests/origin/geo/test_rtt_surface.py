@@ -38,15 +38,15 @@ def test_where_neighbours_are_alike_guesses_follow_them_by_half_and_misses_are_s
     surface, middles = surface_of(detours)
     assert surface.follows == pytest.approx(1, abs=0.1)
     straight = 20 + 0.0167 * distance_km(middles[2], NODES["a"])
-    assert surface.guess(middles[2])["a"] == pytest.approx(straight + 45, abs=15)
-    missed, _ = surface.misses(["a", "b", "c"])
+    assert surface.guess(middles[2])[surface.columns["a"]] == pytest.approx(straight + 45, abs=15)
+    missed = surface.misses(["a", "b", "c"])
     assert np.nanmedian(np.abs(missed)) < 5
 
 
 def test_where_neighbours_tell_nothing_they_are_not_believed():
     surface, _ = surface_of(by_chance)
     assert surface.follows < 0.3
-    missed, _ = surface.misses(["a", "b", "c"])
+    missed = surface.misses(["a", "b", "c"])
     believed = np.nanmean(np.abs(missed))
     assert believed < 1.05 * np.nanmean(np.abs(surface.left))
 
@@ -54,7 +54,7 @@ def test_where_neighbours_tell_nothing_they_are_not_believed():
 def test_who_is_near_counts_most_for_what_may_be_wrong():
     surface, middles = surface_of(detours)
     counts = surface.counts(middles[5])
-    missed, _ = surface.misses(["a"])
+    missed = surface.misses(["a"])
     assert counts.shape == (len(missed),)
     far_km = 6371 * np.linalg.norm(surface.places - surface.places[np.argmax(counts)], axis=1)
     assert far_km[np.argsort(counts)[-5:]].max() < 1000

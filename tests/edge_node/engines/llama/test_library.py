@@ -3,7 +3,7 @@
 import pytest
 
 from edge_node.engines import EngineSpec
-from edge_node.engines.llama.library import cells_count, gguf_path, remembered_cells_count
+from edge_node.engines.llama.library import gguf_path, remembered_cells_count
 from edge_node.errors import EngineFailedError
 
 
@@ -28,17 +28,6 @@ def test_the_only_file_or_the_first_of_a_whole_split():
 def test_no_guessing(files, message):
     with pytest.raises(EngineFailedError, match=message):
         path_of(*files)
-
-
-def test_cells_are_enough_for_two_contexts_and_for_all_slots_where_that_is_cheap():
-    def cells(token_bytes, limit_bytes=256 << 20):
-        return cells_count(4096, slots_count=16, token_bytes=token_bytes, limit_bytes=limit_bytes)
-
-    assert cells(1000) == 16 * 4096
-    assert cells(20_000) == (256 << 20) // 20_000
-    assert cells(200_000) == 2 * 4096
-    assert cells(20_000, limit_bytes=1) == 2 * 4096
-    assert cells_count(4096, slots_count=1, token_bytes=1, limit_bytes=1 << 40) == 4096
 
 
 def test_large_models_may_remember_more():
