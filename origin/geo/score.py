@@ -103,7 +103,8 @@ def load_s(offer: Offer, others: Measured, now_s: float) -> float:
         return 0.0
     whole_s = others.load_s if model.load_s is None else model.load_s
     if model.state == "asleep":
-        return 2 * (whole_s + (others.service_s if model.service_s is None else model.service_s))
+        service_s = others.service_s if model.service_s is None else model.service_s
+        return model.room_s + (1 + model.displaced_count) * (whole_s + service_s)
     return max(_LEAST_LOAD_S, whole_s - (now_s - offer.watch.since_s))
 
 
