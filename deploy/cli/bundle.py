@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 DESCRIPTION = """\
-Make what nodes are installed from: a bundle of this checkout with all that it needs but Python, signed with a key of
-its own in store.keys_dir, and install.sh with that key pinned. An origin with origin.bundles_dir set serves both.
+Make what nodes are installed from: a bundle of this checkout with all that it needs but Python, and with the root of
+trust in store.keys_dir, signed with a key of its own there; and install.sh with that key pinned. An origin with
+origin.bundles_dir set serves both.
 
   build  make them for machines with this machine's Python and platform; fetches wheels, compiles llama.cpp if no
          wheel is named"""
@@ -62,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     from deploy.bundle.tree import make_tree
     from deploy.cli.connect import store_settings
     from registry.errors import InputInvalidError
-    from registry.trust.keys import KeyDirectory
+    from registry.trust.keys import ROOT_FILE, KeyDirectory
 
     if not (ROOT / "pyproject.toml").is_file():
         raise InputInvalidError(
@@ -80,6 +81,9 @@ def run(args: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory() as scratch:
         tree = Path(scratch) / "release"
         make_tree(tree, ROOT, extras=args.extras.split(","), wheels=wheels, constraints=CONSTRAINTS)
+        if keys.begun:
+            (tree / "share").mkdir()
+            (tree / "share" / ROOT_FILE).write_bytes(keys.read(ROOT_FILE))
         made = write_bundle(
             tree, out, version=version, cpu_features=[name for name in features if name], signer=signer
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
 import tomllib
 from pathlib import Path
@@ -32,12 +33,12 @@ def _lines(file, section):
     return re.split(r"\n\[\w+\]\n", part)[0].splitlines()
 
 
-@pytest.mark.parametrize(("file", "section", "kind"), SECTIONS, ids=lambda it: str(it))
+@pytest.mark.parametrize(("file", "section", "kind"), SECTIONS, ids=str)
 def test_every_key_is_there_with_its_default_and_an_explanation(file, section, kind, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(Path.home()))
     lines = _lines(file, section)
     found = {}
-    for above, line in zip(lines, lines[1:], strict=False):
+    for above, line in itertools.pairwise(lines):
         if match := KEY.fullmatch(line):
             assert above.startswith("# "), f"{match[1]} is not explained"
             found[match[1]] = (match[2], bool(match[3]))
