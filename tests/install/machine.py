@@ -65,7 +65,10 @@ class Machine:
         until_s = time.monotonic() + _PATIENCE_S
         while time.monotonic() < until_s:
             self._leader = self._find_leader()
-            if self._leader and self.run("systemctl is-system-running", check=False).stdout.strip() == "running":
+            if (
+                self._leader
+                and self.run("systemctl is-system-running", check=False).stdout.strip() == "running"
+            ):
                 break
             time.sleep(0.2)
         else:
@@ -76,7 +79,9 @@ class Machine:
         subprocess.run([*network, "ip", "addr", "replace", f"{GUEST}/30", "dev", "host0"], check=True)
         subprocess.run([*network, "ip", "link", "set", "host0", "up"], check=True)
 
-    def run(self, command: str, *, check: bool = True, timeout_s: float = 180) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, command: str, *, check: bool = True, timeout_s: float = 180
+    ) -> subprocess.CompletedProcess[str]:
         """A shell command in the machine."""
         done = subprocess.run(
             ["nsenter", "-t", str(self._leader), "-m", "-u", "-i", "-n", "-p", "--root", "--wd", "--",
@@ -84,7 +89,9 @@ class Machine:
             capture_output=True, text=True, check=False, timeout=timeout_s, stdin=subprocess.DEVNULL,
         )  # fmt: skip
         if check and done.returncode:
-            raise AssertionError(f"{command!r} ended with {done.returncode}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
+            raise AssertionError(
+                f"{command!r} ended with {done.returncode}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
+            )
         return done
 
     def start(self, command: str) -> subprocess.Popen[str]:
@@ -124,6 +131,9 @@ class Machine:
         """The container's first process: a child of systemd-nspawn."""
         assert self._process is not None
         done = subprocess.run(
-            ["ps", "-o", "pid=", "--ppid", str(self._process.pid)], capture_output=True, text=True, check=False
+            ["ps", "-o", "pid=", "--ppid", str(self._process.pid)],
+            capture_output=True,
+            text=True,
+            check=False,
         )
         return int(done.stdout.split()[0]) if done.stdout.split() else 0
