@@ -309,7 +309,9 @@ def test_of_a_copy_that_goes_on_otherwise_only_the_beginning_is_used(tmp_path):
     payload = json.dumps([[0, 1], [1, 2], [2, 3], [3, 3]]).encode()
     head = head_of("me", None, 0, [1, 2, 3, 3], payload)
     (tmp_path / "system.edgekv").write_bytes(encode_head(head) + payload)
-    bench = Bench(published=[Stored(tmp_path / "system.edgekv", head, len(payload), 0)], memory_limit_bytes=1000)
+    bench = Bench(
+        published=[Stored(tmp_path / "system.edgekv", head, len(payload), 0)], memory_limit_bytes=1000
+    )
     bench.run([1, 2, 7, 8])
     bench.store.shed(100)
     slot, found = bench.start([1, 2, 7, 8, 9])
