@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from edge_node.errors import ModelNotReadyError
+from edge_node.kept_prompts import KeptPrompts
 from edge_node.residency import Occupant, Prospect, faded
 from origin.api import ModelReport
 
@@ -33,6 +34,7 @@ class Berth:
     Attributes:
         supervisor: keeps its engine; None while the release sleeps: on the disk, loaded when somebody asks.
         ready: what its engine said last, also while it sleeps.
+        kept: what its engine has read and keeps; made with the release's name.
         prefill_tokens_per_s: measured when it was warmed last.
         leases_count: requests that hold it.
         waiters_count: requests that wait for it to be loaded.
@@ -46,6 +48,7 @@ class Berth:
     memory_bytes: int
     supervisor: Supervisor | None = None
     ready: Ready | None = None
+    kept: KeptPrompts = field(init=False)
     prefill_tokens_per_s: float | None = None
     leases_count: int = 0
     waiters_count: int = 0
@@ -60,6 +63,10 @@ class Berth:
     recent_count: float = 0.0
     recent_at_s: float = 0.0
     loaded_at_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Nothing has been read yet."""
+        self.kept = KeptPrompts(self.release.name)
 
     @property
     def key(self) -> ReleaseKey:
@@ -130,8 +137,19 @@ class Berth:
         supervisor = self.supervisor
         if supervisor is None or supervisor.state != "ready":
             return
+        if self.ready is not supervisor.ready:  # another process, which has read nothing
+            self.kept.forget()
         self.ready = supervisor.ready
         self.prefill_tokens_per_s = supervisor.prefill_tokens_per_s
+        self._weigh(supervisor)
+
+    def weigh(self) -> None:
+        """Note what its engine holds by now, before it is decided who may stay."""
+        if self.supervisor is not None and self.state == "ready":
+            self.supervisor.measure()
+            self._weigh(self.supervisor)
+
+    def _weigh(self, supervisor: Supervisor) -> None:
         # Never below the estimate: an engine's memory grows with its first long prompts.
         self.memory_bytes = max(self.memory_bytes, supervisor.memory_bytes)
 
@@ -176,4 +194,5 @@ class Berth:
             displaced_count=prospect.displaced_count if state == "asleep" else 0.0,
             detail=supervisor.detail if supervisor else "",
             variant=self.release.variant,
+            prefixes=self.kept.sketch() if state == "ready" else b"",
         )

@@ -52,6 +52,7 @@ class Wakening:
 
     def fits_beside(self, berth: Berth) -> bool:
         """Whether a release fits into memory as it is, with nothing unloaded for it."""
+        self._weigh()
         return not self._limit_bytes or berth.memory_bytes <= free_bytes(self._limit_bytes, self._occupants())
 
     def prospect(self, berth: Berth) -> Prospect:
@@ -109,7 +110,13 @@ class Wakening:
             berth.move()
         await berth.supervisor.decided.wait()
 
+    def _weigh(self) -> None:
+        if self._limit_bytes:
+            for berth in self._berths.values():
+                berth.weigh()
+
     async def _make_room(self, berth: Berth, replaced: Berth | None) -> None:
+        self._weigh()
         while berth.retirement is None:
             room = make_room(
                 berth.memory_bytes,

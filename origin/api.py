@@ -73,7 +73,7 @@ class ModelReport(Struct, frozen=True, kw_only=True):
     prefill_tokens_per_s: Seconds | None = None
     load_s: Seconds | None = None
     room_s: Seconds = 0.0
-    displaced_count: Amount = 1.0
+    displaced_count: Amount = 0.0
     arrived_count: Count = 0
     prefixes: bytes = b""
     fetched_bytes: Count = 0
@@ -166,6 +166,7 @@ class Directive(Struct, frozen=True, kw_only=True):
             one alone.
         cut_off: this origin does not hear the others: report to each of them as well.
         route_keys: the public keys (Ed25519) whose tickets the node may believe.
+        mark_salt: what the node's sketches of kept prompts are salted with (`origin.prefixes`); for nodes alone.
     """
 
     wanted: tuple[WantedRelease, ...] | None
@@ -174,6 +175,7 @@ class Directive(Struct, frozen=True, kw_only=True):
     origins: tuple[str, ...] = ()
     cut_off: bool = False
     route_keys: tuple[bytes, ...] = ()
+    mark_salt: bytes = b""
 
 
 class NodeView(Struct, frozen=True, kw_only=True):
@@ -232,6 +234,7 @@ class RouteQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         exclude: ids of nodes that have just failed this client.
         marks: beginnings of the prompt, of `prompt_bytes`, each its number and its length (`origin.prefixes`), so that
             nodes that have read them come first.
+        turns: the prompt itself, each turn's role and text, to work out `marks` and what is not stated of its length.
         explains: say of every node why it is where it is, or why it is not in the list; nothing is noted as sent.
     """
 
@@ -240,6 +243,7 @@ class RouteQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     prompt_tokens: Count = 0
     prompt_bytes: Count = 0
     marks: Annotated[tuple[tuple[Count, Count], ...], Meta(max_length=48)] = ()
+    turns: Annotated[tuple[tuple[str, str], ...], Meta(max_length=1024)] = ()
     explains: bool = False
     limit: Annotated[int, Meta(ge=1, le=16)] = 4
     exclude: tuple[str, ...] = ()
