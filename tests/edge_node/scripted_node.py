@@ -128,7 +128,10 @@ class ScriptedEngine:
         identity = {"request_id": command.request_id}
         yield Started(prompt_tokens=20, cached_tokens=0, queue_s=0.0, prefill_s=0.1, **identity)
         yield Delta(command.request_id, f"by {self.spec.version}", 2)
-        yield Finished(reason="stop", completion_tokens=2, decode_s=0.1, **identity)
+        remembered = self._maker.remembered_tokens
+        yield Finished(
+            reason="stop", completion_tokens=2, decode_s=0.1, remembered_tokens=remembered, **identity
+        )
 
     async def compute(self, command):
         await self._work(command)
@@ -147,6 +150,7 @@ class ScriptedEngines:
 
     def __init__(self):
         self.made = []
+        self.remembered_tokens = 0
         self.load_failures = {}
         self.load_gates = {}
         self.work_gate = None

@@ -8,8 +8,10 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from edge_node.engine_room import SAVED_LIMIT_BYTES
-from edge_node.engines import Generate, Ready, Refused
+from edge_node.engines import Finished, Generate, Ready, Refused
 from edge_node.engines.llama.admission import Admission
 from edge_node.engines.llama.array_chooser import ArrayChooser, suits
 from edge_node.engines.llama.batch import Decoder, Outcome
@@ -169,9 +171,13 @@ class LlamaEngine:
         if self._lane is not None and self._lane.busy:
             said.extend(self._lane.step(now_s))
         said.extend(self._progress())
-        return said
+        return [self._with_remembered(event) if isinstance(event, Finished) else event for event in said]
 
     # ---- the inside
+
+    def _with_remembered(self, event: Finished) -> Finished:
+        # Here, because by now what it computed has been given back.
+        return msgspec.structs.replace(event, remembered_tokens=self._opened_store.store.remembered_tokens())
 
     def _chooser(self, sampling: Sampling, seed: int) -> Chooser:
         if suits(sampling):

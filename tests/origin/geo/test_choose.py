@@ -54,7 +54,7 @@ class TestNearest:
         view = fleet(node("paris", cities["paris"], asleep), far_and_ready).view(0.0)
         decision = choose(view, ask(place=NEAR_PARIS), None)
         assert ids(decision) == ["tokyo", "paris"]
-        assert decision.nodes[1].terms_s["load"] == 4.0
+        assert decision.nodes[1].terms_s["load"] == 6.0
         alone = fleet(node("paris", cities["paris"], asleep)).view(0.0)
         assert ids(choose(alone, ask(place=NEAR_PARIS), None)) == ["paris"]
 
@@ -296,6 +296,14 @@ def one(load, where, **asked):
         NodeReport(node_id="n", incarnation=1, url="http://n.example", place=where, models=(model,)), 0.0
     )
     return choose(fleet.view(0.0), ask(**asked), None).nodes[0]
+
+
+@pytest.mark.parametrize("rate", [5e-324, 1e-310, 1e-300])
+def test_a_rate_of_reading_next_to_nothing_makes_a_node_slow_and_not_unavailable(rate):
+    load = {"slots": 4, "service_s": 1.0, "prefill_tokens_per_s": rate}
+    slow = one(load, None, prompt_tokens=1000)
+    assert slow.terms_s["prefill"] == 60.0 * 1000
+    assert one(load, None).score_s == 0.0
 
 
 @settings(max_examples=40)
