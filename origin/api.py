@@ -22,6 +22,7 @@ NodeId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
 # Bounded, so that no report can poison an answer: msgpack holds 64 bits, JSON knows no infinity.
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Seconds = Annotated[float, Meta(ge=0, le=1e9)]
+Amount = Annotated[float, Meta(ge=0, le=1e9)]
 Milliseconds = Annotated[float, Meta(gt=0, le=60_000)]  # no round trip on earth takes a minute
 
 
@@ -72,7 +73,7 @@ class ModelReport(Struct, frozen=True, kw_only=True):
     prefill_tokens_per_s: Seconds | None = None
     load_s: Seconds | None = None
     room_s: Seconds = 0.0
-    displaced_count: Seconds = 1.0
+    displaced_count: Amount = 0.0
     arrived_count: Count = 0
     prefixes: bytes = b""
     fetched_bytes: Count = 0
