@@ -26,10 +26,12 @@ log = structlog.get_logger()
 EngineState = Literal["loading", "ready", "failed", "closed"]
 
 _CRASH_WAIT_S = (0.2, 30.0)
-"""The pause after a first crash, doubled with each further one up to the second figure."""
+"""The pause after a second crash in a row, doubled with each further one up to the second figure; after a first one
+there is none."""
 _LOAD_WAIT_S = (5.0, 300.0)
-_STABLE_S = 60.0
-"""An engine that has run this long starts over with the short pause."""
+"""The same after loads that failed, the first one included."""
+_STABLE_S = 5.0
+"""An engine that has worked this long, and longer than its load took, did not crash in a row with the one before."""
 _WARM_TOKENS = 8
 _WARM_TEXT = "The quick brown fox jumps over the lazy dog, and the dog sleeps on in the sun."
 _LOAD_GUESS_S = 5.0
@@ -78,7 +80,7 @@ class Supervisor:
         detail: why it is not ready, for people.
         ready: what the engine said; None until it was ready once.
         prefill_tokens_per_s, decode_tokens_per_s: measured at the warm-up; None until then.
-        memory_bytes: what the engine held after the warm-up; 0 until then.
+        memory_bytes: the most that the engine was seen to hold; 0 until it was warmed up.
         decided: set when the first attempt has ended, well or not, and when there will be none.
     """
 
@@ -176,6 +178,11 @@ class Supervisor:
                     wait.cancel()
         return False
 
+    def measure(self) -> None:
+        """Note what the engine holds now; it grows with the largest requests that it has had."""
+        if self._engine is not None and self._engine.alive:
+            self.memory_bytes = max(self.memory_bytes, self._engine.memory_bytes())
+
     def retry_after_s(self) -> float:
         """When asking again makes sense, if it is not ready now."""
         return max(1.0, self._wait_s())
@@ -205,24 +212,23 @@ class Supervisor:
         except EngineFailedError as error:
             if not engine.alive and not self._closing:
                 self._blame.died([request])
-                raise EngineDiedError(error.message) from error
+                raise EngineDiedError(error.message, retry_after_s=self.retry_after_s()) from error
             raise
 
     async def _run(self) -> None:
         failures_count = 0
         while True:
-            started_s = self._clock.now_s()
             engine = await self._load()
             if engine is None:
-                first_s, most_s = _LOAD_WAIT_S
+                pause_s = _pause_s(_LOAD_WAIT_S, failures_count)
             else:
+                ready_s = self._clock.now_s()
                 await engine.exited.wait()
-                if self._clock.now_s() - started_s >= _STABLE_S:
+                if self._clock.now_s() - ready_s >= max(_STABLE_S, self.ready.load_s if self.ready else 0.0):
                     failures_count = 0
                 self._move("loading", "its engine died and is being started again")
-                first_s, most_s = _CRASH_WAIT_S
+                pause_s = _pause_s(_CRASH_WAIT_S, failures_count - 1) if failures_count else 0.0
             await self._end_engine(0)
-            pause_s = min(most_s, first_s * 2 ** min(failures_count, 32))
             failures_count += 1
             self._retry_at_s = self._clock.now_s() + pause_s
             log.warning(
@@ -244,7 +250,7 @@ class Supervisor:
             detail = f"{type(error).__name__}: {error}"
         else:
             self.ready = ready
-            self.memory_bytes = engine.memory_bytes()
+            self.measure()
             self._move("ready", "")
             return engine
         log.error("engine.load_failed", release=self.release, detail=detail)
@@ -283,3 +289,9 @@ class Supervisor:
         engine, self._engine = self._engine, None
         if engine is not None:
             await engine.close(grace_s)
+
+
+def _pause_s(first_and_most_s: tuple[float, float], earlier_count: int) -> float:
+    """How long to wait before the next start, after so many pauses before this one."""
+    first_s, most_s = first_and_most_s
+    return min(most_s, first_s * 2.0 ** min(earlier_count, 32))

@@ -35,6 +35,7 @@ from registry.errors import ConfigError
 from registry.listening import listen
 from registry.store.opening import open_store
 from registry.store.retrying import RetryingStore
+from registry.systemd import keep_telling, notify
 from registry.tls import tls_files
 from registry.trust.keys import ROOT_FILE, KeyDirectory
 from registry.trust.signed_store import open_signed
@@ -101,7 +102,9 @@ async def running_origin(
     geo_files = GeoFiles([path for path in (config.geo_database, config.as_file) if path is not None])
     context = _context(config, store, sharing_config, geo_files, enrolment)
     tls = tls_files("origin", config.tls_cert_file, config.tls_key_file)
-    runner = make_runner(make_app(context), stop_grace_s=config.stop_grace_s)
+    runner = make_runner(
+        make_app(context), stop_grace_s=config.stop_grace_s, connection_idle_s=config.connection_idle_s
+    )
     await runner.setup()
     try:
         url = await listen(runner, config.host, config.port, tls.context if tls else None)
@@ -234,6 +237,10 @@ async def _serve_until_told(
         loop.add_signal_handler(number, told.set)
     async with running_origin(config, store, sharing_config, enrolment) as url:
         log.info("origin.started", url=url)
+        alive = asyncio.create_task(keep_telling())
+        notify("READY=1", f"STATUS=serving at {url}")
         await told.wait()
+        notify("STOPPING=1")
+        alive.cancel()
         log.info("origin.stopping", grace_s=config.stop_grace_s)
     log.info("origin.stopped")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from aiohttp import web
+from msgspec.structs import replace
 
 from edge_node.api.health import Readiness
 from edge_node.telemetry import CONTENT_TYPE
@@ -28,7 +29,8 @@ async def readyz(request: web.Request) -> web.Response:
         origin_age_s=status.origin_age_s,
         trust=status.trust,
         enrolment=status.enrolment,
-        models=status.models,
+        # The sketches are for origins alone.
+        models=tuple(replace(model, prefixes=b"") for model in status.models),
     )
     return respond(request, body, status=200 if status.ready else 503, headers={"Cache-Control": "no-store"})
 

@@ -10,7 +10,8 @@ from origin.api import RouteAnswer
 from origin.geo.choose import Ask, choose, parse_model
 from origin.geo.explaining import EXPLAINED_LIMIT_COUNT, left_out
 from origin.geo.places import client_place
-from origin.prefixes import Mark
+from origin.prefixes import Mark, Marks, marks_of
+from origin.prompt_text import turns_text
 from origin.tickets import LIFE_LIMIT_S, Ticket, stops_of
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+BYTES_PER_TOKEN = 4
+"""English text in common vocabularies; only the order of candidates depends on it."""
+
 
 def list_for(
     context: Context,
@@ -31,6 +35,7 @@ def list_for(
     remote: str,
     parameter: str | None = None,
     header: str | None = None,
+    client: str = "",
 ) -> RouteAnswer:
     """The answer to `POST /v1/route`.
 
@@ -41,6 +46,7 @@ def list_for(
         remote: its address.
         parameter: its place as the URL states it.
         header: its place as a header states it.
+        client: the name under which nodes keep its prompts.
 
     Raises:
         InputInvalidError: not a model's name, or not a place.
@@ -50,13 +56,18 @@ def list_for(
     stated, _ = client_place(query.place, parameter, header)
     spot = context.whereabouts.spot(remote, context.now_s(), stated)
     reference, bare = parse_model(query.model)
+    text = turns_text(query.turns)
+    marks = Marks(tuple(Mark(number, end_bytes) for number, end_bytes in query.marks))
+    if text and not marks.own:
+        marks = marks_of(text, salt=context.mark_salt(), client=client, model=reference.name)
     ask = Ask(
         reference,
         any_channel=bare,
         spot=spot,
-        prompt_tokens=query.prompt_tokens,
-        prompt_bytes=query.prompt_bytes,
-        marks=tuple(Mark(number, end_bytes) for number, end_bytes in query.marks),
+        prompt_tokens=query.prompt_tokens or len(text) // BYTES_PER_TOKEN,
+        prompt_bytes=query.prompt_bytes or len(text),
+        marks=marks.own,
+        shared_marks=marks.everybody,
         # Without a stated session a client's address stands for it: its requests tend to share a prefix.
         session=session or remote,
         limit=EXPLAINED_LIMIT_COUNT if query.explains else query.limit,

@@ -143,7 +143,9 @@ class Origin:
             chance=lambda: 1.0,
             whereabouts=self.whereabouts,
         )
-        self.runner = make_runner(make_app(context), stop_grace_s=0.1)
+        self.runner = make_runner(
+            make_app(context), stop_grace_s=0.1, connection_idle_s=self.config.connection_idle_s
+        )
         await self.runner.setup()
         site = aiohttp.web.TCPSite(self.runner, "127.0.0.1", 0)
         await site.start()

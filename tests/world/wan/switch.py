@@ -1,9 +1,9 @@
-"""The switch of the namespace WAN: a process of its own that carries IPv4 packets between namespaces, late.
+"""The switch of the namespace WAN: a process that carries IPv4 packets between namespaces, late as far ones are.
 
 Every host is a network namespace with one TUN device; this process reads each packet, holds it for half of the pair's
-round trip and writes it to the other's device (the kernel here has no netem). Started by `wan.Wan` with one JSON object
-on stdin, then one command a line, each answered by a line. At the end of stdin all is removed; what a switch that
-was killed has left is removed by the next one, which knows it by the process id in the name.
+round trip and writes it to the other's device (not every kernel has netem). Started by `wan.Wan` with one JSON object
+on stdin, then one command a line, each answered by a line. At the end of stdin everything is removed; what a switch
+that was killed has left is removed by the next one, which knows it by the process id in the name.
 
 Times come from `select`, whose grain is the microsecond, not from `epoll`, whose is the millisecond.
 """
@@ -25,6 +25,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+
+from tests.world.wan import cpu_share
 
 PREFIX = "ewan"
 _NAMESPACES = Path("/var/run/netns")
@@ -49,6 +51,8 @@ def remove(name):
         with contextlib.suppress(ProcessLookupError):
             os.kill(int(pid), signal.SIGKILL)
     subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
+    with contextlib.suppress(OSError):  # what was killed just now may not be gone yet
+        cpu_share.remove(name)
 
 
 def remove_stale():
