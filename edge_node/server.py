@@ -227,6 +227,9 @@ async def _sign(request: web.BaseRequest, response: web.StreamResponse) -> None:
     if isinstance(request, web.Request):
         parts = request.app[PARTS]
         response.headers["x-edgeward-node"] = parts.node_id
+        if parts.last_answers():
+            response.force_close()
+            response.headers["Connection"] = "close"
         if not any(name in request.headers for name in _PROXIED):
             parts.rtts.look(request.transport, parts.clock())
     if not has_exchange(request):

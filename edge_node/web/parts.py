@@ -65,6 +65,7 @@ class NodeParts:
         cache: the answers kept.
         tracing: who is told of every request that has ended.
         rtts: notes the round trips of clients' connections.
+        last_answers: whether connections end with the answer that is given, since this process is leaving.
         desk: reads the tickets of requests; None looks at none.
     """
 
@@ -82,6 +83,7 @@ class NodeParts:
     tracing: Tracing | None = None
     desk: TicketDesk | None = None
     rtts: ClientRtts = field(default_factory=ClientRtts)
+    last_answers: Callable[[], bool] = bool
 
 
 PARTS = web.AppKey("parts", NodeParts)

@@ -10,7 +10,6 @@ from origin.api import RouteAnswer
 from origin.geo.choose import Ask, choose, parse_model
 from origin.geo.explaining import EXPLAINED_LIMIT_COUNT, left_out
 from origin.geo.places import client_place
-from origin.geo.probe_list import probe_list
 from origin.prefixes import Mark, Marks, marks_of
 from origin.prompt_text import turns_text
 from origin.tickets import LIFE_LIMIT_S, Ticket, stops_of
@@ -99,7 +98,7 @@ def _probes(context: Context, reference: Reference, spot: ClientSpot) -> tuple[P
     if not pool.seats:
         pool = context.fleet.pool(reference.name, None)
     pool.settle()
-    return probe_list(pool, spot, context.whereabouts.network, context.now_s())
+    return context.whereabouts.probe_lists.peers(pool, spot, context.now_s())
 
 
 def _left_out(context: Context, ask: Ask, decision: Decision) -> tuple[LeftOut, ...]:

@@ -72,6 +72,7 @@ class ScriptedEngine:
         self.spec = spec
         self.exited = asyncio.Event()
         self.closed_with_s = None
+        self.held_bytes = 0
         self.commands = []
         self._maker = maker
         self._deaths = []
@@ -93,7 +94,7 @@ class ScriptedEngine:
         )  # fmt: skip
 
     def memory_bytes(self):
-        return 0
+        return self.held_bytes
 
     def die(self):
         self.exited.set()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from edge_node.engine_room import SAVED_LIMIT_BYTES
 from edge_node.engines import Finished, Generate, Ready, Refused
 from edge_node.engines.llama.admission import Admission
 from edge_node.engines.llama.array_chooser import ArrayChooser, suits
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
 
 # A step with this many rows of prompts is the longest that a cancel or a running answer waits; larger ones gain little.
 CHUNK_TOKENS = 256
-_SAVED_LIMIT_BYTES = 256 << 20
 
 
 class LlamaEngine:
@@ -68,7 +68,7 @@ class LlamaEngine:
             self._opened_store.store,
             slots_count=self._slots_count,
             remembered_limit_count=opened.remembered_cells_count,
-            saved_limit_bytes=_SAVED_LIMIT_BYTES,
+            saved_limit_bytes=SAVED_LIMIT_BYTES,
         )
         self._pace = Pace(CHUNK_TOKENS)
         self._unsaid: list[Event] = []
