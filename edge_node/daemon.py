@@ -20,6 +20,7 @@ from aiohttp import web
 
 from edge_node.api.health import NodeStatus
 from edge_node.cache.answers import AnswerCache
+from edge_node.client_keys import keys_of
 from edge_node.client_rtts import ClientRtts
 from edge_node.config import stated_place
 from edge_node.engine_plan import runner_limits
@@ -33,6 +34,7 @@ from edge_node.model_store import ModelStore
 from edge_node.offers import TicketDesk
 from edge_node.peers import Exchange
 from edge_node.public_addresses import public_addresses
+from edge_node.reviving import for_ever, once
 from edge_node.runner import Runner
 from edge_node.scheduler import Scheduler
 from edge_node.scrubber import Scrubber
@@ -50,7 +52,7 @@ from registry.listening import listen
 from registry.tls import tls_files
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Callable
 
     from edge_node.config import NodeConfig
     from edge_node.engines import EngineSpec
@@ -64,7 +66,6 @@ log = structlog.get_logger()
 _FLUSH_S = 5.0
 """How long connections may take to send the rest of their answers when the engines are closed."""
 _ENGINE_GRACE_S = 2.0
-_REVIVE_S = 1.0
 
 
 def run_node(config: NodeConfig) -> None:
@@ -120,6 +121,7 @@ class Node:
         self._desk = TicketDesk(self.node_id, self._metrics, time.time)
         self._exchange = Exchange(self.node_id)
         self._trust = self._make_trust(clock)
+        self._client_keys = keys_of(config, self._trust, clock, time.time)
         self._sync = Sync(
             source=self._origin,
             trust=self._trust,
@@ -190,12 +192,16 @@ class Node:
     def _heard(self, directive: Directive) -> None:
         self._desk.learn(directive.route_keys)
         self._rtts.told()
+        if self._client_keys is not None:
+            self._client_keys.heard(directive.client_keys)
         self._sync.heard(directive)
 
     async def start(self, ends: AsyncExitStack) -> None:
         """Open the port, serve what is on the disk, and begin to report; `ends` gets the way back."""
         ends.push_async_callback(self._origin.close)
         ends.push_async_callback(self._exchange.book.close)
+        if self._client_keys is not None:
+            await asyncio.to_thread(self._client_keys.restore)
         listening_at = await self._open_front(ends)
         self.url = self._config.public_url or listening_at
         ends.push_async_callback(self._close_engines)
@@ -206,19 +212,20 @@ class Node:
             ("heartbeat", self._heartbeat.run),
             ("trust", self._trust.keep_fresh),
             ("scrubber", self._scrubber.run),
+            *([("client keys", self._client_keys.keep_fresh)] if self._client_keys is not None else []),
         )
         for name, work in works:
-            self._tasks.append(asyncio.create_task(_for_ever(name, work), name=name))
+            self._tasks.append(asyncio.create_task(for_ever(name, work), name=name))
         if self._renewal is not None:
             renewing = partial(self._renewal.keep_renewed, self._origin)
-            self._tasks.append(asyncio.create_task(_for_ever("renewal", renewing), name="renewal"))
+            self._tasks.append(asyncio.create_task(for_ever("renewal", renewing), name="renewal"))
 
     async def drain(self, hurry: asyncio.Event) -> None:
         """Refuse new requests and wait for running ones: until done, at most `drain_s`, or until `hurry`."""
         self._runner.drain()
         log.info("node.draining", drain_s=self._config.drain_s)
         # Not awaited: an origin that is away must not delay the end.
-        self._tasks.append(asyncio.create_task(_once(self._heartbeat.beat), name="last words"))
+        self._tasks.append(asyncio.create_task(once(self._heartbeat.beat), name="last words"))
         waits = [asyncio.ensure_future(self._runner.idle()), asyncio.ensure_future(hurry.wait())]
         try:
             await asyncio.wait(waits, timeout=self._config.drain_s, return_when=asyncio.FIRST_COMPLETED)
@@ -258,6 +265,7 @@ class Node:
             channel=self._config.channel,
             trust=self._trust.status(),
             enrolment=self._renewal.status() if self._renewal else None,
+            client_keys=self._client_keys.status() if self._client_keys is not None else None,
         )
 
     def _model_reports(self) -> tuple[ModelReport, ...]:
@@ -271,6 +279,9 @@ class Node:
         trust = self._trust.status()
         self._metrics.trusted(age_s=trust.age_s, expires_in_s=trust.expires_in_s)
         self._metrics.draining(on=self._runner.draining)
+        if self._client_keys is not None:
+            keys = self._client_keys.status()
+            self._metrics.keys_known(keys_count=keys.keys_count, age_s=keys.age_s)
         if self._renewal:
             self._metrics.certified(not_after_unix_s=self._renewal.status().not_after_unix_s)
         return reports
@@ -309,13 +320,14 @@ class Node:
             tracing=open_tracing(config.otlp_endpoint, self.node_id, self._software, ends),
             desk=self._desk,
             rtts=self._rtts,
+            gate=self._client_keys.gate if self._client_keys is not None else None,
         )
         front = web.AppRunner(build_app(parts), shutdown_timeout=_FLUSH_S)
         await front.setup()
         ends.push_async_callback(front.cleanup)
         tls = tls_files("node", config.tls_cert_file, config.tls_key_file)
         if tls is not None:
-            self._tasks.append(asyncio.create_task(_for_ever("tls", tls.watch), name="tls"))
+            self._tasks.append(asyncio.create_task(for_ever("tls", tls.watch), name="tls"))
         return await listen(front, config.host, config.port, tls.context if tls else None)
 
     async def _close_engines(self) -> None:
@@ -377,20 +389,6 @@ async def _serve_until_told(config: NodeConfig) -> None:
         await told.wait()
         await node.drain(hurry)
     log.info("node.stopped")
-
-
-async def _for_ever(name: str, work: Callable[[], Awaitable[None]]) -> None:
-    """A task supervisor: a part that breaks is started again, since all that it does begins from what is."""
-    while True:
-        try:
-            await work()
-        except Exception:
-            log.exception("task.broke", task=name)
-        await asyncio.sleep(_REVIVE_S)
-
-
-async def _once(work: Callable[[], Awaitable[object]]) -> None:
-    await work()
 
 
 def _version() -> str:

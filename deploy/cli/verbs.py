@@ -46,8 +46,9 @@ GROUPS: dict[str, dict[str, Verb]] = {
         "keys": Verb("deploy.cli.keys", "make, show, replace the keys that sign what is published"),
         "timestamp": Verb("deploy.cli.timestamp", "renew the date of what is signed"),
     },
-    "let nodes in": {
+    "let nodes and clients in": {
         "token": Verb("deploy.cli.token", "make, list, revoke tokens that nodes join with"),
+        "clients": Verb("deploy.cli.clients", "make, list, rotate, revoke keys that clients are let in with"),
     },
     "run a part": {
         "origin": Verb("deploy.cli.origin", "run the origin: `edgeward origin serve`"),

@@ -6,6 +6,7 @@ from aiohttp import web
 
 from edge_node.api.health import Readiness
 from edge_node.telemetry import CONTENT_TYPE
+from edge_node.web.letting_in import is_insider
 from edge_node.web.parts import PARTS
 from edge_node.web.payload import respond
 
@@ -16,9 +17,17 @@ async def healthz(request: web.Request) -> web.Response:
 
 
 async def readyz(request: web.Request) -> web.Response:
-    """200 when some wanted model is ready and the node is not draining; 503 otherwise, with the same body."""
+    """200 when some wanted model is ready and the node is not draining; 503 otherwise, with the same body.
+
+    Where client keys are asked for, strangers from elsewhere are told nothing but that.
+    """
     parts = request.app[PARTS]
     status = parts.status()
+    code, headers = 200 if status.ready else 503, {"Cache-Control": "no-store"}
+    if not is_insider(request):
+        return respond(
+            request, {"ready": status.ready, "node_id": parts.node_id}, status=code, headers=headers
+        )
     body = Readiness(
         ready=status.ready,
         node_id=parts.node_id,
@@ -28,9 +37,10 @@ async def readyz(request: web.Request) -> web.Response:
         origin_age_s=status.origin_age_s,
         trust=status.trust,
         enrolment=status.enrolment,
+        client_keys=status.client_keys,
         models=status.models,
     )
-    return respond(request, body, status=200 if status.ready else 503, headers={"Cache-Control": "no-store"})
+    return respond(request, body, status=code, headers=headers)
 
 
 async def metrics(request: web.Request) -> web.Response:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from edge_node.residents import Residents
     from edge_node.scheduler import Scheduler
     from edge_node.telemetry import Metrics
+    from origin.gate import Gate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +67,7 @@ class NodeParts:
         tracing: who is told of every request that has ended.
         rtts: notes the round trips of clients' connections.
         desk: reads the tickets of requests; None looks at none.
+        gate: lets requests in by their client keys; None lets everybody in.
     """
 
     node_id: str
@@ -82,6 +84,7 @@ class NodeParts:
     tracing: Tracing | None = None
     desk: TicketDesk | None = None
     rtts: ClientRtts = field(default_factory=ClientRtts)
+    gate: Gate | None = None
 
 
 PARTS = web.AppKey("parts", NodeParts)

@@ -15,6 +15,7 @@ from origin.geo.places import PLACE_HEADER, PLACE_PARAMETER, client_place
 from origin.tickets import TICKET_PARAMETER, without_ticket
 from origin.web.context import context_of, remote_of
 from origin.web.deciding import decide, list_for, sign
+from origin.web.letting_in import caller_of
 from origin.web.payload import read_message, reply
 from registry.errors import InputInvalidError
 
@@ -48,6 +49,7 @@ async def route(request: web.Request) -> web.Response:
             remote=remote_of(request),
             parameter=request.query.get(PLACE_PARAMETER),
             header=request.headers.get(PLACE_HEADER),
+            caller=caller_of(request),
         )
     response = reply(request, answer)
     response.headers["Cache-Control"] = "no-store"
@@ -101,6 +103,8 @@ def _sent_on(request: web.Request, model: str, *, prompt_tokens: int = 0) -> web
     stated, _ = client_place(None, request.query.get(PLACE_PARAMETER), request.headers.get(PLACE_HEADER))
     spot = context.whereabouts.spot(remote_of(request), context.now_s(), stated)
     reference, bare = parse_model(model)
+    caller = caller_of(request)
+    caller.check_model(reference.name)
     ask = Ask(
         reference,
         any_channel=bare,
@@ -111,11 +115,12 @@ def _sent_on(request: web.Request, model: str, *, prompt_tokens: int = 0) -> web
     with _refusals_counted(context):
         decision = decide(context, ask)
     best = decision.nodes[0]
+    ticket = sign(context, model, decision, caller)
     path = without_ticket(request.rel_url.raw_path_qs)
     joint = "&" if "?" in path else "?"
     headers = {
         # In the URL, since clients take no header of an answer along, and drop their key on the way to another host.
-        "Location": f"{best.url.rstrip('/')}{path}{joint}{TICKET_PARAMETER}={sign(context, model, decision)}",
+        "Location": f"{best.url.rstrip('/')}{path}{joint}{TICKET_PARAMETER}={ticket}",
         "Cache-Control": "no-store",
         NODE_HEADER: best.node_id,
     }
