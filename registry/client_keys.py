@@ -226,7 +226,7 @@ def find(keys: Mapping[str, ClientKey], key_id: str) -> ClientKey:
     """
     key = keys.get(key_id)
     if key is None:
-        shown = repr(key_id[:40]) if parse_token(key_id) is None else "this id"
+        shown = repr(key_id[:16]) if parse_token(key_id) is None else "this id"
         raise ClientKeyUnknownError(
             f"there is no client key {shown}; `edgeward clients list` shows the ids of all", param="id"
         )

@@ -8,8 +8,11 @@ import aiohttp
 import pytest
 
 from origin.client import OriginClient
+from origin.client_keys import ClientKeys
 from origin.config import OriginConfig
 from origin.fleet import Fleet, FleetRules
+from origin.gate import Gate
+from origin.kept_keys import KeptKeys
 from origin.releases import Blobs, Releases
 from origin.route_keys import RouteKeys
 from origin.server import make_app, make_runner
@@ -115,6 +118,9 @@ class Origin:
         self.telemetry = Telemetry()
         self.bus, self.origin_id = InProcessBus(), "0" * 16
         self.url = ""
+        self.gate = Gate(max_age_s=config.max_key_age_s) if config.require_keys else None
+        kept = KeptKeys(config.data_dir, self.gate, time.time) if self.gate is not None else None
+        self.client_keys = ClientKeys(store.signed, self.releases, kept, refresh_s=config.catalog_refresh_s)
 
     async def start(self):
         self.route_keys = RouteKeys(lambda: secrets.token_bytes(32))
@@ -136,6 +142,8 @@ class Origin:
             self.route_keys,
             self.clock,
             chance=lambda: 1.0,
+            gate=self.gate,
+            client_keys=self.client_keys,
         )
         self.runner = make_runner(make_app(context), stop_grace_s=0.1)
         await self.runner.setup()
