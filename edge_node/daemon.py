@@ -288,14 +288,10 @@ class Node:
 
     def _with_load(self, report: ModelReport) -> ModelReport:
         load = self._scheduler.load(report.name, report.version)
-        rate = load.prefill_tokens_per_s
-        return msgspec.structs.replace(
-            report,
-            busy=load.busy,
-            queued=load.queued,
-            service_s=load.service_s,
-            prefill_tokens_per_s=report.prefill_tokens_per_s if rate is None else rate,
-        )
+        measured = load._asdict()
+        if load.prefill_tokens_per_s is None:  # as it was when the model was loaded
+            measured["prefill_tokens_per_s"] = report.prefill_tokens_per_s
+        return msgspec.structs.replace(report, **measured)
 
     async def _open_front(self, ends: AsyncExitStack) -> str:
         config = self._config

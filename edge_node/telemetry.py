@@ -78,6 +78,11 @@ class Metrics:
             registry=self._registry,
         )  # fmt: skip
         self._count_artifacts()
+        self._count_handing_on()
+        self._count_origin()
+        self._drain = self._gauge("edge_drain_state", "1 while the node takes no new requests.", [])
+
+    def _count_handing_on(self) -> None:
         self._tickets = Counter(
             "edge_tickets", "Tickets looked at, by what came of it.", ["state"], registry=self._registry
         )
@@ -87,8 +92,6 @@ class Metrics:
             ["reason"],
             registry=self._registry,
         )
-        self._count_origin()
-        self._drain = self._gauge("edge_drain_state", "1 while the node takes no new requests.", [])
 
     def _count_origin(self) -> None:
         self._origin_up = self._gauge("edge_origin_up", "1 while the origin answers.", [])

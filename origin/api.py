@@ -227,12 +227,16 @@ class RouteQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         model: `chat`, `chat:canary` or `chat@1.2.0`.
         place: where the client is, if it says so.
         exclude: ids of nodes that have just failed this client.
+        marks: beginnings of the prompt, of `prompt_bytes`, each its number and its length (`origin.prefixes`), so that
+            nodes that have read them come first.
         explains: say of every node why it is where it is, or why it is not in the list; nothing is noted as sent.
     """
 
     model: str
     place: Place | None = None
     prompt_tokens: Count = 0
+    prompt_bytes: Count = 0
+    marks: Annotated[tuple[tuple[Count, Count], ...], Meta(max_length=48)] = ()
     explains: bool = False
     limit: Annotated[int, Meta(ge=1, le=16)] = 4
     exclude: tuple[str, ...] = ()

@@ -48,7 +48,8 @@ class OriginConfig:
         data_dir: the origin's own directory: what it has verified of the signed metadata.
         keys_dir: a directory with the online key (and `root.json`), to renew snapshot and timestamp with; None leaves
             that to `edgeward timestamp renew`.
-        geo_file: a database of addresses (.mmdb, such as `edgeward geo fetch` gets), for the places of clients.
+        geo_file: a database of addresses (.mmdb), for the places of clients; None is `places.mmdb` in `data_dir`.
+        geo_url: where `edgeward geo fetch` gets it; `{month}` stands for the year and month, such as 2026-11.
         as_file: another one, for their autonomous systems.
         trusted_proxies: networks of proxies in front of the origin, whose `X-Forwarded-For` is believed.
         dns_zone: the domain that this origin answers DNS for; empty answers none.
@@ -60,6 +61,7 @@ class OriginConfig:
         dns_node_port: the port that clients write behind a name: nodes on others are not answered with addresses.
         dns_keep_s: how long nodes that fell silent are still answered with when no other is left.
         dns_limit_per_s: answers a second over UDP to one /24 or /56; 0 is no limit.
+        connection_idle_s: how long a connection may go without a whole request's head, be it silent or slow.
         stop_grace_s: how long running answers may take to finish when the origin is told to stop.
     """
 
@@ -91,10 +93,17 @@ class OriginConfig:
     dns_node_port: int = 7710
     dns_keep_s: float = 3600.0
     dns_limit_per_s: int = 1000
+    connection_idle_s: float = 75.0
     stop_grace_s: float = 10.0
     geo_file: Path | None = None
+    geo_url: str = "https://download.db-ip.com/free/dbip-city-lite-{month}.mmdb.gz"
     as_file: Path | None = None
     trusted_proxies: tuple[str, ...] = ()
+
+    @property
+    def geo_database(self) -> Path:
+        """The database of the places of addresses, whether it is there or not."""
+        return self.data_dir / "places.mmdb" if self.geo_file is None else self.geo_file
 
     def __post_init__(self) -> None:
         """Refuse what cannot work. Raises ConfigError."""
@@ -112,7 +121,9 @@ class OriginConfig:
                 f"origin.nodes_public_url = {self.nodes_public_url[:120]!r} is not the URL of a door for nodes "
                 "(for example https://origin.example:7743)"
             )
-        for key in ("heartbeat_s", "catalog_refresh_s", "route_ttl_s", "forget_node_after_s"):
+        for key in (
+            "heartbeat_s", "catalog_refresh_s", "route_ttl_s", "forget_node_after_s", "connection_idle_s"
+        ):  # fmt: skip
             if not getattr(self, key) > 0:
                 raise ConfigError(f"origin.{key} = {getattr(self, key)}: must be more than 0")
         self._check_dns()

@@ -27,7 +27,7 @@ from origin.route_keys import RouteKeys
 from origin.server import make_app, make_runner
 from origin.sharing.config import SharingConfig
 from origin.sharing.in_process import InProcessBus
-from origin.sharing.messages import OriginCard
+from origin.sharing.messages import OriginCard, Probed
 from origin.sharing.sharing import Sharing
 from origin.telemetry import Telemetry
 from origin.tickets import SEED_BYTES
@@ -101,13 +101,48 @@ async def running_origin(
     Raises:
         ConfigError: as `run_origin`.
     """
+    geo_files = GeoFiles([path for path in (config.geo_database, config.as_file) if path is not None])
+    context = _context(config, store, sharing_config, geo_files, enrolment)
+    tls = tls_files("origin", config.tls_cert_file, config.tls_key_file)
+    runner = make_runner(
+        make_app(context), stop_grace_s=config.stop_grace_s, connection_idle_s=config.connection_idle_s
+    )
+    await runner.setup()
+    try:
+        url = await listen(runner, config.host, config.port, tls.context if tls else None)
+        door_url = await _open_door(runner, config, enrolment) if enrolment else ""
+        context.sharing.announce(config.public_url or url, config.nodes_public_url or door_url)
+        tasks = _begin_works(context, tls)
+        try:
+            async with dns_door(
+                config,
+                context.fleet,
+                context.releases,
+                context.whereabouts,
+                context.telemetry,
+                time.monotonic,
+            ):
+                yield url
+        finally:
+            await _ended(tasks)
+    finally:
+        await runner.cleanup()
+        geo_files.close()
+
+
+def _context(
+    config: OriginConfig,
+    store: SignedStore,
+    sharing_config: SharingConfig,
+    geo_files: GeoFiles,
+    enrolment: Enrolment | None,
+) -> Context:
+    """All parts of an origin, put together; nothing runs yet."""
     rules = FleetRules(heartbeat_s=config.heartbeat_s, forget_after_s=config.forget_node_after_s)
     releases = Releases(store, refresh_s=config.catalog_refresh_s, now_s=time.monotonic)
     trust = TrustFiles(store, renews=config.keys_dir is not None, now_unix_s=time.time)
-    tls = tls_files("origin", config.tls_cert_file, config.tls_key_file)
     fleet, telemetry = Fleet(rules), Telemetry()
     route_keys = RouteKeys(lambda: secrets.token_bytes(SEED_BYTES))
-    geo_files = GeoFiles([path for path in (config.geo_file, config.as_file) if path is not None])
     whereabouts = Whereabouts(Network(), geo_files, config.trusted_proxies)
 
     def taken(report: NodeReport) -> None:
@@ -115,6 +150,12 @@ async def running_origin(
         telemetry.reports_told.inc()
 
     gate, client_keys = _client_keys(config, store, releases)
+
+    def probed(told: Probed) -> None:
+        now_s = time.monotonic()
+        places = {s.report.node_id: s.report.place for s in fleet.view(now_s).standings}
+        whereabouts.hear_probes(told.client, told.place, told.rtts, places, now_s)
+
     sharing = Sharing(
         _open_bus(sharing_config, config),
         fleet,
@@ -122,27 +163,13 @@ async def running_origin(
         time.monotonic,
         route_keys=lambda: route_keys.public_keys(time.monotonic()),
         taken=taken,
+        probed=probed,
         refused=lambda reason: telemetry.news_refused.labels(reason).inc(),
     )
-    context = Context(
+    return Context(
         config, fleet, releases, Blobs(store), trust, telemetry, sharing, route_keys, time.monotonic,
         whereabouts=whereabouts, enrolment=enrolment, gate=gate, client_keys=client_keys,
     )  # fmt: skip
-    runner = make_runner(make_app(context), stop_grace_s=config.stop_grace_s)
-    await runner.setup()
-    try:
-        url = await listen(runner, config.host, config.port, tls.context if tls else None)
-        door_url = await _open_door(runner, config, enrolment) if enrolment else ""
-        sharing.announce(config.public_url or url, config.nodes_public_url or door_url)
-        tasks = _begin_works(context, tls)
-        try:
-            async with dns_door(config, fleet, releases, whereabouts, telemetry, time.monotonic):
-                yield url
-        finally:
-            await _ended(tasks)
-    finally:
-        await runner.cleanup()
-        geo_files.close()
 
 
 def _begin_works(context: Context, tls: TlsFiles | None) -> list[asyncio.Task[None]]:

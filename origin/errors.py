@@ -230,3 +230,11 @@ class OriginRefusedError(EdgewardError):
         super().__init__(message, param=param, retry_after_s=retry_after_s)
         self.remote_status = remote_status
         self.remote_code = remote_code
+
+
+class GeoDownloadError(EdgewardError):
+    """A database of addresses cannot be had, or what came is none."""
+
+    code = "geo.download_failed"
+    http_status = 502
+    retry = "later"

@@ -189,7 +189,11 @@ class Fleet:
 
     def _sit_down(self, seat: Seat) -> None:
         for channel in (seat.member.report.channel, None):
-            self._pools.setdefault((seat.name, channel), Pool()).put(seat)
+            key = (seat.name, channel)
+            pool = self._pools.get(key)
+            if pool is None:  # not by setdefault: a pool lays out its columns when it is made
+                pool = self._pools[key] = Pool()
+            pool.put(seat)
 
     def _stand_up(self, report: NodeReport, name: str) -> None:
         for key in ((name, report.channel), (name, None)):

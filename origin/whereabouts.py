@@ -16,9 +16,9 @@ from registry.addresses import network_of, read_address, read_network
 from registry.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from origin.api import NodeReport, Place
+    from origin.api import NodeReport, Place, ProbedRtt
     from origin.geo.network import Network
     from origin.geo_files import GeoFiles
 
@@ -74,6 +74,26 @@ class Whereabouts:
         self.network.learn(spot, samples, now_s)
         self._kept.pop((remote, stated), None)  # it has probes of its own from now on
         self._kept.pop((remote, None), None)
+
+    def hear_probes(
+        self,
+        remote: str,
+        stated: Place | None,
+        probes: Sequence[ProbedRtt],
+        places: Mapping[str, Place | None],
+        now_s: float,
+    ) -> int:
+        """Learn from a client's probes of nodes whose places are given, and leave out others; how many were taken."""
+        samples = [
+            Sample(
+                probe.node_id, places[probe.node_id], probe.rtt_ms, probe.count, remote, now_s - probe.age_s
+            )
+            for probe in probes
+            if probe.node_id in places
+        ]
+        if remote and samples:
+            self.hear_client(remote, stated, samples, now_s)
+        return len(samples) if remote else 0
 
     def client_address(self, remote: str, forwarded_for: Sequence[str]) -> str:
         """The client's address: the nearest in the chain that is no trusted proxy's; what lies past it may be forged.

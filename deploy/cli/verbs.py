@@ -50,6 +50,9 @@ GROUPS: dict[str, dict[str, Verb]] = {
         "token": Verb("deploy.cli.token", "make, list, revoke tokens that nodes join with"),
         "clients": Verb("deploy.cli.clients", "make, list, rotate, revoke keys that clients are let in with"),
     },
+    "know where clients are": {
+        "geo": Verb("deploy.cli.geo", "get a database of the places of addresses, look one up"),
+    },
     "run a part": {
         "origin": Verb("deploy.cli.origin", "run the origin: `edgeward origin serve`"),
         "node": Verb(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 
-from edge_node.client.patience import CHECK_MOST_S, check_timeout_s
+from edge_node.client.patience import check_timeout_s
 from edge_node.client.silence import ended
 from origin.api import RttReport
 from registry.errors import EdgewardError
@@ -70,10 +70,14 @@ class Prober:
         return not self._nearest.round_trips.probes_work(self._now_s())
 
     async def first_alive(self, nodes: Sequence[RankedNode]) -> RankedNode | None:
-        """The node that answers a probe first; None when none does within a second, or probes are blocked."""
+        """The node that answers a probe first; None when none does in time, or probes are blocked."""
         if not self._nearest.round_trips.probes_work(self._now_s()):
             return None
-        asking = {asyncio.ensure_future(self._ask(node, CHECK_MOST_S)): node for node in nodes}
+        now_s = self._now_s()
+        asking = {
+            asyncio.ensure_future(self._ask(node, check_timeout_s(self._nearest.rtt_ms(node, now_s)))): node
+            for node in nodes
+        }
         try:
             waiting = set(asking)
             while waiting:

@@ -43,6 +43,7 @@ class HeardRules:
         wide_span_s: the same for an AS, a country and a cell: routes between cities change in days.
         scopes_limit_count: how many of each kind are remembered; who was heard least recently makes room.
         nodes_limit_count: of how many nodes each of them remembers round trips.
+        claims_least_count: so many must claim something before others go by it, where no kernel has seen it.
         voices_limit_count: how many reporters of one round trip are told apart.
     """
 
@@ -51,6 +52,7 @@ class HeardRules:
     scopes_limit_count: int = 20_000
     nodes_limit_count: int = 64
     voices_limit_count: int = 9
+    claims_least_count: int = 3
 
 
 class Heard:
@@ -61,7 +63,14 @@ class Heard:
         self._kinds: dict[str, OrderedDict[str, dict[str, tuple[Place | None, Voices]]]] = {}
 
     def say(
-        self, scope: Scope, sample: Sample, voice: str, now_s: float, *, rtt_ms: float | None = None
+        self,
+        scope: Scope,
+        sample: Sample,
+        voice: str,
+        now_s: float,
+        *,
+        claim: bool = True,
+        rtt_ms: float | None = None,
     ) -> tuple[float | None, float]:
         """Take in a sample; what was agreed on before and after, in ms.
 
@@ -70,6 +79,7 @@ class Heard:
             sample: what was measured.
             voice: who says so among the scope's; "" is a node's kernel.
             now_s: the time.
+            claim: whether this voice has only its word for it.
             rtt_ms: what this voice says, where that is not the sample itself.
         """
         rules = self._rules
@@ -83,14 +93,18 @@ class Heard:
         place, voices = nodes.pop(sample.node_id, (None, None))
         if voices is None or place != sample.node_place:  # a node that has moved begins anew
             narrow = scope[0] in {"client", "prefix"}
-            voices = Voices(rules.narrow_span_s if narrow else rules.wide_span_s, rules.voices_limit_count)
+            voices = Voices(
+                rules.narrow_span_s if narrow else rules.wide_span_s,
+                rules.voices_limit_count,
+                1 if scope[0] == "client" else rules.claims_least_count,
+            )
             if len(nodes) >= rules.nodes_limit_count:
                 del nodes[next(iter(nodes))]
         nodes[sample.node_id] = (sample.node_place, voices)
         before = voices.agreed(now_s)
         said_ms = sample.rtt_ms if rtt_ms is None else rtt_ms
         if voice:
-            voices.say(voice, said_ms, sample.count, sample.at_s)
+            voices.say(voice, said_ms, sample.count, sample.at_s, claim=claim)
         else:
             voices.say_surely(said_ms, sample.count, sample.at_s)
         after = voices.agreed(now_s)

@@ -5,8 +5,9 @@ same cell of the map, the cell, what `RttSurface` guesses from cells around. Eac
 voices stand behind it: n/(n + 1), so that one counts half. A node that a client has not measured, where it has measured
 others, is guessed with what those were off by: the last mile is in all of them.
 
-Nobody can move what others get alone: of a network the median over clients counts, unless a node's kernel has seen it;
-of an AS, a cell, a country the median over networks; and what beats light in vacuum does not count for a place.
+Nobody can move what others get alone: what kernels of nodes have seen counts before what clients claim, and of claims
+the median over at least 3 clients of a network, over at least 3 networks of an AS, a cell, a country; and what beats
+light in vacuum does not count for a place.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import numpy as np
 from origin.geo.distance import MEAN_DISTANCE_KM, distance_km, estimated_rtt_ms, least_rtt_ms
 from origin.geo.heard import Heard, HeardRules
 from origin.geo.probing import probes
+from origin.geo.rolling import Agreed
 from origin.geo.rtt_surface import RttSurface, fitted
 from origin.geo.rtt_table import RttTable
 
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
     from origin.api import Place, PlaceSource
     from origin.geo.client_spot import ClientSpot
     from origin.geo.heard import Sample, Scope
-    from origin.geo.rolling import Agreed
 
 RttSource = Literal["probe", "prefix", "as", "region", "place", "none"]
 """What an estimate rests on: the client's own probes; its network's; its AS's nearby; its country's; places and what is
@@ -56,12 +57,14 @@ class NetworkRules:
     """How long measurements count, and how much is kept.
 
     Attributes:
-        probe_half_life_s: after this time a client's own probe counts half, against what others say.
+        probe_hold_s: so long a client's own probe counts alone: two lists of nodes, which are renewed every minute.
+        probe_half_life_s: so much later it counts half, against what others say.
         heard: what is remembered of each kind of scope.
         epoch_least_s: the epoch grows at most this often.
         guesses_limit_count: for how many places guesses are kept ready.
     """
 
+    probe_hold_s: float = 120.0
     probe_half_life_s: float = 300.0
     heard: HeardRules = field(default_factory=HeardRules)
     epoch_least_s: float = 1.0
@@ -106,8 +109,9 @@ class Network:
                 scope = ("prefix", spot.prefix)
                 self._notice(self._heard.say(scope, sample, sample.reporter, now_s))
                 agreed = self._heard.of(scope, sample.node_id, now_s)
-                if agreed is not None:
-                    self._learn_widely(spot, sample, agreed, now_s)
+                # One client's claim is too little for its network, but a voice among others of its place.
+                said = Agreed(sample.rtt_ms, 1, sample.at_s, False) if agreed is None else agreed
+                self._learn_widely(spot, sample, said, now_s)
         self._settle(now_s)
 
     def estimate(self, spot: ClientSpot, node_id: str, node_place: Place | None, now_s: float) -> RttEstimate:
@@ -126,7 +130,8 @@ class Network:
         if network is not None:
             rtt_ms, source = _blended(network, rtt_ms), "prefix"
         if own is not None:
-            share = 0.5 ** (max(0.0, now_s - own.seen_s) / self.rules.probe_half_life_s)
+            aged_s = max(0.0, now_s - own.seen_s - self.rules.probe_hold_s)
+            share = 0.5 ** (aged_s / self.rules.probe_half_life_s)
             rtt_ms, source = share * own.rtt_ms + (1 - share) * rtt_ms, "probe"
         return RttEstimate(rtt_ms, source)
 
@@ -204,7 +209,11 @@ class Network:
         if agreed.rtt_ms < least_rtt_ms(apart_km):
             return  # it is not where it is taken to be, or someone lies: nothing that speaks for the place
         for scope in _wide_scopes(spot):
-            self._notice(self._heard.say(scope, sample, spot.prefix, now_s, rtt_ms=agreed.rtt_ms))
+            self._notice(
+                self._heard.say(
+                    scope, sample, spot.prefix, now_s, claim=not agreed.sure, rtt_ms=agreed.rtt_ms
+                )
+            )
         if place is not None and node_place is not None:
             said = self._heard.of(("cell", _cell(place)), sample.node_id, now_s)
             if said is not None:

@@ -56,7 +56,7 @@ def first_sample(span_s: float, rtt_ms: float, count: int, at_s: float) -> Rolli
 class Agreed:
     """What reporters agree on; `count` is what stands behind it: voices, or samples of one kernel, at most 10.
 
-    `sure` says that a node's kernel has seen it.
+    `sure` says that kernels of nodes have seen it.
     """
 
     rtt_ms: float
@@ -68,28 +68,32 @@ class Agreed:
 class Voices:
     """One round trip as several reporters tell it: the median of each one's least, so that no one alone can move it.
 
-    Whoever spoke least recently makes room for a new one. A sure voice (a node's kernel, which no client can make
-    believe that a path is shorter than it is) counts alone while it is fresh.
+    Whoever spoke least recently makes room for a new one. A node's kernel, which no client can make believe that a
+    path is shorter than it is, counts alone while it is fresh; so do voices that stand for kernels, before mere
+    claims, which count from `claims_least_count` voices on.
     """
 
-    __slots__ = ("_limit_count", "_span_s", "_sure", "_voices")
+    __slots__ = ("_claims", "_claims_least_count", "_limit_count", "_span_s", "_sure", "_voices")
 
-    def __init__(self, span_s: float, limit_count: int) -> None:
+    def __init__(self, span_s: float, limit_count: int, claims_least_count: int = 1) -> None:
         self._span_s = span_s
         self._limit_count = limit_count
+        self._claims_least_count = claims_least_count
         self._voices: dict[str, RollingMinimum] = {}
+        self._claims: dict[str, RollingMinimum] = {}
         self._sure: RollingMinimum | None = None
 
-    def say(self, reporter: str, rtt_ms: float, count: int, at_s: float) -> None:
-        """Take in what a reporter measured."""
-        known = self._voices.pop(reporter, None)
+    def say(self, reporter: str, rtt_ms: float, count: int, at_s: float, *, claim: bool) -> None:
+        """Take in what a reporter measured, or claims to have."""
+        voices = self._claims if claim else self._voices
+        known = voices.pop(reporter, None)
         if known is None:
             known = first_sample(self._span_s, rtt_ms, count, at_s)
-            if len(self._voices) >= self._limit_count:
-                del self._voices[next(iter(self._voices))]
+            if len(voices) >= self._limit_count:
+                del voices[next(iter(voices))]
         else:
             known.add(rtt_ms, count, at_s)
-        self._voices[reporter] = known
+        voices[reporter] = known
 
     def say_surely(self, rtt_ms: float, count: int, at_s: float) -> None:
         """Take in what a node's kernel measured."""
@@ -99,17 +103,20 @@ class Voices:
             self._sure.add(rtt_ms, count, at_s)
 
     def agreed(self, now_s: float) -> Agreed | None:
-        """What stands now; None when the newest sample is older than two spans."""
+        """What stands now; None when nothing fresh is, two spans being old."""
         oldest_s = now_s - 2 * self._span_s
         sure = self._sure
         if sure is not None and sure.seen_s >= oldest_s:
             return Agreed(sure.rtt_ms, min(sure.count, _SURE_COUNT), sure.seen_s, True)
         fresh = [voice for voice in self._voices.values() if voice.seen_s >= oldest_s]
-        if not fresh:
+        claims = [] if fresh else [voice for voice in self._claims.values() if voice.seen_s >= oldest_s]
+        if not fresh and len(claims) < self._claims_least_count:
             return None
+        seen = bool(fresh)
+        fresh = fresh or claims
         return Agreed(
             median(voice.rtt_ms for voice in fresh),
             len(fresh),
             max(voice.seen_s for voice in fresh),
-            False,
+            seen,
         )

@@ -88,17 +88,17 @@ def queue_s(offer: Offer, others: Measured, now_s: float) -> float:
 
 
 def load_s(offer: Offer, others: Measured, now_s: float) -> float:
-    """The rest of a load under way, which is about to end if it is late; 0 when ready; when asleep, two whole ones.
+    """The rest of a load under way, which is about to end if it is late; 0 when ready; when asleep, two exchanges.
 
-    What wakes up displaces another release, which will have to be loaded again: without the second load, nodes under
-    pressure take each other's memory away and nothing but loading gets done.
+    What wakes up displaces another release, which first ends what it works on, and later comes back in the same way:
+    without counting that, nodes under pressure do nothing but load.
     """
     model = offer.model
     if model.state == "ready":
         return 0.0
     whole_s = others.load_s if model.load_s is None else model.load_s
     if model.state == "asleep":
-        return 2 * whole_s
+        return 2 * (whole_s + (others.service_s if model.service_s is None else model.service_s))
     return max(_LEAST_LOAD_S, whole_s - (now_s - offer.watch.since_s))
 
 

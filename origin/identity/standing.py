@@ -36,7 +36,7 @@ def check_standing(
     if turned_out is not None:
         raise NodeRevokedError(
             f"the node {shown.node_id} was revoked at {stamp(turned_out[1])}; to join again it needs a new token and a "
-            "new key (`edgeward node join` makes one)"
+            "new key (`edgeward node join --again` makes one)"
         )
     here = f"the origin's clock says {stamp(now_unix_s)}"
     if now_unix_s < shown.not_before_unix_s:

@@ -12,13 +12,16 @@ from origin.geo.choose import Ask, choose, parse_model
 from origin.geo.explaining import EXPLAINED_LIMIT_COUNT, left_out
 from origin.geo.places import client_place
 from origin.geo.probe_list import probe_list
+from origin.prefixes import Mark
 from origin.tickets import LIFE_LIMIT_S, Ticket, stops_of
 
 if TYPE_CHECKING:
-    from origin.api import LeftOut, RouteQuery
+    from origin.api import LeftOut, Peer, RouteQuery
     from origin.gate import Caller
     from origin.geo.choose import Decision
+    from origin.geo.client_spot import ClientSpot
     from origin.web.context import Context
+    from registry.reference import Reference
 
 log = structlog.get_logger()
 
@@ -59,11 +62,16 @@ def list_for(
         any_channel=bare,
         spot=spot,
         prompt_tokens=query.prompt_tokens,
+        prompt_bytes=query.prompt_bytes,
+        marks=tuple(Mark(number, end_bytes) for number, end_bytes in query.marks),
         # Without a stated session a client's address stands for it: its requests tend to share a prefix.
         session=session or remote,
         limit=EXPLAINED_LIMIT_COUNT if query.explains else query.limit,
         exclude=frozenset(query.exclude),
     )
+    if not query.explains:
+        for node_id in query.exclude:  # they have just failed this client
+            context.fleet.note_failed(node_id, spot.prefix or remote, context.now_s())
     decision = decide(context, ask, notes=not query.explains)
     return RouteAnswer(
         model=query.model,
@@ -71,14 +79,22 @@ def list_for(
         ttl_s=context.config.route_ttl_s,
         place=spot.place,
         place_source=spot.place_source,
-        probes=probe_list(
-            context.fleet.pool(reference.name, None), spot, context.whereabouts.network, context.now_s()
-        ),
+        probes=_probes(context, reference, spot),
         expires_unix_s=context.now_unix_s() + context.config.route_ttl_s,
         ticket=sign(context, query.model, decision, caller),
         reason=decision.reason,
         left_out=_left_out(context, ask, decision) if query.explains else (),
     )
+
+
+def _probes(context: Context, reference: Reference, spot: ClientSpot) -> tuple[Peer, ...]:
+    # Of the pool that was chosen from, which is up to date by now.
+    channel = None if reference.version is not None else reference.channel
+    pool = context.fleet.pool(reference.name, channel)
+    if not pool.seats:
+        pool = context.fleet.pool(reference.name, None)
+    pool.settle()
+    return probe_list(pool, spot, context.whereabouts.network, context.now_s())
 
 
 def _left_out(context: Context, ask: Ask, decision: Decision) -> tuple[LeftOut, ...]:

@@ -13,6 +13,7 @@ from edge_node.config import NodeConfig
 from edge_node.daemon import running_node
 from origin.config import OriginConfig
 from origin.daemon import running_origin
+from origin.geo import choose
 from tests.edge_node.scripted_node import ScriptedEngines
 from tests.edge_node.scripted_registry import Registry
 
@@ -94,7 +95,8 @@ class Network:
 
 
 @pytest.fixture
-async def network(scripted_origin, tmp_path):
+async def network(scripted_origin, tmp_path, monkeypatch):
+    monkeypatch.setattr(choose, "EXPLORED_SHARE", 0.0)  # one request in a hundred would go to the worse node
     registry = Registry(scripted_origin)
     registry.publish("chat", "1", [b"a" * 50_000])
     async with AsyncExitStack() as ends:

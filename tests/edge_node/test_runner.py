@@ -193,14 +193,16 @@ async def test_a_retired_model_is_not_here_any_more(runner, release):
 
 
 async def test_a_dead_engine_makes_the_model_not_ready_then_ready_again(
-    runner, release, scripted_engines, virtual_clock, let_go_on
+    runner, release, scripted_engines, let_go_on
 ):
     await runner.activate(release("1"))
+    scripted_engines.load_gates["1"] = asyncio.Event()
     scripted_engines.made[0].die()
     await let_go_on()
     with pytest.raises(ModelNotReadyError, match="being loaded"):
         await version_of(runner, "chat")
-    await virtual_clock.advance(0.2)
+    scripted_engines.load_gates["1"].set()
+    await let_go_on()
     async with runner.lease("chat") as lease:
         assert await ask(lease) == "by 1"
 

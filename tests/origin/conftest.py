@@ -12,6 +12,8 @@ from origin.client_keys import ClientKeys
 from origin.config import OriginConfig
 from origin.fleet import Fleet, FleetRules
 from origin.gate import Gate
+from origin.geo.network import Network
+from origin.geo_files import GeoFiles
 from origin.kept_keys import KeptKeys
 from origin.releases import Blobs, Releases
 from origin.route_keys import RouteKeys
@@ -22,6 +24,7 @@ from origin.sharing.sharing import Sharing
 from origin.telemetry import Telemetry
 from origin.trust import TrustFiles
 from origin.web.context import Context
+from origin.whereabouts import Whereabouts
 from registry.catalog import Catalog
 from registry.chunking import Extent
 from registry.digest import digest_of
@@ -116,6 +119,8 @@ class Origin:
         self.fleet = Fleet(FleetRules(heartbeat_s=config.heartbeat_s))
         self.trust = TrustFiles(store.signed, renews=False, now_unix_s=time.time)
         self.telemetry = Telemetry()
+        # This machine stands for a proxy, so that tests can be clients of any address.
+        self.whereabouts = Whereabouts(Network(), GeoFiles(()), ("127.0.0.1",))
         self.bus, self.origin_id = InProcessBus(), "0" * 16
         self.url = ""
         self.gate = Gate(max_age_s=config.max_key_age_s) if config.require_keys else None
@@ -144,8 +149,11 @@ class Origin:
             chance=lambda: 1.0,
             gate=self.gate,
             client_keys=self.client_keys,
+            whereabouts=self.whereabouts,
         )
-        self.runner = make_runner(make_app(context), stop_grace_s=0.1)
+        self.runner = make_runner(
+            make_app(context), stop_grace_s=0.1, connection_idle_s=self.config.connection_idle_s
+        )
         await self.runner.setup()
         site = aiohttp.web.TCPSite(self.runner, "127.0.0.1", 0)
         await site.start()

@@ -11,12 +11,11 @@ import itertools
 import random
 from dataclasses import dataclass, field
 
-from tests.world.policies import HANDS_ON, POLICIES, Router
-from tests.world.simulated_nodes import Node
-
 from edge_node.handing_on import Offer, Standing, hand_on
 from origin.fleet import Fleet, FleetRules
 from origin.prefixes import Mark
+from tests.world.policies import HANDS_ON, POLICIES, Router
+from tests.world.simulated_nodes import Node
 
 _REPORT_TRAVEL_S = 0.05
 _ROUND_TRIPS = 2  # TCP and the request, for every policy alike

@@ -238,7 +238,9 @@ class RadixPrefixes:
                 break
             tier = _nearest(step)
             copy = step.copies[tier]
-            if not self._append(slot, tier, copy, tokens[len(slot.cached) : min(copy.end, node.end)]):
+            # Where the way forks off, the rest of a copy is of other tokens.
+            good_end = max(each.end for each in node.path() if each.copies.get(tier) is copy)
+            if not self._append(slot, tier, copy, tokens[len(slot.cached) : good_end]):
                 break
             brought = step
         if brought is not None:

@@ -54,7 +54,7 @@ class TestNearest:
         view = fleet(node("paris", cities["paris"], asleep), far_and_ready).view(0.0)
         decision = choose(view, ask(place=NEAR_PARIS), None)
         assert ids(decision) == ["tokyo", "paris"]
-        assert decision.nodes[1].terms_s["load"] == 4.0
+        assert decision.nodes[1].terms_s["load"] == 6.0
         alone = fleet(node("paris", cities["paris"], asleep)).view(0.0)
         assert ids(choose(alone, ask(place=NEAR_PARIS), None)) == ["paris"]
 

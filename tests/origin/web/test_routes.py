@@ -10,6 +10,7 @@ from yarl import URL
 
 from origin.api import ModelReport, NodeReport, Place, RouteQuery
 from origin.errors import ModelUnknownError, NoNodeAvailableError
+from origin.prefixes import pack_sketch, prompt_marks
 from origin.tickets import read_ticket, verifiers
 from registry.errors import InputInvalidError
 
@@ -75,6 +76,22 @@ class TestRoute:
         assert [(stop.node_id, stop.url, stop.score_s, stop.rtt_ms) for stop in ticket.stops] == [
             (node.node_id, node.url, node.score_s, node.rtt_ms) for node in answer.nodes
         ]
+
+    async def test_a_node_that_has_read_the_prompt_comes_first(self, network):
+        marks = prompt_marks(b"a long system prompt " * 100, salt=b"s", client="", model="chat")
+        model = ModelReport(
+            name="chat", version="1.0", state="ready", slots=2, service_s=0.5, prefill_tokens_per_s=100.0,
+            prefixes=pack_sketch(mark.number for mark in marks),
+        )  # fmt: skip
+        url = "http://tokyo.example:8000/"
+        await network.client.report(
+            NodeReport(node_id="tokyo", incarnation=1, url=url, place=TOKYO, models=(model,))
+        )
+        told = {"prompt_tokens": 500, "prompt_bytes": 2100}
+        plain = await network.client.route(RouteQuery(model="chat", place=PARIS, **told))
+        assert plain.nodes[0].node_id == "paris"
+        answer = await network.client.route(RouteQuery(model="chat", place=PARIS, marks=marks, **told))
+        assert answer.nodes[0].node_id == "tokyo"
 
     async def test_without_a_place_it_says_so(self, network):
         answer = await network.client.route(RouteQuery(model="chat"))
