@@ -18,8 +18,6 @@ def run(edgeward, tmp_path):
         code, out, err = edgeward("--config", "edgeward.toml", *words)
         return code, out, err
 
-    code, _, err = run("keys", "init")
-    assert code == 0, err
     return run
 
 
