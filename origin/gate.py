@@ -1,9 +1,10 @@
 """The gate: whether a request may come in by the client key that it shows, and how much of each key comes in at a time.
 
 The same gate stands in every node and every origin, and asks nobody: it knows the signed list of keys as it was read
-last. The id of a key is looked up first, which may take a different time for each, since ids are no secret; the hash of
-the secret is then compared in constant time, and for an unknown id with a hash that nothing has, so that a clock cannot
-tell the two apart. Rates are token buckets, one for each key, as deep as a second's worth and at least 1.
+last. An id is looked for in a sorted list, and where it is not, the record where it would stand is looked at in its
+place, so that a wrong secret and an unknown id take the same way; then hashes are compared in constant time. A clock
+can tell neither how much of a secret is right nor whether an id exists. Rates are token buckets, one for each key, as
+deep as a second's worth and at least 1.
 
 Nothing here reads a clock: `now_s` comes from one that does not go back, `now_unix_s` from the one on the wall.
 """
@@ -11,6 +12,7 @@ Nothing here reads a clock: `now_s` comes from one that does not go back, `now_u
 from __future__ import annotations
 
 import hmac
+from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -81,6 +83,8 @@ class Gate:
     def __init__(self, *, max_age_s: float = 0.0) -> None:
         self._max_age_s = max_age_s
         self._keys: Mapping[str, ClientKey] = {}
+        self._ids: list[str] = []
+        self._records = [_NOBODY]
         self._read_unix_s: float | None = None
         self._buckets: dict[str, tuple[float, float]] = {}
         self._running: Counter[str] = Counter()
@@ -93,6 +97,8 @@ class Gate:
     def learn(self, keys: Mapping[str, ClientKey], *, read_unix_s: float) -> None:
         """Take in the list as it was true at a time; what is at work goes on."""
         self._keys = keys
+        self._ids = sorted(keys)
+        self._records = [*(keys[key_id] for key_id in self._ids), _NOBODY]
         self._read_unix_s = read_unix_s
         self._buckets = {key_id: bucket for key_id, bucket in self._buckets.items() if key_id in keys}
 
@@ -125,8 +131,9 @@ class Gate:
         if parsed is None:
             raise ApiKeyInvalidError(f"what the Authorization header holds is no client key: {_HOW}")
         key_id, secret = parsed
-        known = self._keys.get(key_id)
-        if not _has_secret(known or _NOBODY, sha256_of(secret), now_unix_s) or known is None:
+        known = self._records[bisect_left(self._ids, key_id)]
+        same_id = hmac.compare_digest(known.key_id, key_id)
+        if not _has_secret(known, sha256_of(secret), now_unix_s) & same_id:
             raise ApiKeyInvalidError(
                 "there is no client key of this id with this secret, or it has been replaced"
             )
