@@ -12,7 +12,7 @@ Nothing here reads a clock: `now_s` comes from one that does not go back, `now_u
 from __future__ import annotations
 
 import hmac
-from bisect import bisect_left
+from bisect import bisect_right
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -83,7 +83,7 @@ class Gate:
     def __init__(self, *, max_age_s: float = 0.0) -> None:
         self._max_age_s = max_age_s
         self._keys: Mapping[str, ClientKey] = {}
-        self._ids: list[str] = []
+        self._numbers: list[int] = []
         self._records = [_NOBODY]
         self._read_unix_s: float | None = None
         self._buckets: dict[str, tuple[float, float]] = {}
@@ -97,8 +97,9 @@ class Gate:
     def learn(self, keys: Mapping[str, ClientKey], *, read_unix_s: float) -> None:
         """Take in the list as it was true at a time; what is at work goes on."""
         self._keys = keys
-        self._ids = sorted(keys)
-        self._records = [*(keys[key_id] for key_id in self._ids), _NOBODY]
+        in_order = sorted(keys)
+        self._numbers = [_number(key_id) for key_id in in_order]
+        self._records = [_NOBODY, *(keys[key_id] for key_id in in_order)]
         self._read_unix_s = read_unix_s
         self._buckets = {key_id: bucket for key_id, bucket in self._buckets.items() if key_id in keys}
 
@@ -131,7 +132,8 @@ class Gate:
         if parsed is None:
             raise ApiKeyInvalidError(f"what the Authorization header holds is no client key: {_HOW}")
         key_id, secret = parsed
-        known = self._records[bisect_left(self._ids, key_id)]
+        # Odd, so that it is never equal to a number in the list: even a branch foretold wrongly takes time.
+        known = self._records[bisect_right(self._numbers, _number(key_id) + 1)]
         same_id = hmac.compare_digest(known.key_id, key_id)
         if not _has_secret(known, sha256_of(secret), now_unix_s) & same_id:
             raise ApiKeyInvalidError(
@@ -201,6 +203,10 @@ class Gate:
 def bare_name(model: str) -> str:
     """The name alone of `name`, `name:channel` or `name@version`."""
     return model.partition("@")[0].partition(":")[0]
+
+
+def _number(key_id: str) -> int:
+    return int(key_id, 16) * 2
 
 
 def _has_secret(key: ClientKey, shown_sha256: str, now_unix_s: float) -> bool:
