@@ -151,10 +151,20 @@ def _llama_wheel(python: Path) -> Path:
         if not Path(prebuilt).is_file():
             raise SetupError(f"EDGEWARD_LLAMA_WHEEL names {prebuilt}, and there is no such file")
         return Path(prebuilt)
+    return built_llama_wheel(python)
+
+
+def built_llama_wheel(python: Path) -> Path:
+    """The wheel of llama-cpp-python for this processor, or as $CMAKE_ARGS says: one built before, or a new one."""
     pin = _pinned("llama-cpp-python")
-    key = hashlib.sha256(
-        "\n".join([pin, *CMAKE_ARGS, CMAKE_INCLUDE.read_text(), _machine()]).encode()
-    ).hexdigest()[:16]
+    parts = [
+        pin,
+        *CMAKE_ARGS,
+        *os.environ.get("CMAKE_ARGS", "").split(),
+        CMAKE_INCLUDE.read_text(),
+        _machine(),
+    ]
+    key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
     home = _cache() / "wheels" / key
     found = sorted(home.glob("*.whl"))
     if found:

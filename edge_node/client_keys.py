@@ -126,9 +126,11 @@ class NodeKeys:
 def keys_of(
     config: NodeConfig, trust: Verifying, clock: Clock, now_unix_s: Callable[[], float]
 ) -> NodeKeys | None:
-    """What a node of these settings asks for; None where everybody is let in."""
+    """What a node of these settings asks for, as it was kept; None where everybody is let in. Reads a file."""
     if not config.require_keys:
         return None
-    return NodeKeys(
+    keys = NodeKeys(
         trust, config.data_dir, max_age_s=config.max_key_age_s, clock=clock, now_unix_s=now_unix_s
     )
+    keys.restore()
+    return keys

@@ -33,6 +33,7 @@ class NodeConfig:
         node_id: the node's name in the fleet; empty makes one at the first start and keeps it in `data_dir`.
         host: address to listen on; anything but loopback needs a certificate or `insecure`.
         port: 0 takes any free one.
+        insecure: allow an address that other machines can reach without TLS.
         tls_cert_file: the certificate that clients see, PEM, with those between it and its authority; None speaks HTTP.
         tls_key_file: its key, PEM, without a passphrase; both are read again when they change.
         require_keys: let requests in by a client key alone (`edgeward clients`); keys travel in the clear without TLS.
@@ -44,6 +45,7 @@ class NodeConfig:
         origin: URLs of the origins, the preferred one first; heartbeats go to the first that answers. A node that has
             joined a fleet speaks to the https:// ones of them, or, where none is, to where it joined.
         join_token: lets the node join the fleet at its first start, at `origin`; not looked at once it is in.
+        join_token_file: a file with such a token, for those who keep secrets out of settings; an empty one is none.
         place: where the node stands, `LAT,LON` in degrees; empty when unknown.
         label: a name for people, such as `Frankfurt`.
         data_dir: the node's own directory: releases, its id, and what it served last.
@@ -105,6 +107,7 @@ class NodeConfig:
     public_addresses: tuple[str, ...] = ()
     origin: tuple[str, ...] = ("http://127.0.0.1:7700",)
     join_token: str = field(default="", repr=False)
+    join_token_file: Path | None = None
     place: str = ""
     label: str = ""
     data_dir: Path = field(default_factory=_default_data_dir)
@@ -192,6 +195,22 @@ class NodeConfig:
             value = getattr(self, name)
             if not least <= value < math.inf:  # so written, NaN is refused too
                 raise ConfigError(f"node.{name} = {value}: it must be a number, at least {least}")
+
+
+def stated_token(config: NodeConfig) -> str:
+    """The token to join with, out of its file where one is named; "" for none.
+
+    Raises:
+        ConfigError: the file cannot be read.
+    """
+    if config.join_token or config.join_token_file is None:
+        return config.join_token
+    try:
+        return config.join_token_file.read_text("ascii", "replace").strip()
+    except OSError as error:
+        raise ConfigError(
+            f"node.join_token_file = {config.join_token_file} cannot be read: {error.strerror}"
+        ) from error
 
 
 def stated_place(text: str) -> Place | None:

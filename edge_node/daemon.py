@@ -1,40 +1,37 @@
-"""A node's process: every part put together in one place, its port opened, its end in good order."""
+"""A node: every part put together in one place, its port opened, its end in good order."""
 
 from __future__ import annotations
 
 import asyncio
-import importlib.metadata
-import os
 import random
 import secrets
-import signal
 import socket
 import time
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
 import structlog
-from aiohttp import web
 
 from edge_node.api.health import NodeStatus
 from edge_node.cache.answers import AnswerCache
 from edge_node.client_keys import keys_of
 from edge_node.client_rtts import ClientRtts
 from edge_node.config import stated_place
-from edge_node.engine_plan import runner_limits
+from edge_node.cordon import Cordon
+from edge_node.engine_plan import engine_room, runner_limits
 from edge_node.engines.process import EngineProcess
 from edge_node.enrolment.joining import enrolled, origin_urls
 from edge_node.enrolment.renewal import renewal_of
-from edge_node.heartbeat import Heartbeat
-from edge_node.identity import fresh_id, take_identity
+from edge_node.heartbeat import Heartbeat, with_load
+from edge_node.identity import fresh_id, software_version, take_identity
+from edge_node.listener import BYE_S, Listener
 from edge_node.machine import probe_machine, usable_bytes
 from edge_node.model_store import ModelStore
 from edge_node.offers import TicketDesk
 from edge_node.peers import Exchange
 from edge_node.public_addresses import public_addresses
-from edge_node.reviving import for_ever, once
 from edge_node.runner import Runner
 from edge_node.scheduler import Scheduler
 from edge_node.scrubber import Scrubber
@@ -46,39 +43,26 @@ from edge_node.telemetry import Metrics
 from edge_node.tracing import open_tracing
 from edge_node.trust import NodeTrust
 from edge_node.variant_choice import Machine, speed_features
+from edge_node.works import Works
 from origin.api import NodeReport
 from origin.client import OriginClient
-from registry.listening import listen
-from registry.tls import tls_files
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+
+    from aiohttp import web
 
     from edge_node.config import NodeConfig
     from edge_node.engines import EngineSpec
     from edge_node.enrolment.membership import Membership
     from edge_node.identity import Identity
+    from edge_node.succession import Heir
     from edge_node.supervisor import Engine
     from origin.api import Directive, MachineReport, ModelReport
 
 log = structlog.get_logger()
 
-_FLUSH_S = 5.0
-"""How long connections may take to send the rest of their answers when the engines are closed."""
 _ENGINE_GRACE_S = 2.0
-
-
-def run_node(config: NodeConfig) -> None:
-    """Serve until SIGTERM or SIGINT, then let running answers finish; a second signal cuts them off. Blocks.
-
-    An origin that is away is no reason not to start: what is on the disk is served.
-
-    Raises:
-        ConfigError: the port is taken, or the data directory is in use or cannot be written.
-    """
-    # Before anything imports onnxruntime here, and inherited by every engine's process.
-    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-    asyncio.run(_serve_until_told(config))
 
 
 class Node:
@@ -92,14 +76,17 @@ class Node:
         build: Callable[[EngineSpec], Engine],
         machine: MachineReport,
         membership: Membership | None = None,
+        *,
+        listener: Listener,
     ) -> None:
         clock = Clock(now_s=time.monotonic, sleep=asyncio.sleep)
         self.node_id = identity.node_id
         self.url = ""
+        self._cordon = Cordon(config.data_dir)
         self._config = config
         self._incarnation = identity.incarnation
         self._place = stated_place(config.place)
-        self._software = f"edgeward {_version()}"
+        self._software = f"edgeward {software_version()}"
         # Reported every second: of some hundred features those that matter.
         self._machine = msgspec.structs.replace(machine, features=speed_features(machine.features))
         self._renewal = renewal_of(config.data_dir, membership, clock)
@@ -114,6 +101,7 @@ class Node:
             channel=config.channel,
             limits=runner_limits(
                 config,
+                room=store.machine.room,
                 memory_limit_bytes=usable_bytes(machine, config.memory_limit_bytes) or 0,
                 prefix_root=store.prefixes,
             ),
@@ -123,31 +111,26 @@ class Node:
         self._trust = self._make_trust(clock)
         self._client_keys = keys_of(config, self._trust, clock, time.time)
         self._sync = Sync(
-            source=self._origin,
-            trust=self._trust,
-            store=store,
-            runner=self._runner,
-            metrics=self._metrics,
+            source=self._origin, trust=self._trust, store=store, runner=self._runner, metrics=self._metrics,
             clock=clock,
             limits=SyncLimits(
                 fetch_concurrency_count=config.fetch_concurrency_count, unwanted_keep_s=config.unwanted_keep_s
             ),
             exchange=self._exchange,
-        )
+        )  # fmt: skip
         self._scrubber = self._make_scrubber(clock)
         self._rtts = ClientRtts()
         self._heartbeat = self._make_heartbeat(clock)
         self._engine_grace_s = _ENGINE_GRACE_S
-        self._tasks: list[asyncio.Task[None]] = []
+        self._works = Works()
+        self._store = store
+        self.listener = listener
 
     def _make_heartbeat(self, clock: Clock) -> Heartbeat:
         return Heartbeat(
-            origin=self._origin,
-            compose=self.report,
-            heard=self._heard,
-            clock=clock,
+            origin=self._origin, compose=self.report, heard=self._heard, clock=clock,
             jitter=random.SystemRandom().random,
-        )
+        )  # fmt: skip
 
     def _make_trust(self, clock: Clock) -> NodeTrust:
         return NodeTrust(
@@ -191,44 +174,91 @@ class Node:
 
     def _heard(self, directive: Directive) -> None:
         self._desk.learn(directive.route_keys)
+        self._runner.salt_marks(directive.mark_salt)
         self._rtts.told()
-        if self._client_keys is not None:
+        if self._client_keys:
             self._client_keys.heard(directive.client_keys)
         self._sync.heard(directive)
 
-    async def start(self, ends: AsyncExitStack) -> None:
-        """Open the port, serve what is on the disk, and begin to report; `ends` gets the way back."""
+    async def start(self, ends: AsyncExitStack, heir: Heir | None = None) -> None:
+        """Open the port, serve what is on the disk, and begin to report; `ends` gets the way back.
+
+        An heir loads first, and opens and reports when the process before it has let go.
+
+        Raises:
+            ConfigError: the port cannot be had, or the process before it has changed its mind.
+        """
         ends.push_async_callback(self._origin.close)
         ends.push_async_callback(self._exchange.book.close)
-        if self._client_keys is not None:
-            await asyncio.to_thread(self._client_keys.restore)
-        listening_at = await self._open_front(ends)
-        self.url = self._config.public_url or listening_at
+        await self.listener.prepare(self._front(ends), ends)
         ends.push_async_callback(self._close_engines)
-        await self._sync.restore()
-        ends.push_async_callback(self._end_tasks)
-        works = (
-            ("sync", self._sync.run),
-            ("heartbeat", self._heartbeat.run),
-            ("trust", self._trust.keep_fresh),
-            ("scrubber", self._scrubber.run),
-            *([("client keys", self._client_keys.keep_fresh)] if self._client_keys is not None else []),
-        )
-        for name, work in works:
-            self._tasks.append(asyncio.create_task(for_ever(name, work), name=name))
-        if self._renewal is not None:
-            renewing = partial(self._renewal.keep_renewed, self._origin)
-            self._tasks.append(asyncio.create_task(for_ever("renewal", renewing), name="renewal"))
+        ends.push_async_callback(self._works.end)
+        if heir is None:
+            await self._open()
+            await self._sync.restore()
+        else:
+            await self._sync.restore(borrowed=True)
+            await heir.take_over()
+            await asyncio.to_thread(self._store.open)
+            await self._open()
+        self.begin_works()
+        if heir is not None:
+            await heir.tell_serving()
 
-    async def drain(self, hurry: asyncio.Event) -> None:
-        """Refuse new requests and wait for running ones: until done, at most `drain_s`, or until `hurry`."""
-        self._runner.drain()
-        log.info("node.draining", drain_s=self._config.drain_s)
-        # Not awaited: an origin that is away must not delay the end.
-        self._tasks.append(asyncio.create_task(once(self._heartbeat.beat), name="last words"))
+    async def _open(self) -> None:
+        listening_at = await self.listener.open()
+        self.url = self._config.public_url or listening_at
+
+    def begin_works(self) -> None:
+        """Begin all that the node does besides answering."""
+        self._works.begin("sync", self._sync.run)
+        self._works.begin("heartbeat", self._heartbeat.run)
+        self._works.begin("trust", self._trust.keep_fresh)
+        self._works.begin("scrubber", self._scrubber.run)
+        if self._client_keys:
+            self._works.begin("client keys", self._client_keys.keep_fresh)
+        tell = partial(self._works.once, "word of the cordon", self._heartbeat.beat)
+        self._works.begin("cordon", partial(self._cordon.watch, tell))
+        if self._renewal is not None:
+            self._works.begin("renewal", partial(self._renewal.keep_renewed, self._origin))
+        if self.listener.tls is not None:
+            self._works.begin("tls", self.listener.tls.watch)
+
+    async def pause_works(self) -> None:
+        """Do nothing but answer, and let another process have the data directory."""
+        await self._works.end()
+        self._store.close()
+
+    async def resume_works(self) -> None:
+        """Take the data directory back, and begin again."""
+        await asyncio.to_thread(self._store.open)
+        self.begin_works()
+
+    async def drain(self, hurry: asyncio.Event, *, successor: bool = False) -> None:
+        """Let running answers finish: until they have, at most `drain_s`, or until `hurry`.
+
+        Where connections wait in a socket that outlives this process, none is refused: what comes through open ones
+        is answered, each for the last time. Otherwise new requests are told to go elsewhere.
+
+        Args:
+            hurry: set to cut off what still runs.
+            successor: another process serves already, so nobody waits for this one's end.
+        """
+        started_s = time.monotonic()
+        log.info("node.draining", drain_s=self._config.drain_s, successor=successor)
+        if not successor:
+            self._cordon.leaving = True
+            # Not awaited: an origin that is away must not delay the end.
+            self._works.once("last words", self._heartbeat.beat)
+        if successor or self.listener.is_lent:
+            patience_s = self._config.drain_s if successor else min(BYE_S, self._config.drain_s)
+            await self.listener.leave(patience_s=patience_s, hurry=hurry)
+        else:
+            self._runner.drain()
         waits = [asyncio.ensure_future(self._runner.idle()), asyncio.ensure_future(hurry.wait())]
+        left_s = max(0.0, self._config.drain_s - (time.monotonic() - started_s))
         try:
-            await asyncio.wait(waits, timeout=self._config.drain_s, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(waits, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
             if not waits[0].done():
                 log.warning("answers.cut_off", hurried=hurry.is_set())
                 self._engine_grace_s = 0.0
@@ -244,7 +274,7 @@ class Node:
             url=self.url,
             place=self._place,
             label=self._config.label,
-            draining=self._runner.draining,
+            draining=self._cordon.on or self._runner.draining,
             channel=self._config.channel,
             follows=self._config.follows,
             models=self._model_reports(),
@@ -258,18 +288,21 @@ class Node:
     def status(self) -> NodeStatus:
         """The node's state for `/readyz`; the gauges of `/metrics` follow it."""
         return NodeStatus(
-            draining=self._runner.draining,
+            draining=self._cordon.on or self._runner.draining,
             models=self._model_reports(),
             origin_up=self._heartbeat.origin_up,
             origin_age_s=self._heartbeat.age_s(),
             channel=self._config.channel,
             trust=self._trust.status(),
             enrolment=self._renewal.status() if self._renewal else None,
-            client_keys=self._client_keys.status() if self._client_keys is not None else None,
+            client_keys=self._client_keys.status() if self._client_keys else None,
         )
 
     def _model_reports(self) -> tuple[ModelReport, ...]:
-        reports = tuple(self._with_load(report) for report in self._sync.model_reports())
+        reports = tuple(
+            with_load(report, self._scheduler.load(report.name, report.version))
+            for report in self._sync.model_reports()
+        )
         for report in reports:
             if report.state == "ready" and report.load_s is not None:
                 self._metrics.model_loaded(model=report.name, load_s=report.load_s)
@@ -278,22 +311,12 @@ class Node:
         self._metrics.origin_seen(up=self._heartbeat.origin_up)
         trust = self._trust.status()
         self._metrics.trusted(age_s=trust.age_s, expires_in_s=trust.expires_in_s)
-        self._metrics.draining(on=self._runner.draining)
-        if self._client_keys is not None:
-            keys = self._client_keys.status()
-            self._metrics.keys_known(keys_count=keys.keys_count, age_s=keys.age_s)
+        self._metrics.draining(on=self._cordon.on or self._runner.draining)
         if self._renewal:
             self._metrics.certified(not_after_unix_s=self._renewal.status().not_after_unix_s)
         return reports
 
-    def _with_load(self, report: ModelReport) -> ModelReport:
-        load = self._scheduler.load(report.name, report.version)
-        measured = load._asdict()
-        if load.prefill_tokens_per_s is None:  # as it was when the model was loaded
-            measured["prefill_tokens_per_s"] = report.prefill_tokens_per_s
-        return msgspec.structs.replace(report, **measured)
-
-    async def _open_front(self, ends: AsyncExitStack) -> str:
+    def _front(self, ends: AsyncExitStack) -> web.Application:
         config = self._config
         parts = NodeParts(
             node_id=self.node_id,
@@ -301,7 +324,7 @@ class Node:
             scheduler=self._scheduler,
             metrics=self._metrics,
             status=self.status,
-            software=_version(),
+            software=software_version(),
             shelf=self._exchange.shelf,
             limits=Limits(
                 body_limit_bytes=config.body_limit_bytes,
@@ -316,37 +339,39 @@ class Node:
             tracing=open_tracing(config.otlp_endpoint, self.node_id, self._software, ends),
             desk=self._desk,
             rtts=self._rtts,
-            gate=self._client_keys.gate if self._client_keys is not None else None,
+            gate=self._client_keys.gate if self._client_keys else None,
+            last_answers=self.listener.is_left,
         )
-        front = web.AppRunner(build_app(parts), shutdown_timeout=_FLUSH_S)
-        await front.setup()
-        ends.push_async_callback(front.cleanup)
-        tls = tls_files("node", config.tls_cert_file, config.tls_key_file)
-        if tls is not None:
-            self._tasks.append(asyncio.create_task(for_ever("tls", tls.watch), name="tls"))
-        return await listen(front, config.host, config.port, tls.context if tls else None)
+        return build_app(parts)
 
     async def _close_engines(self) -> None:
         await self._runner.close(self._engine_grace_s)
 
-    async def _end_tasks(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
 
 @asynccontextmanager
 async def running_node(
-    config: NodeConfig, *, build: Callable[[EngineSpec], Engine] = EngineProcess
+    config: NodeConfig,
+    *,
+    build: Callable[[EngineSpec], Engine] = EngineProcess,
+    passed: socket.socket | None = None,
+    heir: Heir | None = None,
 ) -> AsyncIterator[Node]:
     """A node that serves until the context is left; leaving cuts off what `Node.drain` did not wait for.
+
+    Args:
+        config: its settings.
+        build: makes engines.
+        passed: a socket that listens already; None opens the one of the settings.
+        heir: given to a process that another node's started to take over from it.
 
     Raises:
         ConfigError: the port is taken, or the data directory is in use or cannot be written.
     """
     async with AsyncExitStack() as ends:
+        listener = Listener(config, passed)
         store = ModelStore(config.data_dir)
-        await asyncio.to_thread(store.open)
+        if heir is None:
+            await asyncio.to_thread(store.open)
         ends.callback(store.close)
         machine = await asyncio.to_thread(probe_machine)
         speeds = await asyncio.to_thread(SpeedTable, config.data_dir)
@@ -355,6 +380,7 @@ async def running_node(
             features=frozenset(machine.features) or None,
             speeds=speeds.speeds,
             context_tokens=config.context_tokens,
+            room=engine_room(config, memory_bytes=machine.memory_bytes),
             variant=config.variant,
         )
         fresh = fresh_id(socket.gethostname(), secrets.token_hex(3))
@@ -365,29 +391,7 @@ async def running_node(
             fresh_id=fresh,
             now_unix_s=int(time.time()),
         )
-        node = Node(config, identity, store, build, machine, membership)
+        node = Node(config, identity, store, build, machine, membership, listener=listener)
         node.measures(speeds)
-        await node.start(ends)
+        await node.start(ends, heir)
         yield node
-
-
-async def _serve_until_told(config: NodeConfig) -> None:
-    told, hurry = asyncio.Event(), asyncio.Event()
-
-    def signalled() -> None:
-        (hurry if told.is_set() else told).set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, signalled)
-    async with running_node(config) as node:
-        structlog.contextvars.bind_contextvars(node_id=node.node_id)
-        log.info("node.started", url=node.url, node_id=node.node_id, data_dir=str(config.data_dir))
-        await told.wait()
-        await node.drain(hurry)
-    log.info("node.stopped")
-
-
-def _version() -> str:
-    with suppress(importlib.metadata.PackageNotFoundError):
-        return importlib.metadata.version("edgeward")
-    return "from source"

@@ -13,8 +13,9 @@ from registry.errors import EdgewardError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from edge_node.scheduler import Load
     from edge_node.supervisor import Clock
-    from origin.api import Directive, NodeReport
+    from origin.api import Directive, ModelReport, NodeReport
 
 log = structlog.get_logger()
 
@@ -114,3 +115,11 @@ class Heartbeat:
             return self._period_s
         doublings_count = min(self._failures_count - 1, 8)
         return max(self._period_s, min(_LOST_LONGEST_S, self._period_s * (1 << doublings_count)))
+
+
+def with_load(report: ModelReport, load: Load) -> ModelReport:
+    """A model's report with how busy it is; a rate that requests have shown replaces that of the load."""
+    measured = load._asdict()
+    if load.prefill_tokens_per_s is None:  # as it was when the model was loaded
+        measured["prefill_tokens_per_s"] = report.prefill_tokens_per_s
+    return msgspec.structs.replace(report, **measured)

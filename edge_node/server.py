@@ -229,6 +229,9 @@ async def _sign(request: web.BaseRequest, response: web.StreamResponse) -> None:
     if isinstance(request, web.Request):
         parts = request.app[PARTS]
         response.headers["x-edgeward-node"] = parts.node_id
+        if parts.last_answers():
+            response.force_close()
+            response.headers["Connection"] = "close"
         # The round trip to a proxy says nothing of the client's.
         if not any(name in request.headers for name in PROXIED):
             parts.rtts.look(request.transport, parts.clock())

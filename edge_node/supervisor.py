@@ -80,7 +80,7 @@ class Supervisor:
         detail: why it is not ready, for people.
         ready: what the engine said; None until it was ready once.
         prefill_tokens_per_s, decode_tokens_per_s: measured at the warm-up; None until then.
-        memory_bytes: what the engine held after the warm-up; 0 until then.
+        memory_bytes: the most that the engine was seen to hold; 0 until it was warmed up.
         decided: set when the first attempt has ended, well or not, and when there will be none.
     """
 
@@ -178,6 +178,11 @@ class Supervisor:
                     wait.cancel()
         return False
 
+    def measure(self) -> None:
+        """Note what the engine holds now; it grows with the largest requests that it has had."""
+        if self._engine is not None and self._engine.alive:
+            self.memory_bytes = max(self.memory_bytes, self._engine.memory_bytes())
+
     def retry_after_s(self) -> float:
         """When asking again makes sense, if it is not ready now."""
         return max(1.0, self._wait_s())
@@ -245,7 +250,7 @@ class Supervisor:
             detail = f"{type(error).__name__}: {error}"
         else:
             self.ready = ready
-            self.memory_bytes = engine.memory_bytes()
+            self.measure()
             self._move("ready", "")
             return engine
         log.error("engine.load_failed", release=self.release, detail=detail)

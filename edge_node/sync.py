@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -16,6 +16,7 @@ from edge_node.arrivals import Arrival
 from edge_node.install import install, verify_whole
 from edge_node.model_store import Remembered
 from edge_node.reconcile import Situation, plan, served_after
+from edge_node.works import first_of
 from registry.errors import ArtifactError, DiskFullError, EdgewardError, InputInvalidError
 
 if TYPE_CHECKING:
@@ -114,13 +115,19 @@ class Sync:
             self._failures.pop((it.name, it.version), None)  # what failed before was something else
         self._runner.changed.set()
 
-    async def restore(self) -> None:
-        """Look at what is on the disk, and begin to serve what served last; needs no origin."""
+    async def restore(self, *, borrowed: bool = False) -> None:
+        """Begin to serve what served last; with a directory `borrowed` from another process, change nothing in it."""
         self._remembered = await asyncio.to_thread(self._store.recall)
         self._wanted = self._remembered.wanted
         installed = await asyncio.to_thread(self._store.installed)
         self._present = {(release.name, release.version): release for release in installed}
-        await self.step()
+        if not borrowed:
+            await self.step()
+            return
+        for key in plan(self._situation()).activate:
+            self._begin(self._activating, key, self._activate(self._present[key]))
+        if self._activating:
+            await asyncio.wait(self._activating.values())
 
     async def run(self) -> None:
         """Carry out plans for ever; whatever is under way is cancelled with it."""
@@ -389,12 +396,5 @@ class Sync:
 
     async def _wait(self, look_again_s: float | None) -> None:
         """Until something changes, or until a time."""
-        waits: list[asyncio.Future[Any]] = [asyncio.ensure_future(self._runner.changed.wait())]
-        if look_again_s is not None:
-            pause_s = max(0.0, look_again_s - self._clock.now_s())
-            waits.append(asyncio.ensure_future(self._clock.sleep(pause_s)))
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
+        pause_s = None if look_again_s is None else max(0.0, look_again_s - self._clock.now_s())
+        await first_of(self._runner.changed, None if pause_s is None else self._clock.sleep(pause_s))

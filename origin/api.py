@@ -55,6 +55,8 @@ class ModelReport(Struct, frozen=True, kw_only=True):
         service_s: mean time a request holds a slot; None until measured.
         prefill_tokens_per_s: prompt tokens read a second; None until measured.
         load_s: how long making it ready takes (from disk), measured or None.
+        room_s: how long until there is memory to load it into; of one that sleeps.
+        displaced_count: how many requests a turn come for what leaves memory for it; of one that sleeps.
         arrived_count: requests that were let in since the node started.
         prefixes: which beginnings of prompts it keeps (`origin.prefixes`); empty says nothing.
         variant: which of the release's variants is resident.
@@ -69,6 +71,8 @@ class ModelReport(Struct, frozen=True, kw_only=True):
     service_s: Seconds | None = None
     prefill_tokens_per_s: Seconds | None = None
     load_s: Seconds | None = None
+    room_s: Seconds = 0.0
+    displaced_count: Seconds = 1.0
     arrived_count: Count = 0
     prefixes: bytes = b""
     fetched_bytes: Count = 0
@@ -162,6 +166,7 @@ class Directive(Struct, frozen=True, kw_only=True):
         cut_off: this origin does not hear the others: report to each of them as well.
         route_keys: the public keys (Ed25519) whose tickets the node may believe.
         client_keys: the sha256 of the signed list of client keys, so that a node fetches a new one; "" says nothing.
+        mark_salt: what the node's sketches of kept prompts are salted with (`origin.prefixes`); for nodes alone.
     """
 
     wanted: tuple[WantedRelease, ...] | None
@@ -171,6 +176,7 @@ class Directive(Struct, frozen=True, kw_only=True):
     cut_off: bool = False
     route_keys: tuple[bytes, ...] = ()
     client_keys: str = ""
+    mark_salt: bytes = b""
 
 
 class NodeView(Struct, frozen=True, kw_only=True):
@@ -229,6 +235,7 @@ class RouteQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         exclude: ids of nodes that have just failed this client.
         marks: beginnings of the prompt, of `prompt_bytes`, each its number and its length (`origin.prefixes`), so that
             nodes that have read them come first.
+        turns: the prompt itself, each turn's role and text, to work out `marks` and what is not stated of its length.
         explains: say of every node why it is where it is, or why it is not in the list; nothing is noted as sent.
     """
 
@@ -237,6 +244,7 @@ class RouteQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     prompt_tokens: Count = 0
     prompt_bytes: Count = 0
     marks: Annotated[tuple[tuple[Count, Count], ...], Meta(max_length=48)] = ()
+    turns: Annotated[tuple[tuple[str, str], ...], Meta(max_length=1024)] = ()
     explains: bool = False
     limit: Annotated[int, Meta(ge=1, le=16)] = 4
     exclude: tuple[str, ...] = ()

@@ -48,6 +48,8 @@ class OriginConfig:
         data_dir: the origin's own directory: what it has verified of the signed metadata.
         keys_dir: a directory with the online key (and `root.json`), to renew snapshot and timestamp with; None leaves
             that to `edgeward timestamp renew`.
+        bundles_dir: a directory with `install.sh` and bundles (`edgeward bundle build`), for machines that become
+            nodes; None serves none.
         geo_file: a database of addresses (.mmdb), for the places of clients; None is `places.mmdb` in `data_dir`.
         geo_url: where `edgeward geo fetch` gets it; `{month}` stands for the year and month, such as 2026-11.
         as_file: another one, for their autonomous systems.
@@ -95,6 +97,7 @@ class OriginConfig:
     dns_limit_per_s: int = 1000
     connection_idle_s: float = 75.0
     stop_grace_s: float = 10.0
+    bundles_dir: Path | None = None
     geo_file: Path | None = None
     geo_url: str = "https://download.db-ip.com/free/dbip-city-lite-{month}.mmdb.gz"
     as_file: Path | None = None

@@ -38,6 +38,7 @@ from registry.errors import ConfigError
 from registry.listening import listen
 from registry.store.opening import open_store
 from registry.store.retrying import RetryingStore
+from registry.systemd import keep_telling, notify
 from registry.tls import tls_files
 from registry.trust.keys import ROOT_FILE, KeyDirectory
 from registry.trust.signed_store import open_signed
@@ -152,9 +153,8 @@ def _context(
     gate, client_keys = _client_keys(config, store, releases)
 
     def probed(told: Probed) -> None:
-        now_s = time.monotonic()
-        places = {s.report.node_id: s.report.place for s in fleet.view(now_s).standings}
-        whereabouts.hear_probes(told.client, told.place, told.rtts, places, now_s)
+        places = fleet.places(probe.node_id for probe in told.rtts)
+        whereabouts.hear_probes(told.client, told.place, told.rtts, places, time.monotonic())
 
     sharing = Sharing(
         _open_bus(sharing_config, config),
@@ -255,6 +255,10 @@ async def _serve_until_told(
         loop.add_signal_handler(number, told.set)
     async with running_origin(config, store, sharing_config, enrolment) as url:
         log.info("origin.started", url=url)
+        alive = asyncio.create_task(keep_telling())
+        notify("READY=1", f"STATUS=serving at {url}")
         await told.wait()
+        notify("STOPPING=1")
+        alive.cancel()
         log.info("origin.stopping", grace_s=config.stop_grace_s)
     log.info("origin.stopped")

@@ -35,6 +35,13 @@ class OriginUnreachableError(EdgewardError):
     retry = "later"
 
 
+class BundleUnknownError(EdgewardError):
+    """This origin has no such installer or bundle."""
+
+    code = "bundle.unknown"
+    http_status = 404
+
+
 class NodeSupersededError(EdgewardError):
     """A younger process with the same node id is reporting; this one is not listened to."""
 

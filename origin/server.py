@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, cast
 
 from aiohttp import web
 
-from origin.web import blobs, catalog, enrolment, health, nodes, routes, rtts
+from origin.web import blobs, bundles, catalog, enrolment, health, nodes, routes, rtts
 from origin.web import trust as signed
 from origin.web.answering import answering, mark_with_id
 from origin.web.context import CONTEXT
@@ -38,6 +38,9 @@ def make_app(context: Context) -> web.Application:
             web.get("/v1/deltas/{new}/{base}", blobs.delta),  # HEAD too
             # Nodes check what they were told.
             web.get("/v1/trust/{file}", signed.trust),
+            # Machines are made nodes.
+            web.get("/install.sh", bundles.installer),
+            web.get("/bundles/{name}", bundles.bundle),
             # Clients ask for a node, or are sent to one.
             web.post("/v1/route", routes.route),
             web.post("/v1/rtts", rtts.rtts),

@@ -103,6 +103,14 @@ async def listen(runner: web.AppRunner, host: str, port: int, tls: ssl.SSLContex
     return f"{'http' if tls is None else 'https'}://{shown}:{real_port}"
 
 
+async def listen_on(runner: web.AppRunner, passed: socket.socket, tls: ssl.SSLContext | None = None) -> str:
+    """Accept at a socket that listens already, for HTTPS where `tls` is given; returns its URL."""
+    await web.SockSite(runner, passed, ssl_context=tls).start()
+    host, port = passed.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    return f"{'http' if tls is None else 'https'}://{shown}:{port}"
+
+
 def _why_not(error: OSError, host: str, port: int) -> ConfigError:
     where = f"port {port} on {host}"
     if error.errno == errno.EADDRINUSE:

@@ -52,7 +52,7 @@ def show_status(args: argparse.Namespace, config: NodeConfig) -> int:
     from edge_node.enrolment.membership import load_membership
 
     kept = load_membership(config.data_dir)
-    running = asyncio.run(_running(config))
+    running = asyncio.run(running_node(config))
     if args.json:
         show_json(_facts(config, kept, running))
         return 0
@@ -93,8 +93,20 @@ def _facts(config: NodeConfig, kept: Membership | None, running: dict[str, Any] 
     return {"data_dir": str(config.data_dir), "enrolment": member, "running": running}
 
 
-async def _running(config: NodeConfig) -> dict[str, Any] | None:
+async def running_node(config: NodeConfig) -> dict[str, Any] | None:
     """What the node's process says of itself; None when nothing answers."""
+    import json
+
+    page = await node_page(config, "/readyz")
+    try:
+        said = json.loads(page) if page else None
+    except ValueError:
+        return None
+    return said if isinstance(said, dict) and {"ready", "origin_up", "models"} <= said.keys() else None
+
+
+async def node_page(config: NodeConfig, path: str) -> str | None:
+    """A page of the node on this machine; None when nothing answers."""
     import aiohttp
 
     # This asks the machine that it runs on, whose certificate names the host that clients use.
@@ -102,12 +114,11 @@ async def _running(config: NodeConfig) -> dict[str, Any] | None:
     try:
         async with (
             aiohttp.ClientSession(timeout=timeout) as http,
-            http.get(f"{_url(config)}/readyz", ssl=False) as reply,
+            http.get(f"{_url(config)}{path}", ssl=False) as reply,
         ):
-            said = await reply.json()
+            return await reply.text()
     except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
         return None
-    return said if isinstance(said, dict) and {"ready", "origin_up", "models"} <= said.keys() else None
 
 
 def _url(config: NodeConfig) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from deploy.cli.machine import add_machine_arguments
 from deploy.cli.terminal import add_json_argument
 
 if TYPE_CHECKING:
@@ -16,14 +17,25 @@ Run an edge node, or make it a member of a fleet. Settings: [node].
               standard error; SIGTERM and Ctrl-C let running answers finish and stop it. With --join it joins first,
               unless it is in already
   join TOKEN  make a key here and get a certificate for it, at the origin's port for nodes
-  status      show the certificate, and how the running node is"""
+  status      show the certificate, and how the running node is
+
+and, as root, this machine as a node (deploy/README.md):
+  install     what install.sh runs: put program, units and settings in place, start the node, or upgrade the one that
+              runs; a release that is not well after 60 s is taken back
+  uninstall   remove all of it but settings and models; --purge those too
+  drain       have no client sent here, also after restarts, and wait until nothing runs
+  uncordon    take part again
+  doctor      look for what is wrong, and say what to do
+  rejoin TOKEN  join anew, with a new key, and start the node again"""
 
 EXAMPLES = """\
   edgeward node serve
   edgeward node join ejt1.… --origin https://origin.example:7743
   edgeward node serve --origin http://origin.example:7700 --place frankfurt --trusted-root ./root.json
+  edgeward node drain && apt-get upgrade && edgeward node uncordon
   edgeward node serve --port 7711 --data-dir ./node-b --follows 'chat,team/*' --channel canary"""
 
+_MACHINE_ACTIONS = ("install", "uninstall", "drain", "uncordon", "doctor", "rejoin")
 _FLAGS = (
     "node_id",
     "host",
@@ -46,8 +58,8 @@ _FLAGS = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of the verb."""
-    parser.add_argument("action", choices=("serve", "join", "status"))
-    parser.add_argument("token", metavar="TOKEN", nargs="?", help="join: the token")
+    parser.add_argument("action", choices=("serve", "join", "status", *_MACHINE_ACTIONS))
+    parser.add_argument("token", metavar="TOKEN", nargs="?", help="join, rejoin: the token")
     parser.add_argument(
         "--again", action="store_true", help="join: anew and with a new key, though the node is in already"
     )
@@ -60,6 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tls-cert-file", metavar="FILE", help="serve: the certificate for clients, PEM")
     parser.add_argument("--tls-key-file", metavar="FILE", help="serve: its key, PEM")
     add_json_argument(parser)
+    add_machine_arguments(parser)
     parser.add_argument(
         "--node-id", metavar="ID", help="the node's name in the fleet (default: made once and kept)"
     )
@@ -111,7 +124,7 @@ def run(args: argparse.Namespace) -> int:
     from registry.log import configure_logging
     from registry.settings import load_settings
 
-    if args.token is not None and args.action != "join":
+    if args.token is not None and args.action not in {"join", "rejoin"}:
         raise InputInvalidError(
             f"`edgeward node {args.action}` takes no token; `edgeward node join TOKEN` does"
         )
@@ -124,11 +137,16 @@ def run(args: argparse.Namespace) -> int:
         "place": f"{place.lat},{place.lon}" if place else None,
     }
     config = load_settings(NodeConfig, "node", file=config_file(args), flags=flags)
+    if args.action in _MACHINE_ACTIONS:
+        from deploy.cli import machine
+
+        code: int = getattr(machine, args.action)(args, config)
+        return code
     if not serves:
         from deploy.cli.membership import join_fleet, show_status
 
         return (join_fleet if args.action == "join" else show_status)(args, config)
-    from edge_node.daemon import run_node
+    from edge_node.process import run_node
 
     run_node(config)
     return 0

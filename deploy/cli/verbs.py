@@ -53,6 +53,9 @@ GROUPS: dict[str, dict[str, Verb]] = {
     "know where clients are": {
         "geo": Verb("deploy.cli.geo", "get a database of the places of addresses, look one up"),
     },
+    "put it onto machines": {
+        "bundle": Verb("deploy.cli.bundle", "make the signed file that machines install"),
+    },
     "run a part": {
         "origin": Verb("deploy.cli.origin", "run the origin: `edgeward origin serve`"),
         "node": Verb(

@@ -22,6 +22,7 @@ from origin.identity.register import Register
 from registry.errors import EdgewardError, StoreError
 from registry.layout import TRUST
 from registry.store.config import StoreConfig
+from registry.store.retrying import RetryingStore
 from registry.store.s3 import open_s3
 from registry.trust.ceremony import begin
 from registry.trust.keys import ROOT_FILE, KeyDirectory
@@ -148,8 +149,10 @@ class LocalNetwork:
         """
         self.write_settings()
         self._store = self._start_store()
-        store = open_s3(self.store_config)
-        await self._until(self._store, lambda: asyncio.to_thread(_answers, store), _STORE_START_S)
+        asked = open_s3(self.store_config)
+        await self._until(self._store, lambda: asyncio.to_thread(_answers, asked), _STORE_START_S)
+        # On a busy machine the server closes a connection now and then.
+        store = RetryingStore(asked)
         self._register = Register(store)
         signed = self.signed(store)
         if self.client_key:

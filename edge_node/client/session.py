@@ -208,9 +208,12 @@ class Session:
             if waits:
                 # The origin is not on the data path: an old list is better than no answer.
                 await asyncio.wait({asked}, timeout=STALE_WAIT_S)
-        node = self._nearest.next_node(call.model, self.now_s(), call.tried)
+        left = self._nearest.order(call.model, self.now_s(), call.tried)
+        # What has been tried is a stream that broke: its reader waits in the middle of a word.
+        node = await self._next_node(left, doubtful=bool(call.tried))
         if node is None and call.tried:
-            node = await self._beyond_list(call)
+            silent = left[:ALIVE_ASKED_COUNT]
+            node = await self._beyond_list(call, silent) or next(iter(left), None)
         elif node is not None and not self._nearest.has_room(node, self.now_s()):
             self._renewal.replace(call.model)
         if node is None:
@@ -240,7 +243,11 @@ class Session:
         left = self._nearest.order(
             call.model, self.now_s(), call.tried, last=call.retries_count == RETRIES_COUNT
         )
-        found = await self._next_node(call, error, left)
+        # After one that hung, or after two: there may be more.
+        doubtful = isinstance(error, NodeSilentError) or (
+            isinstance(error, NodeUnreachableError) and len(call.tried) > 1
+        )
+        found = await self._next_node(left, doubtful=doubtful, since_s=call.started_s)
         if found is None or (
             not self._nearest.may_take_more(found, self.now_s()) and self._renewal.may_replace(call.model)
         ):
@@ -253,16 +260,15 @@ class Session:
         await self._sleep(backoff_s(call.retries_count, self._chance))
         return found
 
-    async def _next_node(self, call: Call, error: EdgewardError, left: list[RankedNode]) -> RankedNode | None:
-        """The best of the nodes left; where more than one may be broken, the first that shows that it lives.
+    async def _next_node(
+        self, left: list[RankedNode], *, doubtful: bool, since_s: float = float("-inf")
+    ) -> RankedNode | None:
+        """The best of the nodes left; where it is doubtful that it lives, the first that showed it since, or shows it.
 
         None when there is none, or when all of them were asked and none shows it.
         """
-        doubtful = isinstance(error, NodeSilentError) or (
-            isinstance(error, NodeUnreachableError) and len(call.tried) > 1
-        )
         if left and doubtful and self._nearest.round_trips.probes_work(self.now_s()):
-            alive = await self._prober.first_alive(left[:ALIVE_ASKED_COUNT])
+            alive = await self._prober.first_alive(left[:ALIVE_ASKED_COUNT], since_s=since_s)
             return alive or next(iter(left[ALIVE_ASKED_COUNT:]), None)
         return next(iter(left), None)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from edge_node.config import stated_token
 from edge_node.enrolment.membership import (
     Membership,
     check_ours,
@@ -91,15 +92,13 @@ async def join(
 
 
 async def _join_when_possible(
-    config: NodeConfig, node_id: str, now_unix_s: Callable[[], float]
+    config: NodeConfig, token: str, node_id: str, now_unix_s: Callable[[], float]
 ) -> Membership:
     """As `join`, again and again while the origin is away."""
     said = ""
     while True:
         try:
-            return await join(
-                config.data_dir, config.join_token, config.origin, node_id, now_unix_s=now_unix_s()
-            )
+            return await join(config.data_dir, token, config.origin, node_id, now_unix_s=now_unix_s())
         except EdgewardError as error:
             if error.retry != "later":
                 raise
@@ -178,9 +177,10 @@ async def enrolled(
         EdgewardError: as `join`.
     """
     kept = await asyncio.to_thread(load_membership, config.data_dir)
-    if kept is None and config.join_token:
+    token = "" if kept is not None else await asyncio.to_thread(stated_token, config)
+    if token:
         node_id = config.node_id or kept_id(config.data_dir, fresh_id)
-        kept = await _join_when_possible(config, node_id, now_unix_s)
+        kept = await _join_when_possible(config, token, node_id, now_unix_s)
     if kept is not None and config.node_id and config.node_id != kept.node_id:
         raise ConfigError(
             f"node.node_id = {config.node_id!r}, and this node joined the fleet as {kept.node_id!r}: leave it out, or "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from aiohttp import web
+from msgspec.structs import replace
 
 from edge_node.api.health import Readiness
 from edge_node.telemetry import CONTENT_TYPE
@@ -38,7 +39,8 @@ async def readyz(request: web.Request) -> web.Response:
         trust=status.trust,
         enrolment=status.enrolment,
         client_keys=status.client_keys,
-        models=status.models,
+        # The sketches are for origins alone.
+        models=tuple(replace(model, prefixes=b"") for model in status.models),
     )
     return respond(request, body, status=code, headers=headers)
 
@@ -49,5 +51,8 @@ async def metrics(request: web.Request) -> web.Response:
     for name in parts.scheduler.names():
         load = parts.scheduler.load(name)
         parts.metrics.load(model=name, busy=load.busy, queued=load.queued)
+    if parts.gate is not None:
+        age_s = parts.gate.age_s(parts.wall_clock())
+        parts.metrics.keys_known(keys_count=len(parts.gate.keys), age_s=age_s)
     parts.metrics.cache_size(used_bytes=parts.cache.used_bytes, entries_count=len(parts.cache))
     return web.Response(body=parts.metrics.page(), headers={"Content-Type": CONTENT_TYPE})

@@ -66,6 +66,7 @@ class NodeParts:
         cache: the answers kept.
         tracing: who is told of every request that has ended.
         rtts: notes the round trips of clients' connections.
+        last_answers: whether connections end with the answer that is given, since this process is leaving.
         desk: reads the tickets of requests; None looks at none.
         gate: lets requests in by their client keys; None lets everybody in.
     """
@@ -85,6 +86,7 @@ class NodeParts:
     desk: TicketDesk | None = None
     rtts: ClientRtts = field(default_factory=ClientRtts)
     gate: Gate | None = None
+    last_answers: Callable[[], bool] = bool
 
 
 PARTS = web.AppKey("parts", NodeParts)

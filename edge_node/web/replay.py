@@ -99,6 +99,7 @@ class Replays:
             kept is None
             or transport is None
             or not request.keep_alive
+            or self._parts.last_answers()
             or request.version != HttpVersion11
             or self._parts.residents.stamp(kept.asked) != kept.stamp
         ):

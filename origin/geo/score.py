@@ -34,11 +34,15 @@ _LEAST_LOAD_S = 0.1
 
 @dataclass(slots=True)
 class Prompt:
-    """What there is to read; `marks` name its beginnings, where somebody has worked them out of its `size_bytes`."""
+    """What there is to read; `marks` name its beginnings, where somebody has worked them out of its `size_bytes`.
+
+    `shared_marks` are those of the same beginnings under which nodes keep them for everybody.
+    """
 
     tokens_count: int = 0
     marks: tuple[Mark, ...] = ()
     size_bytes: int = 0
+    shared_marks: tuple[Mark, ...] = ()
 
     def unread_tokens(self, offer: Offer) -> float:
         """What a node that keeps some beginnings has still to read of it."""
@@ -47,7 +51,8 @@ class Prompt:
         if offer.prefixes is None:
             offer.prefixes = unpack_sketch(offer.model.prefixes)
         size_bytes = max(self.size_bytes, self.marks[-1].end_bytes)
-        return self.tokens_count * (1 - kept_bytes(self.marks, offer.prefixes) / size_bytes)
+        kept = max(kept_bytes(self.marks, offer.prefixes), kept_bytes(self.shared_marks, offer.prefixes))
+        return self.tokens_count * (1 - kept / size_bytes)
 
 
 class Own(NamedTuple):
@@ -98,7 +103,8 @@ def load_s(offer: Offer, others: Measured, now_s: float) -> float:
         return 0.0
     whole_s = others.load_s if model.load_s is None else model.load_s
     if model.state == "asleep":
-        return 2 * (whole_s + (others.service_s if model.service_s is None else model.service_s))
+        service_s = others.service_s if model.service_s is None else model.service_s
+        return model.room_s + (1 + model.displaced_count) * (whole_s + service_s)
     return max(_LEAST_LOAD_S, whole_s - (now_s - offer.watch.since_s))
 
 
@@ -106,7 +112,12 @@ def age_s(member: Member, rules: FleetRules, now_s: float) -> float:
     """A penalty for silence: nothing while a node is up, then the heartbeats that are missing, at most 2."""
     if member.state != "suspect":
         return 0.0
-    return max(0.0, min(now_s - member.seen_s - rules.heartbeat_s, 2 * rules.heartbeat_s))
+    return max(0.0, min(now_s - member.seen_s - rules.heartbeat_s, age_limit_s(rules)))
+
+
+def age_limit_s(rules: FleetRules) -> float:
+    """The most that silence costs; who has been silent for longer costs the same from then on."""
+    return 2 * rules.heartbeat_s
 
 
 def failure_s(doubt: float, base_s: float, rtt_ms: float) -> float:

@@ -97,14 +97,14 @@ class Walk:
 
     def loading(self) -> list[Scored]:
         """Nodes that do not answer yet and will, by score; the work grows with the pool."""
-        found = []
+        found: list[tuple[int, Seat, Offer]] = []
         for row, seat in enumerate(self._pool.rows):
             if seat.answering_count or not seat.member.open or seat.node_id in self._want.exclude:
                 continue
             offer = best_offer(seat, self._want)
             if offer is not None:
-                found.append(self._scored(self._order.look(row), seat, offer))
-        return sorted(found)
+                found.append((row, seat, offer))
+        return sorted(self._looked_at(found))
 
     def _looked_at_alone(self) -> set[int]:
         """Rows that say nothing for this request: excluded, with a connection, or with several releases."""
@@ -114,13 +114,23 @@ class Walk:
         rows = {pool.row_of[node_id] for node_id in want.exclude | want.warm if node_id in pool.row_of}
         several = pool.several if want.version is None else pool.rows
         rows.update(pool.row_of[seat.node_id] for seat in several)
+        found: list[tuple[int, Seat, Offer]] = []
         for row in rows:
             seat = pool.rows[row]
             if seat.member.open and seat.node_id not in want.exclude:
                 offer = best_offer(seat, want)
                 if offer is not None and offer.answers:
-                    self._take(self._scored(self._order.look(row), seat, offer))
+                    found.append((row, seat, offer))
+        for scored in self._looked_at(found):
+            self._take(scored)
         return rows
+
+    def _looked_at(self, found: list[tuple[int, Seat, Offer]]) -> list[Scored]:
+        """Rows with their scores, wherever they stand in the order."""
+        if not found:
+            return []
+        nears = self._order.look([row for row, _, _ in found])
+        return [self._scored(near, seat, offer) for near, (_, seat, offer) in zip(nears, found, strict=True)]
 
     def _run(self) -> None:
         """Walk until nobody further away can matter."""

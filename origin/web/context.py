@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import secrets
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -58,6 +59,12 @@ class Context:
     gate: Gate | None = None
     client_keys: ClientKeys | None = None
     enrolled: set[str] = field(default_factory=set)
+
+    _own_salt: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
+
+    def mark_salt(self) -> bytes:
+        """What marks of prompts are salted with: the fleet's; an origin without its key has one of its own."""
+        return self.enrolment.door.authority.mark_salt if self.enrolment else self._own_salt
 
 
 CONTEXT = web.AppKey("context", Context)

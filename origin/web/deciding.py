@@ -11,8 +11,8 @@ from origin.gate import ANYBODY
 from origin.geo.choose import Ask, choose, parse_model
 from origin.geo.explaining import EXPLAINED_LIMIT_COUNT, left_out
 from origin.geo.places import client_place
-from origin.geo.probe_list import probe_list
-from origin.prefixes import Mark
+from origin.prefixes import Mark, Marks, marks_of
+from origin.prompt_text import turns_text
 from origin.tickets import LIFE_LIMIT_S, Ticket, stops_of
 
 if TYPE_CHECKING:
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+BYTES_PER_TOKEN = 4
+"""English text in common vocabularies; only the order of candidates depends on it."""
+
 
 def list_for(
     context: Context,
@@ -34,6 +37,7 @@ def list_for(
     remote: str,
     parameter: str | None = None,
     header: str | None = None,
+    client: str = "",
     caller: Caller = ANYBODY,
 ) -> RouteAnswer:
     """The answer to `POST /v1/route`.
@@ -45,6 +49,7 @@ def list_for(
         remote: its address.
         parameter: its place as the URL states it.
         header: its place as a header states it.
+        client: the name under which nodes keep its prompts.
         caller: by whose key it came in.
 
     Raises:
@@ -57,13 +62,18 @@ def list_for(
     spot = context.whereabouts.spot(remote, context.now_s(), stated)
     reference, bare = parse_model(query.model)
     caller.check_model(reference.name)
+    text = turns_text(query.turns)
+    marks = Marks(tuple(Mark(number, end_bytes) for number, end_bytes in query.marks))
+    if text and not marks.own:
+        marks = marks_of(text, salt=context.mark_salt(), client=client, model=reference.name)
     ask = Ask(
         reference,
         any_channel=bare,
         spot=spot,
-        prompt_tokens=query.prompt_tokens,
-        prompt_bytes=query.prompt_bytes,
-        marks=tuple(Mark(number, end_bytes) for number, end_bytes in query.marks),
+        prompt_tokens=query.prompt_tokens or len(text) // BYTES_PER_TOKEN,
+        prompt_bytes=query.prompt_bytes or len(text),
+        marks=marks.own,
+        shared_marks=marks.everybody,
         # Without a stated session a client's address stands for it: its requests tend to share a prefix.
         session=session or remote,
         limit=EXPLAINED_LIMIT_COUNT if query.explains else query.limit,
@@ -94,7 +104,7 @@ def _probes(context: Context, reference: Reference, spot: ClientSpot) -> tuple[P
     if not pool.seats:
         pool = context.fleet.pool(reference.name, None)
     pool.settle()
-    return probe_list(pool, spot, context.whereabouts.network, context.now_s())
+    return context.whereabouts.probe_lists.peers(pool, spot, context.now_s())
 
 
 def _left_out(context: Context, ask: Ask, decision: Decision) -> tuple[LeftOut, ...]:

@@ -93,6 +93,8 @@ class RouteDesk:
             return None
         try:
             query = decode(body, form, RouteQuery)
+            if query.turns:  # whose prompt it is, is in a header that is not read here
+                return None
             answer = list_for(
                 self._context,
                 query,

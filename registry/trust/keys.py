@@ -60,6 +60,23 @@ class Keys(Protocol):
         ...
 
 
+class DetachedSigner:
+    """Signs bytes with an Ed25519 key; the signature stands by itself."""
+
+    def __init__(self, signer: CryptoSigner) -> None:
+        self._signer = signer
+
+    @property
+    def public_hex(self) -> str:
+        """The public key, 64 hex digits."""
+        public: str = self._signer.public_key.keyval["public"]
+        return public
+
+    def sign(self, data: bytes) -> str:
+        """The signature, 128 hex digits."""
+        return self._signer.sign(data).signature
+
+
 class KeyDirectory:
     """Keys in a directory.
 
@@ -117,6 +134,17 @@ class KeyDirectory:
         """The label of each key here, and the start of its id."""
         names = [path.stem.rpartition("-") for path in sorted(self.directory.glob("*-*.key"))]
         return tuple((label, start) for label, _, start in names)
+
+    def detached(self, label: str) -> DetachedSigner:
+        """The newest key of a label that signs outside of the metadata; made at the first use.
+
+        Raises:
+            KeyUnusableError: it cannot be read.
+        """
+        if not any(made == label for made, _ in self.labels()):
+            self.make(label)
+        paths = sorted(self.directory.glob(f"{label}-*.key"), key=lambda path: path.stat().st_mtime_ns)
+        return DetachedSigner(self._load(paths[-1]))
 
     def read(self, file: str) -> bytes:
         """A public file beside the keys.

@@ -17,7 +17,7 @@ sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 
 from bench_report import finish, parser  # noqa: E402
 
-PARTS = ("penalty", "world", "decisions", "http", "dns")
+PARTS = ("penalty", "world", "decisions", "http", "dns", "wan")
 
 
 def main():

@@ -48,7 +48,7 @@ import sys
 from pathlib import Path
 import structlog
 from edge_node.config import NodeConfig
-from edge_node.daemon import run_node
+from edge_node.process import run_node
 structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
 run_node(NodeConfig(
     data_dir=Path(sys.argv[1]), port=int(sys.argv[2]), origin=("http://127.0.0.1:9",), threads_count=int(sys.argv[3]),

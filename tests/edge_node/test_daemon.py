@@ -242,7 +242,7 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from edge_node.config import NodeConfig
-from edge_node.daemon import run_node
+from edge_node.process import run_node
 from registry.log import configure_logging
 configure_logging(service="node", form="json")
 run_node(NodeConfig(port=0, origin=("http://127.0.0.1:9",), data_dir=Path(sys.argv[1])))

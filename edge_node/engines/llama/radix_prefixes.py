@@ -140,6 +140,10 @@ class RadixPrefixes:
                 return
             self._evict(node)
 
+    def remembered_tokens(self) -> int:
+        """How many tokens are in the tree, whoever's they are and wherever their keys and values lie."""
+        return sum(len(node.edge) for node in self._tree.nodes() if node.kept)
+
     def close(self) -> None:
         """Wait until what is being written is written."""
         if self._disk is not None:

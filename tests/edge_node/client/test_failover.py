@@ -142,6 +142,21 @@ async def test_after_three_that_failed_at_work_there_is_an_end():
         assert (await ask(client))[0].node_id == "d"
 
 
+async def test_others_are_looked_at_while_a_silent_node_is_asked(hasty, monkeypatch):
+    async with fleet(*"abcd") as (nodes, _, client):
+        await ask(client)
+        await until(lambda: all(nodes[name].probes_count == 3 for name in "abcd"))
+        monkeypatch.setattr(patience, "CHECK_LEAST_S", 0.6)
+        monkeypatch.setattr(patience, "CHECK_MOST_S", 0.6)
+        for name in "ab":
+            await nodes[name].set("hang")
+        nodes["c"].delay_s = nodes["d"].delay_s = 0.4
+        served, took_s = await ask(client)
+        assert (served.node_id in "cd", served.attempts) == (True, 2), "b was seen to be silent, too"
+        assert took_s < 1.3, "it was known who lives when the first was given up"
+        assert nodes["b"].asked_count == 0
+
+
 async def test_a_list_that_is_all_dead_is_not_the_end():
     async with fleet(*"abc", shown=2) as (nodes, origin, client):
         await ask(client)

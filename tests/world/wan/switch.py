@@ -26,6 +26,8 @@ import sys
 import time
 from pathlib import Path
 
+from tests.world.wan import cpu_share
+
 PREFIX = "ewan"
 _NAMESPACES = Path("/var/run/netns")
 _CLONE_NEWNET = 0x40000000
@@ -49,6 +51,8 @@ def remove(name):
         with contextlib.suppress(ProcessLookupError):
             os.kill(int(pid), signal.SIGKILL)
     subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
+    with contextlib.suppress(OSError):  # what was killed just now may not be gone yet
+        cpu_share.remove(name)
 
 
 def remove_stale():

@@ -211,6 +211,19 @@ def test_the_second_prompt_shares_the_cells_of_the_first():
     bench.check()
 
 
+def test_it_says_how_much_it_remembers_wherever_that_is():
+    bench = Bench(memory_limit_bytes=10_000)
+    assert bench.store.remembered_tokens() == 0
+    bench.run([1, 2, 3, 4])
+    bench.run([1, 2, 3, 5, 6])
+    bench.run([1, 2, 3], client="bob")
+    assert bench.store.remembered_tokens() == 4 + 2 + 3
+    bench.store.shed(100)
+    assert bench.store.remembered_tokens() == bench.store._tree.used[Tier.CELLS] + sum(
+        len(node.edge) for node in bench.store._tree.nodes() if node.copies
+    )
+
+
 def test_a_prompt_shares_with_one_that_is_still_at_work():
     bench = Bench()
     first, _ = bench.start([1, 2, 3, 4])
@@ -309,7 +322,9 @@ def test_of_a_copy_that_goes_on_otherwise_only_the_beginning_is_used(tmp_path):
     payload = json.dumps([[0, 1], [1, 2], [2, 3], [3, 3]]).encode()
     head = head_of("me", None, 0, [1, 2, 3, 3], payload)
     (tmp_path / "system.edgekv").write_bytes(encode_head(head) + payload)
-    bench = Bench(published=[Stored(tmp_path / "system.edgekv", head, len(payload), 0)], memory_limit_bytes=1000)
+    bench = Bench(
+        published=[Stored(tmp_path / "system.edgekv", head, len(payload), 0)], memory_limit_bytes=1000
+    )
     bench.run([1, 2, 7, 8])
     bench.store.shed(100)
     slot, found = bench.start([1, 2, 7, 8, 9])

@@ -1,0 +1,1 @@
+"""Bundles: one release of Edgeward with all that it needs but Python, signed, as origins serve them to machines."""

@@ -1,0 +1,1 @@
+"""This machine as a node: what is put where, the release that runs, and the way back."""

@@ -1,0 +1,63 @@
+"""What a node does besides answering: tasks that begin again when they break, and end together."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import structlog
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from typing import Any
+
+log = structlog.get_logger()
+
+_REVIVE_S = 1.0
+
+
+class Works:
+    """The tasks of one node; after `end` they can begin anew."""
+
+    def __init__(self) -> None:
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def begin(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Do it for ever: a part that breaks is started again, since all that it does begins from what is."""
+        self._tasks.append(asyncio.create_task(_for_ever(name, work), name=name))
+
+    def once(self, name: str, work: Callable[[], Awaitable[object]]) -> None:
+        """Do it one time, beside the others."""
+        self._tasks.append(asyncio.create_task(_once(work), name=name))
+
+    async def end(self) -> None:
+        """Cancel all, and wait until they have ended."""
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _for_ever(name: str, work: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        try:
+            await work()
+        except Exception:
+            log.exception("task.broke", task=name)
+        await asyncio.sleep(_REVIVE_S)
+
+
+async def _once(work: Callable[[], Awaitable[object]]) -> None:
+    await work()
+
+
+async def first_of(event: asyncio.Event, pause: Awaitable[None] | None) -> None:
+    """Wait for what happens, or for a pause to end, whichever is first."""
+    waits: list[asyncio.Future[Any]] = [asyncio.ensure_future(event.wait())]
+    if pause is not None:
+        waits.append(asyncio.ensure_future(pause))
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
