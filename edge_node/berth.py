@@ -149,11 +149,10 @@ class Berth:
     def unready(self) -> ModelNotReadyError:
         """Why it does not answer now; details may name paths of this machine, and are in `report` for operators."""
         if self.supervisor is None or self.gives_way:
-            load_s = self.ready.load_s if self.ready else _LOAD_GUESS_S
             return ModelNotReadyError(
                 f"{self.label} is on this node's disk and waits for memory to be loaded into",
                 param="model",
-                retry_after_s=max(1.0, load_s),
+                retry_after_s=max(1.0, self.load_left_s()),
                 state="asleep",
             )
         doing = "could not be loaded, and is tried again" if self.state == "failed" else "is being loaded"
@@ -164,9 +163,18 @@ class Berth:
             state=self.state,
         )
 
-    def report(self) -> ModelReport:
-        """Its state for the heartbeat; how busy it is, is the scheduler's to add."""
-        state = self.state
+    def load_left_s(self) -> float:
+        """How long its load takes, or what is left of it, from when there is room."""
+        if self.supervisor is None or self.gives_way:
+            return self.ready.load_s if self.ready else _LOAD_GUESS_S
+        return self.supervisor.load_left_s()
+
+    def report(self, room_s: float) -> ModelReport:
+        """Its state for the heartbeat; how busy it is, is the scheduler's to add, and when there is room the runner's.
+
+        One that gives way is as good as asleep to whoever comes now.
+        """
+        state = "asleep" if self.gives_way and self.state == "ready" else self.state
         supervisor = self.supervisor
         return ModelReport(
             name=self.release.name,
@@ -175,6 +183,7 @@ class Berth:
             slots=self.ready.slots if self.ready and state in {"ready", "asleep"} else 0,
             prefill_tokens_per_s=self.prefill_tokens_per_s,
             load_s=self.ready.load_s if self.ready else None,
+            room_s=room_s if state == "asleep" else 0.0,
             detail=supervisor.detail if supervisor else "",
             variant=self.release.variant,
             prefixes=self.kept.sketch() if state == "ready" else b"",

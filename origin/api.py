@@ -55,6 +55,8 @@ class ModelReport(Struct, frozen=True, kw_only=True):
         service_s: mean time a request holds a slot; None until measured.
         prefill_tokens_per_s: prompt tokens read a second; None until measured.
         load_s: how long making it ready takes (from disk), measured or None.
+        room_s: how long until there is memory to load it into; of one that sleeps.
+        displaced_count: how many requests a turn come for what leaves memory for it; of one that sleeps.
         arrived_count: requests that were let in since the node started.
         prefixes: which beginnings of prompts it keeps (`origin.prefixes`); empty says nothing.
         variant: which of the release's variants is resident.
@@ -69,6 +71,8 @@ class ModelReport(Struct, frozen=True, kw_only=True):
     service_s: Seconds | None = None
     prefill_tokens_per_s: Seconds | None = None
     load_s: Seconds | None = None
+    room_s: Seconds = 0.0
+    displaced_count: Seconds = 1.0
     arrived_count: Count = 0
     prefixes: bytes = b""
     fetched_bytes: Count = 0

@@ -148,9 +148,8 @@ def _context(
         telemetry.reports_told.inc()
 
     def probed(told: Probed) -> None:
-        now_s = time.monotonic()
-        places = {s.report.node_id: s.report.place for s in fleet.view(now_s).standings}
-        whereabouts.hear_probes(told.client, told.place, told.rtts, places, now_s)
+        places = fleet.places(probe.node_id for probe in told.rtts)
+        whereabouts.hear_probes(told.client, told.place, told.rtts, places, time.monotonic())
 
     sharing = Sharing(
         _open_bus(sharing_config, config),

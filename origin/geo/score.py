@@ -103,7 +103,8 @@ def load_s(offer: Offer, others: Measured, now_s: float) -> float:
         return 0.0
     whole_s = others.load_s if model.load_s is None else model.load_s
     if model.state == "asleep":
-        return 2 * (whole_s + (others.service_s if model.service_s is None else model.service_s))
+        service_s = others.service_s if model.service_s is None else model.service_s
+        return model.room_s + (1 + model.displaced_count) * (whole_s + service_s)
     return max(_LEAST_LOAD_S, whole_s - (now_s - offer.watch.since_s))
 
 
@@ -111,7 +112,12 @@ def age_s(member: Member, rules: FleetRules, now_s: float) -> float:
     """A penalty for silence: nothing while a node is up, then the heartbeats that are missing, at most 2."""
     if member.state != "suspect":
         return 0.0
-    return max(0.0, min(now_s - member.seen_s - rules.heartbeat_s, 2 * rules.heartbeat_s))
+    return max(0.0, min(now_s - member.seen_s - rules.heartbeat_s, age_limit_s(rules)))
+
+
+def age_limit_s(rules: FleetRules) -> float:
+    """The most that silence costs; who has been silent for longer costs the same from then on."""
+    return 2 * rules.heartbeat_s
 
 
 def failure_s(doubt: float, base_s: float, rtt_ms: float) -> float:

@@ -1,7 +1,8 @@
 """Ranked lists over HTTP, a second and a core: a part of bench_routing.
 
 `POST /v1/route` of the real origin with a fleet of 200 nodes, by kept connections without pipelining from another
-process on another core; requests differ in place (of 500), model and session. Two rates are told: lists for each
+process on another core; requests differ in place (of 300), model and session,
+and 1,600 round trips are learned each second. Two rates are told: lists for each
 second of the server's CPU, and by the clock. How long they take is measured at half of the rate that is required, sent
 at moments fixed beforehand (so that a slow answer does not put off the next request), from the moment that each was
 due. Beside it, in turns, bare aiohttp that reads the body and answers with as many bytes.
@@ -28,23 +29,23 @@ from routing_servers import server
 
 CONNECTIONS_COUNT = 32
 BODIES_COUNT = 2000
-SPOTS_COUNT = 500
 RATE_PER_S = 5000
 P99_MS = 5.0
 
 
 def requests(port, seed=1):
     """Whole requests of clients all over the world, as our own client sends them."""
-    from routing_decisions import MODELS_COUNT, places
+    from routing_decisions import MODELS_COUNT
+    from routing_live import Life
 
     from origin.api import RouteQuery
     from registry.wire import to_msgpack
 
     rng = random.Random(seed)
     made = []
-    where = places(rng, SPOTS_COUNT)
+    where = Life().map.cities
     for number in range(BODIES_COUNT):
-        place = where[number % SPOTS_COUNT]
+        place = where[number % len(where)]
         query = RouteQuery(
             model=f"model-{rng.randrange(MODELS_COUNT)}", place=place, prompt_tokens=rng.randrange(10, 2000)
         )

@@ -298,6 +298,14 @@ def one(load, where, **asked):
     return choose(fleet.view(0.0), ask(**asked), None).nodes[0]
 
 
+@pytest.mark.parametrize("rate", [5e-324, 1e-310, 1e-300])
+def test_a_rate_of_reading_next_to_nothing_makes_a_node_slow_and_not_unavailable(rate):
+    load = {"slots": 4, "service_s": 1.0, "prefill_tokens_per_s": rate}
+    slow = one(load, None, prompt_tokens=1000)
+    assert slow.terms_s["prefill"] == 60.0 * 1000
+    assert one(load, None).score_s == 0.0
+
+
 @settings(max_examples=40)
 @given(load=loads, place=places, client=places, more=st.integers(1, 20), tokens=st.integers(0, 10**6))
 def test_more_ahead_or_a_longer_prompt_never_scores_better(load, place, client, more, tokens):
