@@ -60,25 +60,9 @@ def list_for(
     """
     stated, _ = client_place(query.place, parameter, header)
     spot = context.whereabouts.spot(remote, context.now_s(), stated)
-    reference, bare = parse_model(query.model)
-    caller.check_model(reference.name)
-    text = turns_text(query.turns)
-    marks = Marks(tuple(Mark(number, end_bytes) for number, end_bytes in query.marks))
-    if text and not marks.own:
-        marks = marks_of(text, salt=context.mark_salt(), client=client, model=reference.name)
-    ask = Ask(
-        reference,
-        any_channel=bare,
-        spot=spot,
-        prompt_tokens=query.prompt_tokens or len(text) // BYTES_PER_TOKEN,
-        prompt_bytes=query.prompt_bytes or len(text),
-        marks=marks.own,
-        shared_marks=marks.everybody,
-        # Without a stated session a client's address stands for it: its requests tend to share a prefix.
-        session=session or remote,
-        limit=EXPLAINED_LIMIT_COUNT if query.explains else query.limit,
-        exclude=frozenset(query.exclude),
-    )
+    # Without a stated session a client's address stands for it: its requests tend to share a prefix.
+    ask = _ask(context, query, spot, session=session or remote, client=client)
+    caller.check_model(ask.reference.name)
     if not query.explains:
         for node_id in query.exclude:  # they have just failed this client
             context.fleet.note_failed(node_id, spot.prefix or remote, context.now_s())
@@ -89,11 +73,31 @@ def list_for(
         ttl_s=context.config.route_ttl_s,
         place=spot.place,
         place_source=spot.place_source,
-        probes=_probes(context, reference, spot),
+        probes=_probes(context, ask.reference, spot),
         expires_unix_s=context.now_unix_s() + context.config.route_ttl_s,
         ticket=sign(context, query.model, decision, caller),
         reason=decision.reason,
         left_out=_left_out(context, ask, decision) if query.explains else (),
+    )
+
+
+def _ask(context: Context, query: RouteQuery, spot: ClientSpot, *, session: str, client: str) -> Ask:
+    reference, bare = parse_model(query.model)
+    text = turns_text(query.turns)
+    marks = Marks(tuple(Mark(number, end_bytes) for number, end_bytes in query.marks))
+    if text and not marks.own:
+        marks = marks_of(text, salt=context.mark_salt(), client=client, model=reference.name)
+    return Ask(
+        reference,
+        any_channel=bare,
+        spot=spot,
+        prompt_tokens=query.prompt_tokens or len(text) // BYTES_PER_TOKEN,
+        prompt_bytes=query.prompt_bytes or len(text),
+        marks=marks.own,
+        shared_marks=marks.everybody,
+        session=session,
+        limit=EXPLAINED_LIMIT_COUNT if query.explains else query.limit,
+        exclude=frozenset(query.exclude),
     )
 
 
