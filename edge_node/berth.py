@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from edge_node.errors import ModelNotReadyError
 from edge_node.kept_prompts import KeptPrompts
-from edge_node.residency import Occupant
+from edge_node.residency import Occupant, Prospect, faded
 from origin.api import ModelReport
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ class Berth:
         leases_count: requests that hold it.
         waiters_count: requests that wait for it to be loaded.
         gives_way: it takes no new requests, because another release needs the memory.
+        recent_count: how many requests came in the time of a turn, as of `recent_at_s`.
         announced: its coming into service has been logged.
         moved: set whenever a request that waits for the release should look again.
     """
@@ -59,6 +60,8 @@ class Berth:
     announced: bool = False
     gives_way: bool = False
     used_at_s: float = 0.0
+    recent_count: float = 0.0
+    recent_at_s: float = 0.0
     loaded_at_s: float = 0.0
 
     def __post_init__(self) -> None:
@@ -105,12 +108,16 @@ class Berth:
             used_at_s=self.used_at_s,
             loaded_at_s=self.loaded_at_s,
             movable=self.state == "ready",
+            recent_count=self.recent_count,
+            recent_at_s=self.recent_at_s,
         )
 
     def take(self, now_s: float) -> None:
         """A request holds it from now on."""
         self.leases_count += 1
         self.used_at_s = now_s
+        self.recent_count = faded(self.recent_count, now_s - self.recent_at_s) + 1
+        self.recent_at_s = now_s
         self.idle.clear()
 
     def give_back(self, now_s: float) -> None:
@@ -169,8 +176,8 @@ class Berth:
             return self.ready.load_s if self.ready else _LOAD_GUESS_S
         return self.supervisor.load_left_s()
 
-    def report(self, room_s: float) -> ModelReport:
-        """Its state for the heartbeat; how busy it is, is the scheduler's to add, and when there is room the runner's.
+    def report(self, prospect: Prospect) -> ModelReport:
+        """Its state for the heartbeat, with the prospect of room; how busy it is, is the scheduler's to add.
 
         One that gives way is as good as asleep to whoever comes now.
         """
@@ -183,7 +190,8 @@ class Berth:
             slots=self.ready.slots if self.ready and state in {"ready", "asleep"} else 0,
             prefill_tokens_per_s=self.prefill_tokens_per_s,
             load_s=self.ready.load_s if self.ready else None,
-            room_s=room_s if state == "asleep" else 0.0,
+            room_s=prospect.room_s if state == "asleep" else 0.0,
+            displaced_count=prospect.displaced_count if state == "asleep" else 0.0,
             detail=supervisor.detail if supervisor else "",
             variant=self.release.variant,
             prefixes=self.kept.sketch() if state == "ready" else b"",

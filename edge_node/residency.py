@@ -157,7 +157,7 @@ def recent_count(occupant: Occupant, now_s: float) -> float:
 
 
 def faded(count: float, past_s: float) -> float:
-    """What is left of a count after a while; one that fades like this and counts arrivals is their rate times a turn."""
+    """What is left of a count after a while; of arrivals that are counted so, as many as come in a turn."""
     return count * math.exp(-max(0.0, past_s) / TURN_S)
 
 

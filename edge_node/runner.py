@@ -158,7 +158,7 @@ class Runner:
         berth = self._berths.get((reference.name, version)) if version else None
         if berth is None or berth.open or berth.state in {"failed", "retiring"}:
             return 0.0
-        return self._wakening.room_in_s(berth) + berth.load_left_s()
+        return self._wakening.prospect(berth).room_s + berth.load_left_s()
 
     def stamp(self, model: str) -> str | None:
         """The stamp of the release that `model` means now; None while none answers, for whatever reason."""
@@ -197,7 +197,7 @@ class Runner:
     def model_reports(self) -> tuple[ModelReport, ...]:
         """The state of every release in service; how busy each is, is the scheduler's to add."""
         return tuple(
-            berth.report(0.0 if berth.open else self._wakening.room_in_s(berth))
+            berth.report(self._wakening.prospect(berth))
             for _, berth in sorted(self._berths.items())
             if berth.retirement is None
         )

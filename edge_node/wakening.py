@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from edge_node.residency import free_bytes, make_room, room_in_s
+from edge_node.residency import Prospect, foresee, free_bytes, make_room
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -55,12 +55,16 @@ class Wakening:
         self._weigh()
         return not self._limit_bytes or berth.memory_bytes <= free_bytes(self._limit_bytes, self._occupants())
 
-    def room_in_s(self, berth: Berth) -> float:
-        """How long until there is room for a release that is not in memory, or gives way."""
+    def prospect(self, berth: Berth) -> Prospect:
+        """What it takes until there is room for a release that is not in memory, or gives way."""
+        if berth.open or berth.state == "loading":
+            return Prospect()
         ahead = [
-            it for it in self._berths.values() if it.waking is not None and it.supervisor is None and it is not berth
+            it
+            for it in self._berths.values()
+            if it.waking is not None and it.supervisor is None and it is not berth
         ]
-        return room_in_s(
+        return foresee(
             [it.memory_bytes for it in (*ahead, berth)],
             limit_bytes=self._limit_bytes,
             occupants=self._occupants(),

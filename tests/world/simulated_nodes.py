@@ -106,7 +106,10 @@ class Lane:
             return Prospect()
         ahead_count = sum(it.state == "asleep" and it is not self for it in self.node.waking)
         return foresee(
-            [1] * (ahead_count + 1), limit_bytes=self.node.resident_count, occupants=self.node.occupants(), now_s=now_s
+            [1] * (ahead_count + 1),
+            limit_bytes=self.node.resident_count,
+            occupants=self.node.occupants(),
+            now_s=now_s,
         )
 
 
@@ -141,7 +144,8 @@ class Node:
             place=self.place,
             models=tuple(
                 ModelReport(
-                    name=name, version="1", state="asleep" if lane.gives_way else lane.state, slots=self.slots, busy=lane.busy,
+                    name=name, version="1", slots=self.slots, busy=lane.busy,
+                    state="asleep" if lane.gives_way else lane.state,
                     queued=len(lane.queue) + len(lane.waiting), service_s=lane.service_s,
                     prefill_tokens_per_s=self.speeds.prefill_tokens_per_s, load_s=self.speeds.load_s,
                     **_prospect(lane.prospect(now_s)),
@@ -157,9 +161,7 @@ class Node:
     def make_room(self, now_s):
         """Put to sleep what the node's rule says; gives what it decided."""
         while True:
-            room = make_room(
-                1, limit_bytes=self.resident_count, occupants=self.occupants(), now_s=now_s
-            )
+            room = make_room(1, limit_bytes=self.resident_count, occupants=self.occupants(), now_s=now_s)
             for name, _ in room.give_way:
                 self.lanes[name].gives_way = True
             for name, _ in room.evict:
