@@ -20,7 +20,7 @@ LONG = " ".join(
     f"Rule {number}: a letter about berth {number * 7 % 40} is answered within {number} hours."
     for number in range(60)
 )
-SHORT = LONG[:300]
+SHORT = "Be short. " + LONG[:300]
 
 
 def letter(system, question, **more):
@@ -109,12 +109,15 @@ def test_a_prompt_goes_where_its_beginning_was_read_when_that_saves_time(network
     sys.stdout.write(f"{json.dumps(facts)}\n")  # `pytest -s` shows it
     assert far_s + extra_s < near_s, facts
 
-    # Now both have read it, and the nearer one is the better again.
+    # Now both have read it, and whichever is the better has it.
     deadline_s = time.monotonic() + 30
-    while next(iter(ranked(network, LONG, tmp_path))) != NEAR:
+    unlike = "Z" + LONG[1:]
+    while (
+        ranked(network, LONG, tmp_path)[NEAR]["prefill"]
+        > 0.5 * ranked(network, unlike, tmp_path)[NEAR]["prefill"]
+    ):
         assert time.monotonic() < deadline_s
-    _, where, cached = by_origin(network, letter(LONG, "Is there ice?"))
-    assert where == NEAR
+    _, _, cached = by_origin(network, letter(LONG, "Is there ice?"))
     assert cached > 800
 
 
