@@ -289,8 +289,12 @@ class Session:
             call.permitted = True
 
     async def _beyond_list(self, call: Call, silent: Sequence[RankedNode] = ()) -> RankedNode | None:
-        """A node that the list does not have, when none in it is left that would do."""
-        if self._nearest.lists.pausing(call.model, self.now_s()):
+        """A node that the list does not have, when none in it is left that would do.
+
+        Nodes that were asked whether they live and did not say so leave no other hope: then an origin that has just
+        failed is asked, too.
+        """
+        if not silent and self._nearest.lists.pausing(call.model, self.now_s()):
             return None
         unfit = self._nearest.unfit(call.model, self.now_s())
         names = tuple(dict.fromkeys([*call.tried, *(node.node_id for node in silent), *sorted(unfit)]))
