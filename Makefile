@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo up test test-fast conformance test-terraform check lint format types imports bench clean
+.PHONY: help setup demo up test test-fast conformance test-terraform test-install check lint format types imports bench clean
 
 help:  ## What can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -29,6 +29,9 @@ conformance: setup  ## The official and other clients, each in an environment of
 
 test-terraform: setup  ## The Terraform modules, by the real Terraform on a stand-in for AWS
 	@$(BIN)/python -m pytest -q -rs -m terraform tests/terraform
+
+test-install: setup  ## The installation, upgrades and removal in a freshly booted Debian (systemd-nspawn, as root)
+	@$(BIN)/python -m pytest -q -s -rs -m install tests/install
 
 check: setup lint types imports  ## Lint, types and import contracts
 

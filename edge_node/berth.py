@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from edge_node.errors import ModelNotReadyError
 from edge_node.kept_prompts import KeptPrompts
-from edge_node.residency import Occupant
+from edge_node.residency import Occupant, Prospect, faded
 from origin.api import ModelReport
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ class Berth:
         leases_count: requests that hold it.
         waiters_count: requests that wait for it to be loaded.
         gives_way: it takes no new requests, because another release needs the memory.
+        recent_count: how many requests came in the time of a turn, as of `recent_at_s`.
         announced: its coming into service has been logged.
         moved: set whenever a request that waits for the release should look again.
     """
@@ -59,6 +60,8 @@ class Berth:
     announced: bool = False
     gives_way: bool = False
     used_at_s: float = 0.0
+    recent_count: float = 0.0
+    recent_at_s: float = 0.0
     loaded_at_s: float = 0.0
 
     def __post_init__(self) -> None:
@@ -105,12 +108,16 @@ class Berth:
             used_at_s=self.used_at_s,
             loaded_at_s=self.loaded_at_s,
             movable=self.state == "ready",
+            recent_count=self.recent_count,
+            recent_at_s=self.recent_at_s,
         )
 
     def take(self, now_s: float) -> None:
         """A request holds it from now on."""
         self.leases_count += 1
         self.used_at_s = now_s
+        self.recent_count = faded(self.recent_count, now_s - self.recent_at_s) + 1
+        self.recent_at_s = now_s
         self.idle.clear()
 
     def give_back(self, now_s: float) -> None:
@@ -149,11 +156,10 @@ class Berth:
     def unready(self) -> ModelNotReadyError:
         """Why it does not answer now; details may name paths of this machine, and are in `report` for operators."""
         if self.supervisor is None or self.gives_way:
-            load_s = self.ready.load_s if self.ready else _LOAD_GUESS_S
             return ModelNotReadyError(
                 f"{self.label} is on this node's disk and waits for memory to be loaded into",
                 param="model",
-                retry_after_s=max(1.0, load_s),
+                retry_after_s=max(1.0, self.load_left_s()),
                 state="asleep",
             )
         doing = "could not be loaded, and is tried again" if self.state == "failed" else "is being loaded"
@@ -164,9 +170,18 @@ class Berth:
             state=self.state,
         )
 
-    def report(self) -> ModelReport:
-        """Its state for the heartbeat; how busy it is, is the scheduler's to add."""
-        state = self.state
+    def load_left_s(self) -> float:
+        """How long its load takes, or what is left of it, from when there is room."""
+        if self.supervisor is None or self.gives_way:
+            return self.ready.load_s if self.ready else _LOAD_GUESS_S
+        return self.supervisor.load_left_s()
+
+    def report(self, prospect: Prospect) -> ModelReport:
+        """Its state for the heartbeat, with the prospect of room; how busy it is, is the scheduler's to add.
+
+        One that gives way is as good as asleep to whoever comes now.
+        """
+        state = "asleep" if self.gives_way and self.state == "ready" else self.state
         supervisor = self.supervisor
         return ModelReport(
             name=self.release.name,
@@ -175,6 +190,8 @@ class Berth:
             slots=self.ready.slots if self.ready and state in {"ready", "asleep"} else 0,
             prefill_tokens_per_s=self.prefill_tokens_per_s,
             load_s=self.ready.load_s if self.ready else None,
+            room_s=prospect.room_s if state == "asleep" else 0.0,
+            displaced_count=prospect.displaced_count if state == "asleep" else 0.0,
             detail=supervisor.detail if supervisor else "",
             variant=self.release.variant,
             prefixes=self.kept.sketch() if state == "ready" else b"",

@@ -158,7 +158,7 @@ class Runner:
         berth = self._berths.get((reference.name, version)) if version else None
         if berth is None or berth.open or berth.state in {"failed", "retiring"}:
             return 0.0
-        return berth.unready().retry_after_s or 0.0
+        return self._wakening.prospect(berth).room_s + berth.load_left_s()
 
     def stamp(self, model: str) -> str | None:
         """The stamp of the release that `model` means now; None while none answers, for whatever reason."""
@@ -196,7 +196,11 @@ class Runner:
 
     def model_reports(self) -> tuple[ModelReport, ...]:
         """The state of every release in service; how busy each is, is the scheduler's to add."""
-        return tuple(berth.report() for _, berth in sorted(self._berths.items()) if berth.retirement is None)
+        return tuple(
+            berth.report(self._wakening.prospect(berth))
+            for _, berth in sorted(self._berths.items())
+            if berth.retirement is None
+        )
 
     def salt_marks(self, salt: bytes) -> None:
         """Tell of kept prompts by marks with the fleet's salt; what was marked with another is forgotten."""

@@ -165,7 +165,7 @@ class Supervisor:
             if self.state == "ready" and self._engine is not None and self._engine.alive:
                 return True
             left_s = until_s - self._clock.now_s()
-            if self._wait_s() > left_s:
+            if self.load_left_s() > left_s:
                 return False
             waits = [
                 asyncio.ensure_future(self._moved.wait()),
@@ -185,9 +185,9 @@ class Supervisor:
 
     def retry_after_s(self) -> float:
         """When asking again makes sense, if it is not ready now."""
-        return max(1.0, self._wait_s())
+        return max(1.0, self.load_left_s())
 
-    def _wait_s(self) -> float:
+    def load_left_s(self) -> float:
         """How long it takes until it is ready, by the pause and the last load."""
         load_s = self.ready.load_s if self.ready else _LOAD_GUESS_S
         pause_s = max(0.0, self._retry_at_s - self._clock.now_s()) if self._retry_at_s is not None else 0.0

@@ -18,9 +18,9 @@ from origin.pool import Pool
 from origin.standing import FleetRules, ReleaseKey, Standing, Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
-    from origin.api import ModelReport, NodeReport
+    from origin.api import ModelReport, NodeReport, Place
     from origin.member import Offer, Seat
     from origin.pool import PoolKey
 
@@ -162,6 +162,11 @@ class Fleet:
     def standings(self, now_s: float) -> tuple[Standing, ...]:
         """Every node with its state, by node id, as of the last `view`."""
         return tuple(self._members[node_id].standing(now_s) for node_id in sorted(self._members))
+
+    def places(self, node_ids: Iterable[str]) -> dict[str, Place | None]:
+        """Where these nodes say they are; those that nobody knows are left out."""
+        known = self._members
+        return {node_id: known[node_id].report.place for node_id in node_ids if node_id in known}
 
     def pool(self, name: str, channel: str | None) -> Pool:
         """The nodes that speak of this model, on this channel or, with None, on any."""

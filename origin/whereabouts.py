@@ -64,13 +64,16 @@ class Whereabouts:
             self._proxies = tuple(ip_network(text) for text in trusted_proxies)
         except ValueError as error:
             raise ConfigError(f"origin.trusted_proxies: {error} (write 10.0.0.0/8 or 192.0.2.7)") from error
-        self._kept: dict[tuple[str, Place | None], tuple[float, ClientSpot]] = {}
+        # By address and stated place, so that what is kept of a client can be dropped together.
+        self._kept: dict[str, dict[Place | None, tuple[float, ClientSpot]]] = {}
+        self._kept_count = 0
         self._listed: dict[str, _Listed | None] = {}
 
     def refresh(self) -> None:
         """Look whether the databases have changed."""
         if self._files.refresh():
             self._kept.clear()
+            self._kept_count = 0
             self._listed.clear()
 
     def hear(self, report: NodeReport, now_s: float) -> None:
@@ -87,8 +90,7 @@ class Whereabouts:
         if spot.place is None and stated is not None:
             spot = dataclasses.replace(spot, place=stated, place_source="stated")
         self.network.learn(spot, samples, now_s)
-        self._kept.pop((remote, stated), None)  # it has probes of its own from now on
-        self._kept.pop((remote, None), None)
+        self._kept_count -= len(self._kept.pop(remote, ()))  # it has probes of its own from now on
 
     def hear_probes(
         self,
@@ -129,14 +131,16 @@ class Whereabouts:
 
     def spot(self, remote: str, now_s: float, stated: Place | None = None) -> ClientSpot:
         """Where the client at this address is."""
-        key = remote, stated
-        kept = self._kept.get(key)
+        of_client = self._kept.get(remote)
+        kept = None if of_client is None else of_client.get(stated)
         if kept is not None and now_s - kept[0] < _KEEP_S:
             return kept[1]
-        if len(self._kept) >= _KEPT_COUNT:
+        if self._kept_count >= _KEPT_COUNT:
             self._kept.clear()
+            self._kept_count, kept = 0, None
         spot = self._find(remote, now_s, stated)
-        self._kept[key] = now_s, spot
+        self._kept.setdefault(remote, {})[stated] = now_s, spot
+        self._kept_count += kept is None
         return spot
 
     def shared_spot(self, remote: str, now_s: float) -> tuple[ClientSpot, int | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _CFG = "home = /usr/bin\ninclude-system-site-packages = false\nversion = {version}\n"
+_RUNTIME = ("libgomp.so.1",)
+"""GCC's, under its runtime library exception."""
 _SHOWN_LINES_COUNT = 15
 
 
@@ -52,7 +55,20 @@ def make_tree(
         "install", "--upgrade", "--target", str(packages), "--prefer-binary", "-c", str(constraints), *links,
         f"edgeward[{','.join(extras)}] @ {source.as_uri()}",
     )  # fmt: skip
+    _bring_runtime(packages)
     _compile(packages)
+
+
+def _bring_runtime(packages: Path) -> None:
+    """Put the compiler's own library beside the engine that needs it: a bare Debian has none."""
+    engine = packages / "llama_cpp" / "lib"
+    if not engine.is_dir():
+        return
+    needs = subprocess.run(["ldd", *engine.glob("*.so")], capture_output=True, text=True, check=False).stdout
+    for line in needs.splitlines():
+        name, arrow, rest = line.strip().partition(" => ")
+        if name in _RUNTIME and arrow:
+            shutil.copy(rest.split(" (")[0], engine / name)
 
 
 def _pip(*words: str) -> None:

@@ -12,14 +12,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 DESCRIPTION = """\
-Make what nodes are installed from: a bundle of this checkout with all that it needs but Python, signed with a key of
-its own in store.keys_dir, and install.sh with that key pinned. An origin with origin.bundles_dir set serves both.
+Make what nodes are installed from: a bundle of this checkout with all that it needs but Python, and with the root of
+trust in store.keys_dir, signed with a key of its own there; and install.sh with that key pinned. An origin with
+origin.bundles_dir set serves both.
 
   build  make them for machines with this machine's Python and platform; fetches wheels, compiles llama.cpp if no
          wheel is named"""
 
 EXAMPLES = """\
   edgeward bundle build --out ./bundles
+  edgeward bundle build --deb
   edgeward bundle build --out ./bundles --wheel llama_cpp_python-0.3.36-py3-none-linux_x86_64.whl --build 2"""
 
 _EXTRAS = "node,otel"
@@ -44,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"what processors must have, in the kernel's words (on x86_64 {_X86_64_V3})",
     )
     parser.add_argument("--build", metavar="NUMBER", help="tells builds of one version apart: 0.1.0+NUMBER")
+    parser.add_argument("--deb", action="store_true", help="make a Debian package of it, too")
     parser.add_argument("--keys-dir", metavar="DIR", help="where the signing key is (store.keys_dir)")
     add_json_argument(parser)
     add_store_arguments(parser)
@@ -56,13 +59,14 @@ def run(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from deploy.bootstrap import CONSTRAINTS, ROOT
+    from deploy.bundle.deb import write_deb
     from deploy.bundle.engine import portable_llama_wheel
     from deploy.bundle.packing import write_bundle
     from deploy.bundle.serving import KEY_LABEL, write_installer
     from deploy.bundle.tree import make_tree
     from deploy.cli.connect import store_settings
     from registry.errors import InputInvalidError
-    from registry.trust.keys import KeyDirectory
+    from registry.trust.keys import ROOT_FILE, KeyDirectory
 
     if not (ROOT / "pyproject.toml").is_file():
         raise InputInvalidError(
@@ -80,14 +84,19 @@ def run(args: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory() as scratch:
         tree = Path(scratch) / "release"
         make_tree(tree, ROOT, extras=args.extras.split(","), wheels=wheels, constraints=CONSTRAINTS)
+        if keys.begun:
+            (tree / "share").mkdir()
+            (tree / "share" / ROOT_FILE).write_bytes(keys.read(ROOT_FILE))
         made = write_bundle(
             tree, out, version=version, cpu_features=[name for name in features if name], signer=signer
         )
     script = write_installer(out, public_key=signer.public_hex, version=version)
-    facts = {
+    facts: dict[str, str | int] = {
         "bundle": str(made), "size_bytes": made.stat().st_size, "version": version, "public_key": signer.public_hex,
         "installer": str(script),
     }  # fmt: skip
+    if args.deb:
+        facts["package"] = str(write_deb(made, script, out, version=version))
     if args.json:
         show_json(facts)
     else:

@@ -51,6 +51,13 @@ def put_token(layout: Layout, token: str) -> None:
         _put(layout.token, f"{token}\n".encode() if token else b"", mode=0o600)
 
 
+def put_root(layout: Layout, release: Path) -> None:
+    """Give the node the root of trust that the bundle brought, unless it has one."""
+    brought, target = release / "share" / "root.json", layout.state / "node" / "root.json"
+    if brought.is_file() and not target.exists():
+        _put(target, brought.read_bytes())  # systemd gives the directory to the service's user
+
+
 def put_address(layout: Layout) -> None:
     """Have the socket listen where the settings say, so that there is one place to say it."""
     section = tomllib.loads(layout.settings.read_text("utf-8")).get("node", {})

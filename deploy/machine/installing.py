@@ -86,6 +86,7 @@ def _put_files(layout: Layout, wishes: Wishes, say: Callable[[str], None]) -> No
         say(f"settings: {layout.settings}")
     files.put_token(layout, wishes.token)
     files.put_address(layout)
+    files.put_root(layout, wishes.release)
     if wishes.gpu:
         files.put_gpu(layout)
 

@@ -162,6 +162,7 @@ class Network:
             self._surface.left_over_ms,
             {index: fresh[node_id] for index, node_id in enumerate(ids) if node_id in fresh},
             limit_count,
+            self._surface.counts(spot.place) if spot.place is not None else None,
         )
         return tuple(ids[index] for index in picked)
 

@@ -6,8 +6,8 @@ at other places, each a whole row, so that nodes that are wrong together stay so
 the one that lowers the least of the picked ones the most on average over scenarios; the gain is submodular, so this
 is within 1 - 1/e of the best set (G. Nemhauser, L. Wolsey, M. Fisher, Mathematical Programming 14, 1978).
 
-What the client has measured already makes scenarios that agree with it count for more, so a second list of probes
-learns from the first.
+Scenarios of places nearby count for more, since networks are wrong in the same way around there. So do those that agree
+with what the client has measured already: a second list of probes learns from the first.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ def probes(
     left_over_ms: Floats,
     measured_ms: Mapping[int, float],
     limit_count: int,
+    counts: Floats | None = None,
 ) -> list[int]:
     """The nodes to probe, as indices, the most useful first; never one that is measured.
 
@@ -48,9 +49,12 @@ def probes(
         left_over_ms: misses to expect of nodes that nobody has measured.
         measured_ms: what the client has measured, by index.
         limit_count: how many at most.
+        counts: how much each scenario counts; all the same unless told.
     """
     scenarios = _scenarios(guessed_ms, misses_ms, left_over_ms)
     weights = likeness(scenarios, measured_ms)
+    if counts is not None and len(counts) == len(weights):  # else there are too few, and guesses alone
+        weights = weights * counts / (weights @ counts)
     for index, rtt_ms in measured_ms.items():
         scenarios[:, index] = rtt_ms
     least = np.full(len(scenarios), min(measured_ms.values(), default=_UNKNOWN_MS))

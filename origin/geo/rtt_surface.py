@@ -4,12 +4,14 @@ A guess is the sum of three parts, each learned from what this fleet itself has 
 
     line      the usual round trip over the distance: least absolute deviations, begun from the line of `distance`
     node      how much slower than the line this node is for most: the median of what the line leaves over
-    nearby    half of what both leave over at the 8 nearest measured places, by inverse distance (D. Shepard, "A
+    nearby    some of what both leave over at the 8 nearest measured places, by inverse distance (D. Shepard, "A
               two-dimensional interpolation function for irregularly-spaced data", ACM 1968)
 
-Half, since the least of several guesses is more often than not one that was guessed too low: to believe neighbours in
-full makes the single guess better and the choice among nodes worse. How wrong a guess may be is judged by neighbours
-believed in full: by what nobody near could have told. No guess is below light in vacuum.
+How much neighbours tell of each other is learned, too: the slope with which what is left over at a place follows what
+its neighbours say, each place being left out in turn. How wrong guesses may be is judged by neighbours believed that
+much, guesses are made with half of it: the least of several guesses is more often than not one that was guessed too
+low, so that to believe neighbours more makes the single guess better and the choice among nodes worse. No guess is
+below light in vacuum.
 """
 
 from __future__ import annotations
@@ -42,7 +44,7 @@ _LOOKED_AT_COUNT = 64
 _NEAR_KM = 100.0
 """Places nearer than this are as good as each other: what databases of addresses and cells of the map blur."""
 _NODE_DOUBT_COUNT = 3
-_SHARE = 0.5
+_BELIEVED_SHARE = 0.5
 _NOTHING = 1e-12
 _SCENARIOS_COUNT = 160
 _NODES_COUNT = 48
@@ -54,6 +56,7 @@ class RttSurface:
 
     Attributes:
         left: what line and node leave over of each measured pair, places by nodes; NaN where nothing is measured.
+        follows: how much neighbours tell of each other, from 0 to 1.
         miss_ms: how wrong guesses are on average; 0 while nothing is measured.
         missed: truth less guess at some places that were left out in turn, a row each, nodes in columns.
         left_over_ms: what the line alone leaves over of all pairs there, in one row.
@@ -65,6 +68,7 @@ class RttSurface:
     line: Line
     node_ms: Floats
     left: Floats
+    follows: float
     miss_ms: float
     missed: Floats
     left_over_ms: Floats
@@ -74,7 +78,7 @@ class RttSurface:
         if not self.left.size:
             return np.zeros(len(self.columns))
         at = on_sphere(place)
-        nearby = _SHARE * _nearby(apart_km(self.places, at)[None, :], self.left)[0]
+        nearby = _BELIEVED_SHARE * self.follows * _nearby(apart_km(self.places, at)[None, :], self.left)[0]
         far_km = apart_km(self.nodes, at)
         guessed: Floats = on_line(self.line, far_km) + self.node_ms + nearby
         return np.maximum(guessed, least_rtt_ms(far_km))
@@ -89,6 +93,14 @@ class RttSurface:
         found = np.full((len(self.missed), len(node_ids)), math.nan)
         found[:, columns >= 0] = self.missed[:, columns[columns >= 0]]
         return filled(found, self.left_over_ms)
+
+    def counts(self, place: Place) -> Floats:
+        """How much each row of `misses` counts for a place: by inverse distance."""
+        return 1 / (apart_km(self.places[self._scenarios], on_sphere(place)) + _NEAR_KM)
+
+    @property
+    def _scenarios(self) -> Indices:
+        return _spread(len(self.left), _SCENARIOS_COUNT)
 
 
 def fitted(table: RttTable) -> RttSurface:
@@ -105,27 +117,44 @@ def fitted(table: RttTable) -> RttSurface:
     left -= node_ms
     places = table.places.copy()
     rows = _spread(len(left), _SCENARIOS_COUNT)
-    missed = np.full((len(rows), left.shape[1]), math.nan)
+    there, said = left[rows], np.zeros((len(rows), left.shape[1]))
     for start in range(0, left.shape[1], _NODES_COUNT):  # not all at once, for the memory that takes
         columns = np.arange(start, min(start + _NODES_COUNT, left.shape[1]))
-        missed[:, columns] = _left_out(places, left, rows, columns)
+        said[:, columns] = _said_nearby(places, left, rows, columns)
+    follows = _follows(there, said)
+    missed = there - follows * said
     off = np.abs(missed[~np.isnan(missed)])
-    over = (left + node_ms)[rows]
+    over = there + node_ms
     over = over[~np.isnan(over)]
     return RttSurface(
-        dict(table.columns), places, table.nodes.copy(), line, node_ms, left,
+        dict(table.columns), places, table.nodes.copy(), line, node_ms, left, follows,
         float(off.mean()) if off.size else 0.0, filled(missed, over), over,
     )  # fmt: skip
 
 
-def _left_out(places: Floats, left: Floats, rows: Indices, columns: Indices) -> Floats:
-    """Truth less guess at these places, as if they had not measured anything themselves."""
+def _follows(there: Floats, said: Floats) -> float:
+    """The slope of what is there over what neighbours say of it, from 0 to 1, by least absolute deviations.
+
+    Through the origin that is the median of the ratios, each weighted by what neighbours say (P. Bloomfield,
+    W. Steiger, "Least Absolute Deviations", 1983). Where nothing can be told, neighbours are believed.
+    """
+    known = ~np.isnan(there) & (np.abs(said) > _NOTHING)
+    if not known.any():
+        return 1.0
+    ratios, weights = there[known] / said[known], np.abs(said[known])
+    order = np.argsort(ratios)
+    reached = np.cumsum(weights[order])
+    middle = ratios[order][np.searchsorted(reached, reached[-1] / 2)]
+    return float(np.clip(middle, 0.0, 1.0))
+
+
+def _said_nearby(places: Floats, left: Floats, rows: Indices, columns: Indices) -> Floats:
+    """What the neighbours of these places say of them, as if they had not measured anything themselves."""
     if not rows.size or not columns.size:
         return np.zeros((rows.size, columns.size))
     near_km = apart_km(places[rows][:, None, :], places[None, :, :])
     near_km[np.arange(len(rows)), rows] = math.inf
-    missed: Floats = left[np.ix_(rows, columns)] - _nearby(near_km, left[:, columns])
-    return missed
+    return _nearby(near_km, left[:, columns])
 
 
 def on_line(line: Line, far_km: Floats) -> Floats:

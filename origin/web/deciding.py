@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from origin.api import RouteAnswer
+from origin.gate import ANYBODY
 from origin.geo.choose import Ask, choose, parse_model
 from origin.geo.explaining import EXPLAINED_LIMIT_COUNT, left_out
 from origin.geo.places import client_place
@@ -16,6 +17,7 @@ from origin.tickets import LIFE_LIMIT_S, Ticket, stops_of
 
 if TYPE_CHECKING:
     from origin.api import LeftOut, Peer, RouteQuery
+    from origin.gate import Caller
     from origin.geo.choose import Decision
     from origin.geo.client_spot import ClientSpot
     from origin.web.context import Context
@@ -36,6 +38,7 @@ def list_for(
     parameter: str | None = None,
     header: str | None = None,
     client: str = "",
+    caller: Caller = ANYBODY,
 ) -> RouteAnswer:
     """The answer to `POST /v1/route`.
 
@@ -47,15 +50,18 @@ def list_for(
         parameter: its place as the URL states it.
         header: its place as a header states it.
         client: the name under which nodes keep its prompts.
+        caller: by whose key it came in.
 
     Raises:
         InputInvalidError: not a model's name, or not a place.
+        ModelOutOfScopeError: the key may not ask this model.
         ModelUnknownError: no release and no node has this model.
         NoNodeAvailableError: it exists, and no node can answer now.
     """
     stated, _ = client_place(query.place, parameter, header)
     spot = context.whereabouts.spot(remote, context.now_s(), stated)
     reference, bare = parse_model(query.model)
+    caller.check_model(reference.name)
     text = turns_text(query.turns)
     marks = Marks(tuple(Mark(number, end_bytes) for number, end_bytes in query.marks))
     if text and not marks.own:
@@ -85,7 +91,7 @@ def list_for(
         place_source=spot.place_source,
         probes=_probes(context, reference, spot),
         expires_unix_s=context.now_unix_s() + context.config.route_ttl_s,
-        ticket=sign(context, query.model, decision),
+        ticket=sign(context, query.model, decision, caller),
         reason=decision.reason,
         left_out=_left_out(context, ask, decision) if query.explains else (),
     )
@@ -139,8 +145,8 @@ def decide(context: Context, ask: Ask, *, notes: bool = True) -> Decision:
     return decision
 
 
-def sign(context: Context, model: str, decision: Decision) -> str:
-    """The decision's list, signed, so that its nodes may hand the request on."""
+def sign(context: Context, model: str, decision: Decision, caller: Caller = ANYBODY) -> str:
+    """The decision's list, signed, so that its nodes may hand the request on, and let it in for its caller's key."""
     life_s = min(context.config.route_ttl_s, LIFE_LIMIT_S)
-    ticket = Ticket(model, stops_of(decision.nodes), context.now_unix_s() + life_s)
+    ticket = Ticket(model, stops_of(decision.nodes), context.now_unix_s() + life_s, caller.key_id)
     return context.route_keys.sign(ticket, context.now_s())

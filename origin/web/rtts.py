@@ -24,7 +24,7 @@ async def rtts(request: web.Request) -> web.Response:
         report.place, request.query.get(PLACE_PARAMETER), request.headers.get(PLACE_HEADER)
     )
     now_s, remote = context.now_s(), remote_of(request)
-    places = {s.report.node_id: s.report.place for s in context.fleet.view(now_s).standings}
+    places = context.fleet.places(probe.node_id for probe in report.probes)
     taken_count = context.whereabouts.hear_probes(remote, stated, report.probes, places, now_s)
     if taken_count:
         context.sharing.tell_probed(Probed(client=remote, place=stated, rtts=report.probes))

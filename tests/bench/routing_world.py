@@ -31,7 +31,7 @@ def scenes(speeds, sites, *, quick):
     for load, heartbeat_s, count in itertools.product(loads, heartbeats_s, routers):
         yield Scene(
             speeds=speeds, sites=sites, load_share=load, heartbeat_s=heartbeat_s, routers_count=count,
-            requests_count=2000 if quick else 6000,
+            requests_count=2000 if quick else 4000,
         )  # fmt: skip
 
 

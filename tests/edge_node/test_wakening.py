@@ -119,9 +119,14 @@ async def test_a_busy_release_is_never_put_to_sleep_and_gives_way_when_its_answe
     await let_go_on()
     await virtual_clock.advance(5)
     assert states(runner) == {"a@1": "ready", "b@1": "asleep"}
+    sleeper = runner.model_reports()[1]
+    assert (sleeper.state, sleeper.room_s) == ("asleep", 5.0), "routers hear how long that turn still is"
+    assert 0 < sleeper.displaced_count <= 1
+    assert runner.load_left_s("b") == 5.0 + sleeper.load_s
     async with runner.lease("a"):  # its turn is not over
         pass
     await virtual_clock.advance(6)
+    assert runner.model_reports()[0].state == "asleep", "it takes no new requests"
     late = asyncio.create_task(ask(runner, "a"))  # from now on it takes no new requests
     await let_go_on()
     assert not other.done()

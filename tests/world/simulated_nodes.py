@@ -6,7 +6,7 @@ import math
 from collections import OrderedDict, deque
 from dataclasses import dataclass
 
-from edge_node.residency import Occupant, make_room
+from edge_node.residency import Occupant, Prospect, faded, foresee, make_room
 from origin.api import ModelReport, NodeReport
 from origin.prefixes import SKETCH_LIMIT_COUNT, kept_bytes, pack_sketch
 
@@ -36,6 +36,8 @@ class Lane:
         self.waiting = deque()  # they wait for the model
         self.arrived_count = 0
         self.used_s = 0.0
+        self.recent_count = 0.0
+        self.recent_at_s = 0.0
         self.loaded_s = -math.inf
         self.ready_at_s = 0.0
         self.service_s = None
@@ -55,6 +57,7 @@ class Lane:
             key=(self.model, "1"), memory_bytes=1,
             holders_count=self.busy + len(self.queue) + (0 if self.gives_way else len(self.waiting)),
             used_at_s=self.used_s, loaded_at_s=self.loaded_s, movable=self.state == "ready",
+            recent_count=self.recent_count, recent_at_s=self.recent_at_s,
         )  # fmt: skip
 
     def unread_tokens(self, request):
@@ -90,7 +93,28 @@ class Lane:
             return 0.0
         if self.state == "loading":
             return max(0.0, self.ready_at_s - now_s)
-        return max(1.0, self.node.speeds.load_s)
+        return self.prospect(now_s).room_s + self.node.speeds.load_s
+
+    def note_arrival(self, now_s):
+        self.arrived_count += 1
+        self.used_s = now_s
+        self.recent_count = faded(self.recent_count, now_s - self.recent_at_s) + 1
+        self.recent_at_s = now_s
+
+    def prospect(self, now_s):
+        if self.state == "loading" or self.open:
+            return Prospect()
+        ahead_count = sum(it.state == "asleep" and it is not self for it in self.node.waking)
+        return foresee(
+            [1] * (ahead_count + 1),
+            limit_bytes=self.node.resident_count,
+            occupants=self.node.occupants(),
+            now_s=now_s,
+        )
+
+
+def _prospect(prospect):
+    return {"room_s": prospect.room_s, "displaced_count": prospect.displaced_count}
 
 
 class Node:
@@ -114,26 +138,30 @@ class Node:
                 self, name, self.slots, lane.state if lane.state != "loading" else "asleep"
             )
 
-    def report(self):
+    def report(self, now_s):
         return NodeReport(
             node_id=self.node_id, incarnation=self.incarnation, url=f"http://{self.node_id}.example",
             place=self.place,
             models=tuple(
                 ModelReport(
-                    name=name, version="1", state=lane.state, slots=self.slots, busy=lane.busy,
+                    name=name, version="1", slots=self.slots, busy=lane.busy,
+                    state="asleep" if lane.gives_way else lane.state,
                     queued=len(lane.queue) + len(lane.waiting), service_s=lane.service_s,
                     prefill_tokens_per_s=self.speeds.prefill_tokens_per_s, load_s=self.speeds.load_s,
+                    **_prospect(lane.prospect(now_s)),
                     arrived_count=lane.arrived_count, prefixes=pack_sketch(lane.marks) if lane.marks else b"",
                 )
                 for name, lane in self.lanes.items()
             ),
         )  # fmt: skip
 
+    def occupants(self):
+        return [it for lane in self.lanes.values() if (it := lane.occupant()) is not None]
+
     def make_room(self, now_s):
         """Put to sleep what the node's rule says; gives what it decided."""
         while True:
-            occupants = [it for lane in self.lanes.values() if (it := lane.occupant()) is not None]
-            room = make_room(1, limit_bytes=self.resident_count, occupants=occupants, now_s=now_s)
+            room = make_room(1, limit_bytes=self.resident_count, occupants=self.occupants(), now_s=now_s)
             for name, _ in room.give_way:
                 self.lanes[name].gives_way = True
             for name, _ in room.evict:

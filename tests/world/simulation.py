@@ -105,7 +105,7 @@ class Simulation:
             self._at(request.asked_s, self._ask, request)
         for node in self.nodes:
             for router in self.routers:
-                router.hear(node.report(), 0.0)
+                router.hear(node.report(0.0), 0.0)
             self._at(self.rng.uniform(0, self.scene.heartbeat_s), self._beat, node)
         if self.scene.crash is not None:
             node = max(self.nodes, key=lambda it: it.slots)
@@ -191,7 +191,7 @@ class Simulation:
         if self.now_s > self.end_s:
             return
         if node.alive:
-            report = node.report()
+            report = node.report(self.now_s)
             for router in self.routers:
                 self._at(self.now_s + _REPORT_TRAVEL_S, router.hear, report, self.now_s + _REPORT_TRAVEL_S)
         self._at(self.now_s + self.scene.heartbeat_s * self.rng.uniform(0.95, 1.05), self._beat, node)
@@ -229,8 +229,7 @@ class Simulation:
                 self._at(self.now_s + rtt_s / 2, self._send, request, stops, elsewhere.to, tried | {here})
                 return
         self.outcome.arrivals.append((self.now_s, node.node_id))
-        lane.arrived_count += 1
-        lane.used_s = self.now_s
+        lane.note_arrival(self.now_s)
         if lane.open:
             lane.queue.append(request)
             self._work(lane)

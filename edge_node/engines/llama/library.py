@@ -176,7 +176,17 @@ def _slots_count(spec: EngineSpec) -> int:
 
 
 def _model_params(spec: EngineSpec) -> tuple[Any, Any]:
-    """The parameters, and what they point to, which must outlive the load."""
+    """The parameters, and what they point to, which must outlive the load.
+
+    Raises:
+        EngineFailedError: GPUs are asked for that this build of llama.cpp cannot use.
+    """
+    if (spec.gpu_layers or spec.gpu_split) and not native.llama_supports_gpu_offload():
+        # llama.cpp says nothing, and computes everything on the CPU.
+        raise EngineFailedError(
+            "node.gpu_layers_count or node.gpu_split asks for GPUs, and the installed llama-cpp-python computes on the "
+            "CPU alone: install one that is built for your GPUs, or leave both out"
+        )
     params = native.llama_model_default_params()
     params.n_gpu_layers = spec.gpu_layers
     params.split_mode = _SPLIT_MODES[spec.split_mode]

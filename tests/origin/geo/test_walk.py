@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from origin.api import ModelReport, NodeReport, Place
 from origin.errors import NoNodeAvailableError
 from origin.fleet import Fleet, FleetRules
+from origin.geo import figures
 from origin.geo.choose import Ask, choose, parse_model
 from origin.geo.client_spot import NOWHERE, ClientSpot
 from origin.geo.figures import bring_up_to_date
@@ -67,6 +68,12 @@ def random_report(rng, number):
     )  # fmt: skip
 
 
+def random_prompt(rng):
+    own = tuple(Mark(n, 256 * (n + 1)) for n in range(rng.randrange(4)))
+    shared = tuple(Mark(5 - n, end_bytes) for n, end_bytes in own)
+    return Prompt(rng.randrange(0, 3000), own, 2000, rng.choice(((), shared)))
+
+
 def busy_fleet(rng, nodes_count, now_s):
     fleet = Fleet(FleetRules(nodes_limit_count=10 * nodes_count))
     for number in range(nodes_count):
@@ -112,7 +119,7 @@ def test_the_walk_finds_what_scoring_every_node_finds(nodes_count, seed):
         version=rng.choice((None, None, "1", "2")), channels={"stable": rng.choice("12")},
         exclude=frozenset(rng.sample([f"n{i}" for i in range(nodes_count)], min(nodes_count // 2, 2))),
         warm=frozenset(rng.sample([f"n{i}" for i in range(nodes_count)], min(nodes_count // 2, 3))),
-        prompt=Prompt(rng.randrange(0, 3000), tuple(Mark(n, 256 * (n + 1)) for n in range(rng.randrange(4))), 2000),
+        prompt=random_prompt(rng),
         limit_count=rng.choice((1, 4, 16)), band_s=band_s,
     )  # fmt: skip
     view = fleet.view(now_s)
@@ -244,3 +251,23 @@ def test_an_estimate_below_light_is_not_believed(fleet, node):
     (far,) = choose(view, ask, None, network=Liar(1)).nodes
     assert far.rtt_ms == pytest.approx(66.8, abs=0.5)
     assert math.isfinite(far.score_s)
+
+
+def test_silent_nodes_cost_a_request_nothing_but_their_age(fleet, node):
+    known, worked_out = fleet(*(node(f"n{number}") for number in range(50))), []
+    pool = known.view(0.0).pool("chat", "stable")
+
+    def rows_count(now_s):
+        known.view(now_s)
+        worked_out.clear()
+        bring_up_to_date(pool, FleetRules(heartbeat_s=1.0), now_s)
+        return len(worked_out)
+
+    with pytest.MonkeyPatch.context() as patch:
+        to = figures._work_out
+        patch.setattr(figures, "_work_out", lambda *of: worked_out.append(of[1]) or to(*of))
+        growing = [rows_count(now_s) for now_s in (2.5, 2.501, 2.519, 2.53)]
+        rows_count(9.0)  # all fell silent together, so all are held
+        grown = [rows_count(now_s) for now_s in (9.5, 10.0)]
+    assert (growing, grown) == ([50, 0, 0, 50], [0, 0])
+    assert pool.standing_s.tolist() == [2.0] * 50
