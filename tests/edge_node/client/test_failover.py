@@ -171,6 +171,20 @@ async def test_an_origin_that_has_just_failed_is_asked_when_all_known_nodes_are_
         assert nodes["b"].asked_count == 0
 
 
+@pytest.mark.parametrize("mode", ["down", "hang"])
+async def test_nodes_of_an_earlier_list_are_the_last_hope(hasty, mode):
+    async with fleet(*"abcd", shown=2) as (nodes, origin, client):
+        await ask(client)
+        origin.nodes = [nodes[name] for name in "cd"]
+        await client.route("chat")
+        await until(lambda: all(nodes[name].probes_count == 3 for name in "abcd"))
+        origin.up = False
+        for name in "cd":
+            await nodes[name].set(mode)
+        served, _ = await ask(client)
+        assert served.node_id in "ab", "they are in no list any more, and alive"
+
+
 async def test_a_list_that_is_all_dead_is_not_the_end():
     async with fleet(*"abc", shown=2) as (nodes, origin, client):
         await ask(client)
