@@ -21,6 +21,7 @@ USABLE_TTLS = 3
 RENEWED_AT_SHARE = 0.75
 RENEWALS_APART_S = 1.0
 PAUSE_MOST_S = 30.0
+FORMER_MOST_COUNT = 8
 
 Freshness = Literal["absent", "fresh", "ageing", "stale"]
 
@@ -40,6 +41,7 @@ class RouteLists:
 
     def __init__(self) -> None:
         self._lists: dict[str, _List] = {}
+        self._former: dict[str, dict[str, RankedNode]] = {}
 
     def learn(
         self, model: str, answer: RouteAnswer, now_s: float, *, keep: Collection[str] = ()
@@ -55,8 +57,18 @@ class RouteLists:
                 node for node in before.answer.nodes if node.node_id in keep and node.node_id not in there
             ]
             answer = structs.replace(answer, nodes=_merged(answer.nodes, kept))
+            self._remember(model, before.answer.nodes, {node.node_id for node in answer.nodes})
         self._lists[model] = _List(answer, now_s, before.used_s if before else now_s)
         return answer
+
+    def _remember(self, model: str, before: tuple[RankedNode, ...], there: Collection[str]) -> None:
+        nodes = {node.node_id: node for node in before} | self._former.get(model, {})
+        left = [node for node_id, node in nodes.items() if node_id not in there]
+        self._former[model] = {node.node_id: node for node in left[:FORMER_MOST_COUNT]}
+
+    def former(self, model: str) -> tuple[RankedNode, ...]:
+        """Nodes of earlier lists that are not in this one, the latest first: for when no origin can name others."""
+        return tuple(self._former.get(model, {}).values())
 
     def answer(self, model: str) -> RouteAnswer | None:
         """The list as it is used."""

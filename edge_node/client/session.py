@@ -213,7 +213,8 @@ class Session:
         node = await self._next_node(left, doubtful=bool(call.tried))
         if node is None and call.tried:
             silent = left[:ALIVE_ASKED_COUNT]
-            node = await self._beyond_list(call, silent) or next(iter(left), None)
+            node = await self._beyond_list(call, silent) or await self._former_node(call)
+            node = node or next(iter(left), None)
         elif node is not None and not self._nearest.has_room(node, self.now_s()):
             self._renewal.replace(call.model)
         if node is None:
@@ -252,7 +253,8 @@ class Session:
             not self._nearest.may_take_more(found, self.now_s()) and self._renewal.may_replace(call.model)
         ):
             silent = left[:ALIVE_ASKED_COUNT] if found is None else []
-            found = await self._beyond_list(call, silent) or found or next(iter(left), None)
+            found = await self._beyond_list(call, silent) or found or await self._former_node(call)
+            found = found or next(iter(left), None)
         if found is None and await self._waited(call, error):
             return node
         if found is None:
@@ -289,8 +291,12 @@ class Session:
             call.permitted = True
 
     async def _beyond_list(self, call: Call, silent: Sequence[RankedNode] = ()) -> RankedNode | None:
-        """A node that the list does not have, when none in it is left that would do."""
-        if self._nearest.lists.pausing(call.model, self.now_s()):
+        """A node that the list does not have, when none in it is left that would do.
+
+        Nodes that were asked whether they live and did not say so leave no other hope: then an origin that has just
+        failed is asked, too.
+        """
+        if not silent and self._nearest.lists.pausing(call.model, self.now_s()):
             return None
         unfit = self._nearest.unfit(call.model, self.now_s())
         names = tuple(dict.fromkeys([*call.tried, *(node.node_id for node in silent), *sorted(unfit)]))
@@ -305,6 +311,11 @@ class Session:
         except EdgewardError:
             return None  # the node's own error says more than that there is no other
         return next((node for node in answer.nodes if node.node_id not in call.tried), None)
+
+    async def _former_node(self, call: Call) -> RankedNode | None:
+        """A node of an earlier list that shows that it lives: the last hope where no origin answers."""
+        former = [node for node in self._nearest.lists.former(call.model) if node.node_id not in call.tried]
+        return await self._prober.first_alive(former) if former else None
 
     async def _waited(self, call: Call, error: EdgewardError) -> bool:
         if call.waited or error.retry_after_s is None or error.retry_after_s > PATIENCE_S:

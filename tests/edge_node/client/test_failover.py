@@ -157,6 +157,34 @@ async def test_others_are_looked_at_while_a_silent_node_is_asked(hasty, monkeypa
         assert nodes["b"].asked_count == 0
 
 
+async def test_an_origin_that_has_just_failed_is_asked_when_all_known_nodes_are_silent(hasty):
+    async with fleet(*"abc", shown=2) as (nodes, _, client):
+        await ask(client)
+        await until(lambda: all(nodes[name].probes_count == 3 for name in "ab"))
+        session = session_of(client)
+        session._nearest.lists.refused("chat", session.now_s(), lambda: 0.0)
+        assert session._nearest.lists.pausing("chat", session.now_s())
+        for name in "ab":
+            await nodes[name].set("hang")
+        served, _ = await ask(client)
+        assert (served.node_id, served.attempts) == ("c", 2)
+        assert nodes["b"].asked_count == 0
+
+
+@pytest.mark.parametrize("mode", ["down", "hang"])
+async def test_nodes_of_an_earlier_list_are_the_last_hope(hasty, mode):
+    async with fleet(*"abcd", shown=2) as (nodes, origin, client):
+        await ask(client)
+        origin.nodes = [nodes[name] for name in "cd"]
+        await client.route("chat")
+        await until(lambda: all(nodes[name].probes_count == 3 for name in "abcd"))
+        origin.up = False
+        for name in "cd":
+            await nodes[name].set(mode)
+        served, _ = await ask(client)
+        assert served.node_id in "ab", "they are in no list any more, and alive"
+
+
 async def test_a_list_that_is_all_dead_is_not_the_end():
     async with fleet(*"abc", shown=2) as (nodes, origin, client):
         await ask(client)
