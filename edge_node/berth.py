@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from edge_node.errors import ModelNotReadyError
-from edge_node.residency import Occupant
+from edge_node.kept_prompts import KeptPrompts
+from edge_node.residency import Occupant, Prospect, faded
 from origin.api import ModelReport
 
 if TYPE_CHECKING:
@@ -33,10 +34,12 @@ class Berth:
     Attributes:
         supervisor: keeps its engine; None while the release sleeps: on the disk, loaded when somebody asks.
         ready: what its engine said last, also while it sleeps.
+        kept: what its engine has read and keeps; made with the release's name.
         prefill_tokens_per_s: measured when it was warmed last.
         leases_count: requests that hold it.
         waiters_count: requests that wait for it to be loaded.
         gives_way: it takes no new requests, because another release needs the memory.
+        recent_count: how many requests came in the time of a turn, as of `recent_at_s`.
         announced: its coming into service has been logged.
         moved: set whenever a request that waits for the release should look again.
     """
@@ -45,6 +48,7 @@ class Berth:
     memory_bytes: int
     supervisor: Supervisor | None = None
     ready: Ready | None = None
+    kept: KeptPrompts = field(init=False)
     prefill_tokens_per_s: float | None = None
     leases_count: int = 0
     waiters_count: int = 0
@@ -56,7 +60,13 @@ class Berth:
     announced: bool = False
     gives_way: bool = False
     used_at_s: float = 0.0
+    recent_count: float = 0.0
+    recent_at_s: float = 0.0
     loaded_at_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Nothing has been read yet."""
+        self.kept = KeptPrompts(self.release.name)
 
     @property
     def key(self) -> ReleaseKey:
@@ -98,12 +108,16 @@ class Berth:
             used_at_s=self.used_at_s,
             loaded_at_s=self.loaded_at_s,
             movable=self.state == "ready",
+            recent_count=self.recent_count,
+            recent_at_s=self.recent_at_s,
         )
 
     def take(self, now_s: float) -> None:
         """A request holds it from now on."""
         self.leases_count += 1
         self.used_at_s = now_s
+        self.recent_count = faded(self.recent_count, now_s - self.recent_at_s) + 1
+        self.recent_at_s = now_s
         self.idle.clear()
 
     def give_back(self, now_s: float) -> None:
@@ -123,19 +137,29 @@ class Berth:
         supervisor = self.supervisor
         if supervisor is None or supervisor.state != "ready":
             return
+        if self.ready is not supervisor.ready:  # another process, which has read nothing
+            self.kept.forget()
         self.ready = supervisor.ready
         self.prefill_tokens_per_s = supervisor.prefill_tokens_per_s
+        self._weigh(supervisor)
+
+    def weigh(self) -> None:
+        """Note what its engine holds by now, before it is decided who may stay."""
+        if self.supervisor is not None and self.state == "ready":
+            self.supervisor.measure()
+            self._weigh(self.supervisor)
+
+    def _weigh(self, supervisor: Supervisor) -> None:
         # Never below the estimate: an engine's memory grows with its first long prompts.
         self.memory_bytes = max(self.memory_bytes, supervisor.memory_bytes)
 
     def unready(self) -> ModelNotReadyError:
         """Why it does not answer now; details may name paths of this machine, and are in `report` for operators."""
         if self.supervisor is None or self.gives_way:
-            load_s = self.ready.load_s if self.ready else _LOAD_GUESS_S
             return ModelNotReadyError(
                 f"{self.label} is on this node's disk and waits for memory to be loaded into",
                 param="model",
-                retry_after_s=max(1.0, load_s),
+                retry_after_s=max(1.0, self.load_left_s()),
                 state="asleep",
             )
         doing = "could not be loaded, and is tried again" if self.state == "failed" else "is being loaded"
@@ -146,9 +170,18 @@ class Berth:
             state=self.state,
         )
 
-    def report(self) -> ModelReport:
-        """Its state for the heartbeat; how busy it is, is the scheduler's to add."""
-        state = self.state
+    def load_left_s(self) -> float:
+        """How long its load takes, or what is left of it, from when there is room."""
+        if self.supervisor is None or self.gives_way:
+            return self.ready.load_s if self.ready else _LOAD_GUESS_S
+        return self.supervisor.load_left_s()
+
+    def report(self, prospect: Prospect) -> ModelReport:
+        """Its state for the heartbeat, with the prospect of room; how busy it is, is the scheduler's to add.
+
+        One that gives way is as good as asleep to whoever comes now.
+        """
+        state = "asleep" if self.gives_way and self.state == "ready" else self.state
         supervisor = self.supervisor
         return ModelReport(
             name=self.release.name,
@@ -157,6 +190,9 @@ class Berth:
             slots=self.ready.slots if self.ready and state in {"ready", "asleep"} else 0,
             prefill_tokens_per_s=self.prefill_tokens_per_s,
             load_s=self.ready.load_s if self.ready else None,
+            room_s=prospect.room_s if state == "asleep" else 0.0,
+            displaced_count=prospect.displaced_count if state == "asleep" else 0.0,
             detail=supervisor.detail if supervisor else "",
             variant=self.release.variant,
+            prefixes=self.kept.sketch() if state == "ready" else b"",
         )

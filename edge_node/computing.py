@@ -19,7 +19,7 @@ from edge_node.cache.keys import pure_key
 from edge_node.computation import Once, tokens_read
 from edge_node.engines import Embedded, Inferred
 from edge_node.entering import enter, hold, join
-from edge_node.errors import EngineFailedError, RequestInvalidError
+from edge_node.errors import EngineFailedError, OverloadedError, RequestInvalidError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -123,7 +123,7 @@ class Computing:
             if listener is None:
                 listener = self._begin(account, lease, stack, key, asked)
             try:
-                computed = await listener.next_event()
+                computed = await self._heard(account, lease, listener)
             finally:
                 await listener.close()
             if computed is None:
@@ -131,6 +131,18 @@ class Computing:
             self._note(account, computed)
             _rename(account, listener.name[0])
             return Told(computed, lease.name, lease.version, lease.ready, listener.name[1])
+
+    async def _heard(self, account: Account, lease: Lease, listener: Listener[Computed]) -> Computed | None:
+        """The answer, while its client still waits for it."""
+        left_s = None if account.deadline_s is None else max(0.0, account.deadline_s - self.clock())
+        try:
+            async with asyncio.timeout(left_s):
+                return await listener.next_event()
+        except TimeoutError:
+            raise OverloadedError(
+                f"{lease.name} was not done with this before its client's time was over; ask another node",
+                retry_after_s=1.0,
+            ) from None
 
     def _begin(
         self, account: Account, lease: Lease, stack: AsyncExitStack, key: bytes | None, command: Compute

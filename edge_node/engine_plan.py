@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from edge_node.engine_room import LANE_ROWS_LIMIT, EngineRoom, cells_limit_bytes
 from edge_node.engines import EngineSpec
 from edge_node.model_store import prefix_directory
 from registry.errors import FormatInvalidError
@@ -40,6 +41,7 @@ class RunnerLimits:
     Attributes:
         threads_count: compute threads of each engine.
         context_tokens: prompt plus answer; 0 leaves it to the model.
+        cells_limit_bytes: what the cells of one model may take beyond two contexts; 0 leaves it to the engine.
         slots_count, kv_type, gpu_layers, gpu_split, split_mode: as in `EngineSpec`.
         swap_grace_s: how long requests may go on with a release that was replaced.
         memory_limit_bytes: what all engines together may take; 0 is no limit.
@@ -59,6 +61,7 @@ class RunnerLimits:
     threads_count: int = 1
     context_tokens: int = 0
     slots_count: int = 0
+    cells_limit_bytes: int = 0
     kv_type: KvType = "f16"
     gpu_layers: int = 0
     gpu_split: tuple[float, ...] = ()
@@ -92,6 +95,7 @@ class RunnerLimits:
             threads_count=self.threads_count,
             context_tokens=self.context_tokens,
             slots_count=self.slots_count,
+            kv_limit_bytes=self.cells_limit_bytes,
             kv_type=self.kv_type,
             gpu_layers=self.gpu_layers,
             gpu_split=self.gpu_split,
@@ -114,12 +118,27 @@ class Measured(Protocol):
         """Take it."""
 
 
-def runner_limits(config: NodeConfig, *, memory_limit_bytes: int, prefix_root: Path) -> RunnerLimits:
+def engine_room(config: NodeConfig, *, memory_bytes: int) -> EngineRoom:
+    """How the memory of llama engines is allotted on a machine with so much of it."""
+    return EngineRoom(
+        slots_count=config.slots_count,
+        kv_type=config.kv_type,
+        cells_limit_bytes=cells_limit_bytes(memory_bytes),
+        prefix_memory_bytes=config.prefix_memory_bytes,
+        # Where none is certified, the lane has one row all the same.
+        lane_rows_count=LANE_ROWS_LIMIT if config.determinism_probe_s else 1,
+    )
+
+
+def runner_limits(
+    config: NodeConfig, *, room: EngineRoom, memory_limit_bytes: int, prefix_root: Path
+) -> RunnerLimits:
     """What the settings say of engines, with the memory that there really is."""
     return RunnerLimits(
         threads_count=config.threads_count,
         context_tokens=config.context_tokens,
         slots_count=config.slots_count,
+        cells_limit_bytes=room.cells_limit_bytes,
         kv_type=config.kv_type,
         gpu_layers=config.gpu_layers_count,
         gpu_split=config.gpu_split,

@@ -112,7 +112,9 @@ class EngineFailedError(EdgewardError):
 
 
 class EngineDiedError(EngineFailedError):
-    """The engine's process died; it is started again by itself."""
+    """The engine's process died; it is started again by itself, and may be asked again then."""
+
+    http_status = 503
 
 
 class VariantUnfitError(ArtifactError):

@@ -119,11 +119,7 @@ class Heartbeat:
 
 def with_load(report: ModelReport, load: Load) -> ModelReport:
     """A model's report with how busy it is; a rate that requests have shown replaces that of the load."""
-    rate = load.prefill_tokens_per_s
-    return msgspec.structs.replace(
-        report,
-        busy=load.busy,
-        queued=load.queued,
-        service_s=load.service_s,
-        prefill_tokens_per_s=report.prefill_tokens_per_s if rate is None else rate,
-    )
+    measured = load._asdict()
+    if load.prefill_tokens_per_s is None:  # as it was when the model was loaded
+        measured["prefill_tokens_per_s"] = report.prefill_tokens_per_s
+    return msgspec.structs.replace(report, **measured)

@@ -264,7 +264,7 @@ class ModelStore:
             variant=variant.name,
             quantization=variant.quantization,
             variant_bytes=variant.total_bytes,
-            memory_bytes=memory_bytes(variant, self.machine.context_tokens),
+            memory_bytes=memory_bytes(variant, self.machine),
             files=tuple(file.path.removeprefix(f"{folder}/") for file in variant.files),
             files_sha256=tuple(str(file.sha256) for file in variant.files),
             folder=folder,

@@ -8,6 +8,8 @@ spend their time loading.
 
 from __future__ import annotations
 
+import heapq
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -27,6 +29,7 @@ class Occupant:
         holders_count: requests that it answers now.
         used_at_s: when a request held it last.
         loaded_at_s: when it came in.
+        recent_count: how many requests came for it in the time of a turn, as of `recent_at_s`.
         movable: it is neither being loaded nor on its way out already.
     """
 
@@ -36,6 +39,8 @@ class Occupant:
     used_at_s: float
     loaded_at_s: float
     movable: bool = True
+    recent_count: float = 0.0
+    recent_at_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +58,19 @@ class Room:
     evict: tuple[ReleaseKey, ...] = ()
     give_way: tuple[ReleaseKey, ...] = ()
     look_again_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prospect:
+    """What it takes until there is room.
+
+    Attributes:
+        room_s: how long that is.
+        displaced_count: how many requests come, in the time of a turn, for what has to leave.
+    """
+
+    room_s: float = 0.0
+    displaced_count: float = 0.0
 
 
 def free_bytes(limit_bytes: int, occupants: Collection[Occupant]) -> int:
@@ -78,7 +96,12 @@ def make_room(
         return Room(fits=True)
     movable = sorted(
         (occupant for occupant in occupants if occupant.movable),
-        key=lambda occupant: (occupant.key != replaced, occupant.used_at_s, occupant.key),
+        key=lambda occupant: (
+            occupant.key != replaced,
+            recent_count(occupant, now_s),
+            occupant.used_at_s,
+            occupant.key,
+        ),
     )
     idle = _enough([it for it in movable if not it.holders_count], missing_bytes)
     missing_bytes -= sum(occupant.memory_bytes for occupant in idle)
@@ -95,6 +118,47 @@ def make_room(
         give_way=tuple(occupant.key for occupant in giving),
         look_again_s=None if enough else min(later_s, default=None),
     )
+
+
+def foresee(
+    needs_bytes: Sequence[int], *, limit_bytes: int, occupants: Collection[Occupant], now_s: float
+) -> Prospect:
+    """What has to happen before the last of these has room, when they come in one after the other.
+
+    Each takes the memory of those whose turns end first, and has a turn of its own then. What a busy release still
+    works on when its turn is over is not counted: how long that takes, this cannot know.
+    """
+    if not limit_bytes:
+        return Prospect()
+    leaving = [
+        (
+            now_s if it.movable and not it.holders_count else max(now_s, it.loaded_at_s + TURN_S),
+            recent_count(it, now_s),
+            it.memory_bytes,
+        )
+        for it in occupants
+    ]
+    heapq.heapify(leaving)
+    room_bytes, at_s, displaced_count = free_bytes(limit_bytes, occupants), now_s, 0.0
+    for need_bytes in needs_bytes:
+        displaced_count = 0.0
+        while room_bytes < min(need_bytes, limit_bytes) and leaving:
+            left_s, uses_count, freed_bytes = heapq.heappop(leaving)
+            room_bytes, at_s = room_bytes + freed_bytes, max(at_s, left_s)
+            displaced_count += uses_count
+        room_bytes -= need_bytes
+        heapq.heappush(leaving, (at_s + TURN_S, 0.0, need_bytes))
+    return Prospect(at_s - now_s, displaced_count)
+
+
+def recent_count(occupant: Occupant, now_s: float) -> float:
+    """How many requests came for it in the time of a turn, as of now."""
+    return faded(occupant.recent_count, now_s - occupant.recent_at_s)
+
+
+def faded(count: float, past_s: float) -> float:
+    """What is left of a count after a while; of arrivals that are counted so, as many as come in a turn."""
+    return count * math.exp(-max(0.0, past_s) / TURN_S)
 
 
 def _enough(occupants: Sequence[Occupant], missing_bytes: int) -> list[Occupant]:

@@ -64,6 +64,7 @@ class Runner:
         self._berths: dict[ReleaseKey, Berth] = {}
         self._current: dict[str, str] = {}
         self._goal: dict[str, str] = {}
+        self._mark_salt = b""
         self._draining = False
         self._waiting_count = 0
         self._wakening = Wakening(
@@ -92,6 +93,7 @@ class Runner:
         self._goal[release.name] = release.version
         if berth is None:
             berth = self._berths[key] = Berth(release, estimated_bytes(release))
+            berth.kept.salt_with(self._mark_salt)
             self._current.setdefault(release.name, release.version)
         elif berth.retirement is not None:  # wanted back before it was gone
             berth.retirement.cancel()
@@ -141,7 +143,7 @@ class Runner:
         berth, supervisor, ready = await self._awake(self._reference(model))
         berth.take(self._clock.now_s())
         try:
-            yield RunnerLease(berth.release, supervisor, ready)
+            yield RunnerLease(berth.release, supervisor, ready, berth.kept)
         finally:
             berth.give_back(self._clock.now_s())
             self._wakening.freed()
@@ -156,7 +158,7 @@ class Runner:
         berth = self._berths.get((reference.name, version)) if version else None
         if berth is None or berth.open or berth.state in {"failed", "retiring"}:
             return 0.0
-        return berth.unready().retry_after_s or 0.0
+        return self._wakening.prospect(berth).room_s + berth.load_left_s()
 
     def stamp(self, model: str) -> str | None:
         """The stamp of the release that `model` means now; None while none answers, for whatever reason."""
@@ -194,7 +196,17 @@ class Runner:
 
     def model_reports(self) -> tuple[ModelReport, ...]:
         """The state of every release in service; how busy each is, is the scheduler's to add."""
-        return tuple(berth.report() for _, berth in sorted(self._berths.items()) if berth.retirement is None)
+        return tuple(
+            berth.report(self._wakening.prospect(berth))
+            for _, berth in sorted(self._berths.items())
+            if berth.retirement is None
+        )
+
+    def salt_marks(self, salt: bytes) -> None:
+        """Tell of kept prompts by marks with the fleet's salt; what was marked with another is forgotten."""
+        self._mark_salt = salt
+        for berth in self._berths.values():
+            berth.kept.salt_with(salt)
 
     def resident(self) -> dict[ReleaseKey, ResidentState]:
         """What is in service, and how each release is."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from typing import TYPE_CHECKING
+
+from edge_node.engines import Finished, Started
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -11,12 +14,11 @@ if TYPE_CHECKING:
         Compute,
         Computed,
         Delta,
-        Finished,
         Generate,
         Progress,
         Ready,
-        Started,
     )
+    from edge_node.kept_prompts import KeptPrompts
     from edge_node.model_store import InstalledRelease
     from edge_node.supervisor import Supervisor
 
@@ -24,17 +26,33 @@ if TYPE_CHECKING:
 class RunnerLease:
     """One request's hold on one resident release (`edge_node.residents.Lease`)."""
 
-    def __init__(self, release: InstalledRelease, supervisor: Supervisor, ready: Ready) -> None:
+    def __init__(
+        self, release: InstalledRelease, supervisor: Supervisor, ready: Ready, kept: KeptPrompts
+    ) -> None:
         self.name = release.name
         self.version = release.version
         self.ready = ready
         self.manifest_sha256: str = release.manifest_sha256
         self.stamp = stamp_of(release, ready)
         self._supervisor = supervisor
+        self._kept = kept
 
-    def generate(self, command: Generate) -> AsyncGenerator[Progress | Started | Delta | Finished, None]:
-        """Generate; closing the generator early cancels the engine's work."""
-        return self._supervisor.generate(command)
+    async def generate(
+        self, command: Generate
+    ) -> AsyncGenerator[Progress | Started | Delta | Finished, None]:
+        """Generate, and note what the engine has read; closing the generator early cancels the engine's work."""
+        reading = None
+        try:
+            async with aclosing(self._supervisor.generate(command)) as events:
+                async for event in events:
+                    if isinstance(event, Started):
+                        reading = self._kept.read(command, event)
+                    elif isinstance(event, Finished) and reading is not None:
+                        self._kept.finished(reading, event)
+                    yield event
+        finally:
+            if reading is not None:
+                self._kept.left(reading)
 
     async def back(self, within_s: float) -> bool:
         """Whether an engine answers within that time, after one has died."""

@@ -42,12 +42,14 @@ class Load(NamedTuple):
         queued: requests waiting for a slot.
         service_s: mean time a request holds a slot.
         prefill_tokens_per_s: prompt tokens read in a second.
+        arrived_count: requests let in since the start.
     """
 
     busy: int
     queued: int
     service_s: float | None
     prefill_tokens_per_s: float | None
+    arrived_count: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +97,7 @@ class _Place:
 @dataclass(slots=True)
 class _Lane:
     slots: int
+    arrived_count: int = 0
     service_s: float | None = None
     answer_s: float | None = None
     prompt_token_s: float | None = None
@@ -205,6 +208,7 @@ class Scheduler:
             lane.note_refused(asking.client, now_s)
             raise refusal
         lane.refused_s.pop(asking.client, None)
+        lane.arrived_count += 1
         ticket = Ticket(next(self._numbers), name, version)
         lane.places[ticket.number] = lane.place(asking.client, lane.guessed_tokens(asking.prompt_bytes))
         lane.promote(now_s)
@@ -257,10 +261,12 @@ class Scheduler:
         """How busy a release is, or all releases of a model with the rates of the one used last."""
         lanes = [lane for key, lane in self._lanes.items() if key[0] == name and version in {None, key[1]}]
         if not lanes:
-            return Load(0, 0, None, None)
+            return Load(0, 0, None, None, 0)
         busy = sum(min(len(lane.places), lane.slots) for lane in lanes)
         inside = sum(len(lane.places) for lane in lanes)
-        return Load(busy, inside - busy, lanes[-1].service_s, lanes[-1].prefill_tokens_per_s)
+        last = lanes[-1]
+        arrived_count = sum(lane.arrived_count for lane in lanes)
+        return Load(busy, inside - busy, last.service_s, last.prefill_tokens_per_s, arrived_count)
 
     def wait_s(self, ticket: Ticket, *, now_s: float) -> float | None:
         """How long one who waits will still wait; None before anything was measured."""

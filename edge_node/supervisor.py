@@ -19,16 +19,19 @@ if TYPE_CHECKING:
 
     from edge_node.blame import Blame
     from edge_node.engines import Compute, Computed, Delta, EngineSpec, Progress, Ready
+    from registry.digest import Digest
 
 log = structlog.get_logger()
 
 EngineState = Literal["loading", "ready", "failed", "closed"]
 
 _CRASH_WAIT_S = (0.2, 30.0)
-"""The pause after a first crash, doubled with each further one up to the second figure."""
+"""The pause after a second crash in a row, doubled with each further one up to the second figure; after a first one
+there is none."""
 _LOAD_WAIT_S = (5.0, 300.0)
-_STABLE_S = 60.0
-"""An engine that has run this long starts over with the short pause."""
+"""The same after loads that failed, the first one included."""
+_STABLE_S = 5.0
+"""An engine that has worked this long, and longer than its load took, did not crash in a row with the one before."""
 _WARM_TOKENS = 8
 _WARM_TEXT = "The quick brown fox jumps over the lazy dog, and the dog sleeps on in the sun."
 _LOAD_GUESS_S = 5.0
@@ -77,7 +80,7 @@ class Supervisor:
         detail: why it is not ready, for people.
         ready: what the engine said; None until it was ready once.
         prefill_tokens_per_s, decode_tokens_per_s: measured at the warm-up; None until then.
-        memory_bytes: what the engine held after the warm-up; 0 until then.
+        memory_bytes: the most that the engine was seen to hold; 0 until it was warmed up.
         decided: set when the first attempt has ended, well or not, and when there will be none.
     """
 
@@ -140,16 +143,20 @@ class Supervisor:
             EngineFailedError: the engine broke, or was closed.
             ModelNotReadyError: the engine has died and is not back yet.
         """
-        with self._work(command) as engine:
+        with self._work(command) as (engine, request):
             # Closed here and now: an abandoned answer is cancelled in the engine, not at garbage collection.
             async with contextlib.aclosing(engine.generate(command)) as events:
                 async for event in events:
+                    if isinstance(event, Finished):  # nobody reads on
+                        self._blame.answered(request)
                     yield event
 
     async def compute(self, command: Compute) -> Computed:
         """Compute with the engine as it is now. Raises as `generate` does."""
-        with self._work(command) as engine:
-            return await engine.compute(command)
+        with self._work(command) as (engine, request):
+            computed = await engine.compute(command)
+            self._blame.answered(request)
+            return computed
 
     async def back(self, within_s: float) -> bool:
         """Whether an engine answers within that time; said at once where it would take longer, or will not come."""
@@ -158,7 +165,7 @@ class Supervisor:
             if self.state == "ready" and self._engine is not None and self._engine.alive:
                 return True
             left_s = until_s - self._clock.now_s()
-            if self._wait_s() > left_s:
+            if self.load_left_s() > left_s:
                 return False
             waits = [
                 asyncio.ensure_future(self._moved.wait()),
@@ -171,18 +178,23 @@ class Supervisor:
                     wait.cancel()
         return False
 
+    def measure(self) -> None:
+        """Note what the engine holds now; it grows with the largest requests that it has had."""
+        if self._engine is not None and self._engine.alive:
+            self.memory_bytes = max(self.memory_bytes, self._engine.memory_bytes())
+
     def retry_after_s(self) -> float:
         """When asking again makes sense, if it is not ready now."""
-        return max(1.0, self._wait_s())
+        return max(1.0, self.load_left_s())
 
-    def _wait_s(self) -> float:
+    def load_left_s(self) -> float:
         """How long it takes until it is ready, by the pause and the last load."""
         load_s = self.ready.load_s if self.ready else _LOAD_GUESS_S
         pause_s = max(0.0, self._retry_at_s - self._clock.now_s()) if self._retry_at_s is not None else 0.0
         return pause_s + load_s
 
     @contextlib.contextmanager
-    def _work(self, command: Generate | Compute) -> Iterator[Engine]:
+    def _work(self, command: Generate | Compute) -> Iterator[tuple[Engine, Digest]]:
         request = fingerprint(self.release, command)
         if self._blame.refuses(request):
             raise RequestInvalidError(
@@ -196,30 +208,27 @@ class Supervisor:
             )
         engine = self._engine
         try:
-            yield engine
+            yield engine, request
         except EngineFailedError as error:
             if not engine.alive and not self._closing:
                 self._blame.died([request])
-                raise EngineDiedError(error.message) from error
+                raise EngineDiedError(error.message, retry_after_s=self.retry_after_s()) from error
             raise
-        else:
-            self._blame.answered(request)
 
     async def _run(self) -> None:
         failures_count = 0
         while True:
-            started_s = self._clock.now_s()
             engine = await self._load()
             if engine is None:
-                first_s, most_s = _LOAD_WAIT_S
+                pause_s = _pause_s(_LOAD_WAIT_S, failures_count)
             else:
+                ready_s = self._clock.now_s()
                 await engine.exited.wait()
-                if self._clock.now_s() - started_s >= _STABLE_S:
+                if self._clock.now_s() - ready_s >= max(_STABLE_S, self.ready.load_s if self.ready else 0.0):
                     failures_count = 0
                 self._move("loading", "its engine died and is being started again")
-                first_s, most_s = _CRASH_WAIT_S
+                pause_s = _pause_s(_CRASH_WAIT_S, failures_count - 1) if failures_count else 0.0
             await self._end_engine(0)
-            pause_s = min(most_s, first_s * 2 ** min(failures_count, 32))
             failures_count += 1
             self._retry_at_s = self._clock.now_s() + pause_s
             log.warning(
@@ -241,7 +250,7 @@ class Supervisor:
             detail = f"{type(error).__name__}: {error}"
         else:
             self.ready = ready
-            self.memory_bytes = engine.memory_bytes()
+            self.measure()
             self._move("ready", "")
             return engine
         log.error("engine.load_failed", release=self.release, detail=detail)
@@ -280,3 +289,9 @@ class Supervisor:
         engine, self._engine = self._engine, None
         if engine is not None:
             await engine.close(grace_s)
+
+
+def _pause_s(first_and_most_s: tuple[float, float], earlier_count: int) -> float:
+    """How long to wait before the next start, after so many pauses before this one."""
+    first_s, most_s = first_and_most_s
+    return min(most_s, first_s * 2.0 ** min(earlier_count, 32))

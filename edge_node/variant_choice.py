@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from edge_node.engine_room import EngineRoom
 from edge_node.errors import VariantUnfitError
 from registry.manifest import Needs
 
@@ -23,8 +24,6 @@ SERVABLE_KINDS = ("gguf", "onnx")
 AUTO = "auto"
 READING_TOKENS_PER_S = 10.0
 """As fast as a quick reader reads."""
-_CONTEXTS_COUNT = 2
-"""The llama engine keeps room for so many full contexts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +36,7 @@ class Machine:
         speeds: for each quantization that was tried here the bytes of weights that it gets through in a second of
             writing; tokens/s is this over the size of a model.
         context_tokens: prompt plus answer; 0 is what each model takes by itself.
+        room: how llama engines are run here.
         variant: the one to take whatever it needs, where a release has it, or `auto`.
     """
 
@@ -44,6 +44,7 @@ class Machine:
     features: frozenset[str] | None = None
     speeds: Mapping[str, float] = field(default_factory=dict)
     context_tokens: int = 0
+    room: EngineRoom = field(default_factory=EngineRoom)
     variant: str = AUTO
 
 
@@ -85,28 +86,28 @@ def choose_variant(manifest: Manifest, machine: Machine, *, among: Collection[st
         )
     fitting = [variant for variant in able if fits(variant, machine)]
     if not fitting:
-        return min(able, key=lambda variant: memory_bytes(variant, machine.context_tokens))
+        return min(able, key=lambda variant: memory_bytes(variant, machine))
     quick = [variant for variant in fitting if _is_quick(variant, machine)]
     if quick:
         return max(quick, key=lambda variant: variant.total_bytes)
     return max(fitting, key=lambda variant: _tokens_per_s(variant, machine) or 0.0)
 
 
-def memory_bytes(variant: Variant, context_tokens: int) -> int:
-    """What a variant takes in an engine of a node; 0 tokens is the context that it takes by itself."""
+def memory_bytes(variant: Variant, machine: Machine) -> int:
+    """What a variant takes in an engine of a node, when that has all that it may have."""
     needs = variant.needs or Needs(memory_bytes=variant.total_bytes)
     if not needs.token_bytes:
         return needs.memory_bytes
-    limit = variant.context_tokens or context_tokens
-    each = min(context_tokens, limit) if context_tokens else needs.context_tokens
-    return needs.memory_for(_CONTEXTS_COUNT * each)
+    context_tokens = needs.context_tokens
+    if machine.context_tokens:
+        context_tokens = min(machine.context_tokens, variant.context_tokens or machine.context_tokens)
+    bare_bytes = needs.memory_bytes - needs.context_tokens * needs.token_bytes
+    return bare_bytes + machine.room.expected_bytes(context_tokens, token_bytes=needs.token_bytes)
 
 
 def fits(variant: Variant, machine: Machine) -> bool:
     """Whether a machine has the memory for a variant."""
-    return (
-        machine.memory_bytes is None or memory_bytes(variant, machine.context_tokens) <= machine.memory_bytes
-    )
+    return machine.memory_bytes is None or memory_bytes(variant, machine) <= machine.memory_bytes
 
 
 def _missing(variant: Variant, machine: Machine) -> list[str]:

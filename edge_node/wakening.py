@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from edge_node.residency import free_bytes, make_room
+from edge_node.residency import Prospect, foresee, free_bytes, make_room
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -52,7 +52,24 @@ class Wakening:
 
     def fits_beside(self, berth: Berth) -> bool:
         """Whether a release fits into memory as it is, with nothing unloaded for it."""
+        self._weigh()
         return not self._limit_bytes or berth.memory_bytes <= free_bytes(self._limit_bytes, self._occupants())
+
+    def prospect(self, berth: Berth) -> Prospect:
+        """What it takes until there is room for a release that is not in memory, or gives way."""
+        if berth.open or berth.state == "loading":
+            return Prospect()
+        ahead = [
+            it
+            for it in self._berths.values()
+            if it.waking is not None and it.supervisor is None and it is not berth
+        ]
+        return foresee(
+            [it.memory_bytes for it in (*ahead, berth)],
+            limit_bytes=self._limit_bytes,
+            occupants=self._occupants(),
+            now_s=self._clock.now_s(),
+        )
 
     def freed(self) -> None:
         """A request has ended, or an engine: whoever waits for room looks again."""
@@ -93,7 +110,13 @@ class Wakening:
             berth.move()
         await berth.supervisor.decided.wait()
 
+    def _weigh(self) -> None:
+        if self._limit_bytes:
+            for berth in self._berths.values():
+                berth.weigh()
+
     async def _make_room(self, berth: Berth, replaced: Berth | None) -> None:
+        self._weigh()
         while berth.retirement is None:
             room = make_room(
                 berth.memory_bytes,

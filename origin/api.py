@@ -22,6 +22,7 @@ NodeId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
 # Bounded, so that no report can poison an answer: msgpack holds 64 bits, JSON knows no infinity.
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Seconds = Annotated[float, Meta(ge=0, le=1e9)]
+Amount = Annotated[float, Meta(ge=0, le=1e9)]
 Milliseconds = Annotated[float, Meta(gt=0, le=60_000)]  # no round trip on earth takes a minute
 
 
@@ -55,6 +56,8 @@ class ModelReport(Struct, frozen=True, kw_only=True):
         service_s: mean time a request holds a slot; None until measured.
         prefill_tokens_per_s: prompt tokens read a second; None until measured.
         load_s: how long making it ready takes (from disk), measured or None.
+        room_s: how long until there is memory to load it into; of one that sleeps.
+        displaced_count: how many requests a turn come for what leaves memory for it; of one that sleeps.
         arrived_count: requests that were let in since the node started.
         prefixes: which beginnings of prompts it keeps (`origin.prefixes`); empty says nothing.
         variant: which of the release's variants is resident.
@@ -69,6 +72,8 @@ class ModelReport(Struct, frozen=True, kw_only=True):
     service_s: Seconds | None = None
     prefill_tokens_per_s: Seconds | None = None
     load_s: Seconds | None = None
+    room_s: Seconds = 0.0
+    displaced_count: Amount = 0.0
     arrived_count: Count = 0
     prefixes: bytes = b""
     fetched_bytes: Count = 0
@@ -161,6 +166,8 @@ class Directive(Struct, frozen=True, kw_only=True):
             one alone.
         cut_off: this origin does not hear the others: report to each of them as well.
         route_keys: the public keys (Ed25519) whose tickets the node may believe.
+        client_keys: the sha256 of the signed list of client keys, so that a node fetches a new one; "" says nothing.
+        mark_salt: what the node's sketches of kept prompts are salted with (`origin.prefixes`); for nodes alone.
     """
 
     wanted: tuple[WantedRelease, ...] | None
@@ -169,6 +176,8 @@ class Directive(Struct, frozen=True, kw_only=True):
     origins: tuple[str, ...] = ()
     cut_off: bool = False
     route_keys: tuple[bytes, ...] = ()
+    client_keys: str = ""
+    mark_salt: bytes = b""
 
 
 class NodeView(Struct, frozen=True, kw_only=True):
@@ -225,12 +234,18 @@ class RouteQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         model: `chat`, `chat:canary` or `chat@1.2.0`.
         place: where the client is, if it says so.
         exclude: ids of nodes that have just failed this client.
+        marks: beginnings of the prompt, of `prompt_bytes`, each its number and its length (`origin.prefixes`), so that
+            nodes that have read them come first.
+        turns: the prompt itself, each turn's role and text, to work out `marks` and what is not stated of its length.
         explains: say of every node why it is where it is, or why it is not in the list; nothing is noted as sent.
     """
 
     model: str
     place: Place | None = None
     prompt_tokens: Count = 0
+    prompt_bytes: Count = 0
+    marks: Annotated[tuple[tuple[Count, Count], ...], Meta(max_length=48)] = ()
+    turns: Annotated[tuple[tuple[str, str], ...], Meta(max_length=1024)] = ()
     explains: bool = False
     limit: Annotated[int, Meta(ge=1, le=16)] = 4
     exclude: tuple[str, ...] = ()

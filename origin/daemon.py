@@ -13,18 +13,21 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from origin.client_keys import ClientKeys
 from origin.dns.opening import dns_door
 from origin.fleet import Fleet, FleetRules
+from origin.gate import Gate
 from origin.geo.network import Network
 from origin.geo_files import GeoFiles
 from origin.identity.authority import find_authority, fresh_fleet
 from origin.identity.enrolment import Enrolment
+from origin.kept_keys import KeptKeys
 from origin.releases import Blobs, Releases
 from origin.route_keys import RouteKeys
 from origin.server import make_app, make_runner
 from origin.sharing.config import SharingConfig
 from origin.sharing.in_process import InProcessBus
-from origin.sharing.messages import OriginCard
+from origin.sharing.messages import OriginCard, Probed
 from origin.sharing.sharing import Sharing
 from origin.telemetry import Telemetry
 from origin.tickets import SEED_BYTES
@@ -102,7 +105,9 @@ async def running_origin(
     geo_files = GeoFiles([path for path in (config.geo_database, config.as_file) if path is not None])
     context = _context(config, store, sharing_config, geo_files, enrolment)
     tls = tls_files("origin", config.tls_cert_file, config.tls_key_file)
-    runner = make_runner(make_app(context), stop_grace_s=config.stop_grace_s)
+    runner = make_runner(
+        make_app(context), stop_grace_s=config.stop_grace_s, connection_idle_s=config.connection_idle_s
+    )
     await runner.setup()
     try:
         url = await listen(runner, config.host, config.port, tls.context if tls else None)
@@ -145,6 +150,12 @@ def _context(
         whereabouts.hear(report, time.monotonic())
         telemetry.reports_told.inc()
 
+    gate, client_keys = _client_keys(config, store, releases)
+
+    def probed(told: Probed) -> None:
+        places = fleet.places(probe.node_id for probe in told.rtts)
+        whereabouts.hear_probes(told.client, told.place, told.rtts, places, time.monotonic())
+
     sharing = Sharing(
         _open_bus(sharing_config, config),
         fleet,
@@ -152,25 +163,39 @@ def _context(
         time.monotonic,
         route_keys=lambda: route_keys.public_keys(time.monotonic()),
         taken=taken,
+        probed=probed,
         refused=lambda reason: telemetry.news_refused.labels(reason).inc(),
     )
     return Context(
         config, fleet, releases, Blobs(store), trust, telemetry, sharing, route_keys, time.monotonic,
-        whereabouts=whereabouts, enrolment=enrolment,
+        whereabouts=whereabouts, enrolment=enrolment, gate=gate, client_keys=client_keys,
     )  # fmt: skip
 
 
 def _begin_works(context: Context, tls: TlsFiles | None) -> list[asyncio.Task[None]]:
     """What an origin does besides answering."""
-    enrolment = context.enrolment
+    enrolment, keys = context.enrolment, context.client_keys
     return [
         asyncio.create_task(context.releases.keep_fresh(), name="catalog"),
         asyncio.create_task(context.trust.keep_renewed(), name="renewal"),
         asyncio.create_task(context.sharing.run(), name="sharing"),
+        *([asyncio.create_task(keys.keep_fresh(), name="client keys")] if keys else []),
         asyncio.create_task(keep_known(context.whereabouts), name="whereabouts"),
         *([asyncio.create_task(tls.watch(), name="tls")] if tls else []),
         *([asyncio.create_task(enrolment.keep_fresh(), name="enrolment")] if enrolment else []),
     ]
+
+
+def _client_keys(
+    config: OriginConfig, store: SignedStore, releases: Releases
+) -> tuple[Gate | None, ClientKeys]:
+    """The gate, None where everybody is let in, and what tells it and the nodes which keys there are."""
+    gate = kept = None
+    if config.require_keys:
+        gate = Gate(max_age_s=config.max_key_age_s)
+        kept = KeptKeys(config.data_dir, gate, time.time)
+        kept.restore()
+    return gate, ClientKeys(store, releases, kept, refresh_s=config.catalog_refresh_s)
 
 
 async def _open_door(runner: web.AppRunner, config: OriginConfig, enrolment: Enrolment) -> str:

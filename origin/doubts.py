@@ -2,15 +2,17 @@
 
 Nothing is probed for it. Failures, requests that arrived and heartbeats are counted with weights that halve every
 10 s, so that a node is forgiven as fast as it proves itself; a node that comes back after a silence starts
-with doubt, which keeps everybody from turning to it at once. One reporter counts once in ten seconds: a client
-cannot talk a node down.
+with doubt, which keeps everybody from turning to it at once. One reporter counts once in ten seconds, and one alone
+for a third: a client cannot talk a node down.
 """
 
 from __future__ import annotations
 
 _HALF_LIFE_S = 10.0
 _REPORTER_PAUSE_S = 10.0
-_REPORTERS_LIMIT_COUNT = 256
+_REPORTERS_LIMIT_COUNT = 32
+_REMEMBERED_S = 30.0
+_BELIEVED_COUNT = 3
 _MISSED_LIMIT_COUNT = 3.0
 _NOTICED_SHARE = 0.005
 _LATE_BEATS = 1.5
@@ -56,7 +58,9 @@ class Doubts:
         As of the last event: it changes when something happens, not with time alone, so that what is worked out of
         it stays good in between.
         """
-        of_requests = self._failed / (self._failed + self._arrived + 1)
+        recent_count = sum(self._at_s - heard_s < _REMEMBERED_S for heard_s in self._reporters.values())
+        believed = min(1.0, recent_count / _BELIEVED_COUNT)
+        of_requests = believed * self._failed / (self._failed + self._arrived + 1)
         of_beats = self._missed / (self._missed + self._beats + 1)
         share = 1 - (1 - of_requests) * (1 - of_beats)
         return share if share > _NOTICED_SHARE else 0.0

@@ -18,9 +18,9 @@ from origin.pool import Pool
 from origin.standing import FleetRules, ReleaseKey, Standing, Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
-    from origin.api import ModelReport, NodeReport
+    from origin.api import ModelReport, NodeReport, Place
     from origin.member import Offer, Seat
     from origin.pool import PoolKey
 
@@ -163,6 +163,11 @@ class Fleet:
         """Every node with its state, by node id, as of the last `view`."""
         return tuple(self._members[node_id].standing(now_s) for node_id in sorted(self._members))
 
+    def places(self, node_ids: Iterable[str]) -> dict[str, Place | None]:
+        """Where these nodes say they are; those that nobody knows are left out."""
+        known = self._members
+        return {node_id: known[node_id].report.place for node_id in node_ids if node_id in known}
+
     def pool(self, name: str, channel: str | None) -> Pool:
         """The nodes that speak of this model, on this channel or, with None, on any."""
         return self._pools.get((name, channel), _NO_POOL)
@@ -189,7 +194,11 @@ class Fleet:
 
     def _sit_down(self, seat: Seat) -> None:
         for channel in (seat.member.report.channel, None):
-            self._pools.setdefault((seat.name, channel), Pool()).put(seat)
+            key = (seat.name, channel)
+            pool = self._pools.get(key)
+            if pool is None:  # not by setdefault: a pool lays out its columns when it is made
+                pool = self._pools[key] = Pool()
+            pool.put(seat)
 
     def _stand_up(self, report: NodeReport, name: str) -> None:
         for key in ((name, report.channel), (name, None)):

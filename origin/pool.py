@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -48,6 +49,7 @@ class Pool:
         doubt: the probability of a failure.
         touched: seats whose figures have changed since their row was worked out.
         moving: seats whose figures change with the clock.
+        moved_s: when the rows of those were worked out last.
         unmeasured: seats with a figure that is the median of the others.
         doubtful: seats of nodes that may fail.
         several: seats where several releases answer, which no row can say.
@@ -63,6 +65,7 @@ class Pool:
         self.doubtful: set[Seat] = set()
         self.several: set[Seat] = set()
         self.due: list[tuple[float, int, Seat]] = []
+        self.moved_s = -math.inf
         self._stale = True
         self._lay_out()
         self._measured: Measured | None = None
@@ -104,6 +107,7 @@ class Pool:
         for seats in (self.touched, self.moving, self.unmeasured, self.doubtful, self.several, self.due):
             seats.clear()
         self.touched.update(self.rows)
+        self.moved_s = -math.inf
 
     def faster(self, rate: float) -> None:
         """A node has measured a rate of reading; if it is the fastest now, that is known at once."""
@@ -116,17 +120,14 @@ class Pool:
     def measured(self, now_s: float, kept_s: float) -> Measured:
         """The medians, at most `kept_s` old; of nodes that may answer."""
         if self._measured is None or now_s - self._measured_at_s >= kept_s:
+            before = self._measured
+            answering = (seat for seat in self.seats.values() if seat.member.open)
             self._measured = measured(
-                [
-                    offer.model
-                    for seat in self.seats.values()
-                    if seat.member.open
-                    for offer in seat.offers
-                    if offer.answers or offer.loading
-                ]
+                [it.model for seat in answering for it in seat.offers if it.answers or it.loading]
             )
             self._measured_at_s = now_s
-            self.touched.update(self.unmeasured)
+            if self._measured != before:
+                self.touched.update(self.unmeasured)
         return self._measured
 
 

@@ -15,14 +15,16 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+EVERYBODY = "*"
+"""The client of prompts that nodes keep for all: those whose reading a release brings."""
 BLOCK_BYTES = 256
 """The first marks are so far apart; shorter stretches are read about as fast as they are looked up."""
 _MARKS_AN_OCTAVE = 4
 MARKS_LIMIT_COUNT = 48
+MARKED_LIMIT_BYTES = 256 * 1024
+"""What lies behind is not marked: it takes a millisecond to hash so much, and contexts at the edge hold less."""
 SKETCH_LIMIT_COUNT = 512
 _NUMBER_BYTES = 4
-_END_OF_ROLE = b"\x1f"
-_END_OF_TURN = b"\x1e"
 
 
 class Mark(NamedTuple):
@@ -32,15 +34,28 @@ class Mark(NamedTuple):
     end_bytes: int
 
 
-def turns_text(turns: Iterable[tuple[str, str]]) -> bytes:
-    """A chat as the bytes that marks are made of, from each turn's role and text."""
-    return b"".join(
-        role.encode(errors="surrogatepass")
-        + _END_OF_ROLE
-        + text.encode(errors="surrogatepass")
-        + _END_OF_TURN
-        for role, text in turns
+class Marks(NamedTuple):
+    """The beginnings of a prompt as its client's, and as one that everybody may share."""
+
+    own: tuple[Mark, ...] = ()
+    everybody: tuple[Mark, ...] = ()
+
+
+def marks_of(text: bytes, *, salt: bytes, client: str, model: str) -> Marks:
+    """Both kinds of marks of a prompt, of at most `MARKED_LIMIT_BYTES`; arguments as for `prompt_marks`."""
+    text = text[:MARKED_LIMIT_BYTES]
+    return Marks(
+        prompt_marks(text, salt=salt, client=client, model=model),
+        prompt_marks(text, salt=salt, client=EVERYBODY, model=model),
     )
+
+
+def client_name(authorization: str) -> str:
+    """A name for whoever holds what an `Authorization` header says, which does not tell it; empty without one."""
+    if not authorization:
+        return ""
+    key = authorization.encode("utf-8", "surrogateescape")
+    return hashlib.sha256(b"edgeward client " + key).hexdigest()[:32]
 
 
 def prompt_marks(text: bytes, *, salt: bytes, client: str, model: str) -> tuple[Mark, ...]:
@@ -49,8 +64,8 @@ def prompt_marks(text: bytes, *, salt: bytes, client: str, model: str) -> tuple[
     Marks stand 1, 2, 3, … 8 blocks after the start, then four to each doubling, so that a long prompt has few and at
     most a fifth of what is shared lies past the last mark that two prompts share.
 
-    The salt is the fleet's, at most 64 bytes; `client` says whose prompt it is, as `edge_node.web.caller.client_name`
-    names clients; `model` is a name without version.
+    The salt is the fleet's, at most 64 bytes; `client` says whose prompt it is, under the name that the node knows it
+    by; `model` is a name without version.
     """
     running = hashlib.blake2b(
         f"{client}\0{model}\0".encode(errors="surrogatepass"), key=salt, digest_size=_NUMBER_BYTES

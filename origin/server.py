@@ -75,7 +75,22 @@ class OriginRunner(web.AppRunner):
         return cast("web.Server", lambda: Front(desk, server))
 
 
-def make_runner(app: web.Application, *, stop_grace_s: float) -> web.AppRunner:
-    """What runs the application; compressed bodies reach it as they came, so that their size is bounded there."""
+def make_runner(
+    app: web.Application, *, stop_grace_s: float, connection_idle_s: float = 75.0
+) -> web.AppRunner:
+    """What runs the application; compressed bodies reach it as they came, so that their size is bounded there.
+
+    Args:
+        app: from `make_app`.
+        stop_grace_s: how long running answers may take to end.
+        connection_idle_s: how long a connection may go without a whole request's head.
+    """
     # aiohttp waits this long twice: for answers to end by themselves, then for those it has cancelled.
-    return OriginRunner(app, access_log=None, auto_decompress=False, shutdown_timeout=stop_grace_s / 2)
+    return OriginRunner(
+        app,
+        access_log=None,
+        auto_decompress=False,
+        shutdown_timeout=stop_grace_s / 2,
+        # Counted from the last response to the next whole head, so it ends those who send one slowly too.
+        keepalive_timeout=connection_idle_s,
+    )

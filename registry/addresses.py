@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 Address = IPv4Address | IPv6Address
 
 _IPV4_BITS = 24
 _IPV6_BITS = 48
-_ANYWHERE = tuple(
-    ip_network(text)
-    for text in (
-        "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12",
-        "192.168.0.0/16", "224.0.0.0/3",
-        "::/127", "fc00::/7", "fe80::/10", "ff00::/8",
-    )
-)  # fmt: skip
-"""Networks that exist in many places at once (RFC 1918, 4193, 6598), or are no client's; the addresses for benchmarks
-(198.18.0.0/15, RFC 2544) and for examples are in one place at a time, and count as any other."""
+_REST_BITS = 128 - _IPV6_BITS
+_ANYWHERE = {
+    version: [
+        (int(network.network_address), int(network.broadcast_address))
+        for network in map(ip_network, networks)
+    ]
+    for version, networks in {
+        4: ("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12",
+            "192.168.0.0/16", "224.0.0.0/3"),
+        6: ("::/127", "fc00::/7", "fe80::/10", "ff00::/8"),
+    }.items()
+}  # fmt: skip
+"""First and last of networks that exist in many places at once (RFC 1918, 4193, 6598), or are no client's; the
+addresses for benchmarks (198.18.0.0/15, RFC 2544) and for examples are in one place at a time, and count as any other.
+"""
 
 
 def read_address(text: str) -> Address | None:
@@ -33,10 +38,12 @@ def read_address(text: str) -> Address | None:
 
 def network_of(address: Address) -> str:
     """The /24 or /48 that an address is in, canonical; "" for one that says nothing of where its client is."""
-    if any(address in network for network in _ANYWHERE if network.version == address.version):
+    number = int(address)
+    if any(first <= number <= last for first, last in _ANYWHERE[address.version]):
         return ""
-    kind, bits = (IPv4Network, _IPV4_BITS) if isinstance(address, IPv4Address) else (IPv6Network, _IPV6_BITS)
-    return str(kind((int(address), bits), strict=False))
+    if isinstance(address, IPv4Address):
+        return f"{number >> 24}.{number >> 16 & 255}.{number >> 8 & 255}.0/{_IPV4_BITS}"
+    return f"{IPv6Address(number >> _REST_BITS << _REST_BITS)}/{_IPV6_BITS}"
 
 
 def read_network(text: str) -> str:

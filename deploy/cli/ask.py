@@ -10,8 +10,9 @@ from deploy.cli.terminal import add_json_argument, dim, passing, show_json
 
 if TYPE_CHECKING:
     import argparse
+    from contextlib import AsyncExitStack
 
-    from edge_node.client import TextStream, Waiting
+    from edge_node.client import AsyncClient, TextStream, Waiting
 
 DESCRIPTION = """\
 Ask a chat model. The origin ranks the nodes for the place you ask from; the best one answers, directly. The
@@ -25,6 +26,10 @@ EXAMPLES = """\
   edgeward ask "Where is the Louvre? As JSON." --json-schema place.json --seed 7
   echo "Summarise: …" | edgeward ask -"""
 
+_DEFAULT_TOKENS = 512
+"""Some 400 words. A small model that does not find an end would otherwise write until its context is full; the API
+itself, as OpenAI's, has no such limit."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of the verb."""
@@ -32,7 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model", metavar="REF", help="chat, chat:canary or chat@1.2.0 (default: the only chat model)"
     )
-    parser.add_argument("--max-tokens", type=int, metavar="N", help="stop after so many tokens")
+    parser.add_argument(
+        "--max-tokens",
+        type=int,
+        metavar="N",
+        help=f"stop after so many tokens (default: {_DEFAULT_TOKENS}); 0: only where the model ends, or its context",
+    )
     parser.add_argument("--temperature", type=float, metavar="T", help="0 always takes the likeliest token")
     parser.add_argument("--seed", type=int, metavar="N", help="the same seed chooses the same tokens")
     parser.add_argument(
@@ -59,26 +69,17 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _ask(args: argparse.Namespace, prompt: str) -> int:
+    from contextlib import AsyncExitStack
+
     from deploy.cli.connect import open_client
 
     system = [{"role": "system", "content": args.system}] if args.system else []
     messages = [*system, {"role": "user", "content": prompt}]
-    wanted = {
-        "max_tokens": args.max_tokens,
-        "temperature": args.temperature,
-        "seed": args.seed,
-        "deterministic": args.deterministic or None,
-        "response_format": _format(args.json_schema) if args.json_schema else None,
-    }
-    sampling = {name: value for name, value in wanted.items() if value is not None}
-    async with (
-        open_client(args) as client,
-        client.stream_chat(messages, model=args.model, **sampling) as stream,
-    ):
+    sampling = _sampling(args)
+    async with open_client(args) as client, AsyncExitStack() as stack:
         begun = False
-        if not args.json:
-            stream.on_waiting = lambda waiting: passing(_waiting_in_words(waiting))
         try:
+            stream = await _begun(stack, client, messages, args, sampling)
             async for piece in stream:
                 passing("")
                 if not args.json:
@@ -100,7 +101,43 @@ async def _ask(args: argparse.Namespace, prompt: str) -> int:
         )
     else:
         dim(_in_words(stream))
+        if stream.finish_reason == "length" and args.max_tokens is None:
+            dim("cut off at its length; --max-tokens N allows more, 0 as much as the model has room for")
     return 0
+
+
+def _sampling(args: argparse.Namespace) -> dict[str, Any]:
+    wanted = {
+        "max_tokens": _DEFAULT_TOKENS if args.max_tokens is None else args.max_tokens or None,
+        "temperature": args.temperature,
+        "seed": args.seed,
+        "deterministic": args.deterministic or None,
+        "response_format": _format(args.json_schema) if args.json_schema else None,
+    }
+    return {name: value for name, value in wanted.items() if value is not None}
+
+
+async def _begun(
+    stack: AsyncExitStack,
+    client: AsyncClient,
+    messages: list[dict[str, str]],
+    args: argparse.Namespace,
+    sampling: dict[str, Any],
+) -> TextStream:
+    """The answer's stream; a limit that nobody asked for is no reason to refuse a long prompt."""
+    from edge_node.errors import PromptTooLongError
+
+    while True:
+        stream = await stack.enter_async_context(client.stream_chat(messages, model=args.model, **sampling))
+        if not args.json:
+            stream.on_waiting = lambda waiting: passing(_waiting_in_words(waiting))
+        try:
+            await stream.open()
+        except PromptTooLongError:
+            if args.max_tokens is not None or sampling.pop("max_tokens", None) is None:
+                raise
+        else:
+            return stream
 
 
 def _format(path: str) -> dict[str, Any]:

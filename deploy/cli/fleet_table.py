@@ -86,8 +86,10 @@ def summary(views: Sequence[NodeView]) -> str:
     told = ", ".join(
         f"{states[state]} {state}" for state in ("up", "suspect", "draining", "down") if states[state]
     )
+    held_count = sum(view.held for view in views)
+    held = f" ({held_count} held: silent, and likelier out of hearing than down)" if held_count else ""
     return (
-        f"{counted(len(views), 'node')}: {told}; {load.busy_count} of {counted(load.slots_count, 'slot')} busy, "
+        f"{counted(len(views), 'node')}: {told}{held}; {load.busy_count} of {counted(load.slots_count, 'slot')} busy, "
         f"{load.queued_count} waiting; {moved_count} handed on"
     )
 

@@ -20,7 +20,8 @@ EXAMPLES = """\
   edgeward route
   edgeward route --model chat:canary --from tokyo
   edgeward route --from paris --all
-  edgeward route --from 48.86,2.35 --prompt-tokens 2000 --json"""
+  edgeward route --from 48.86,2.35 --prompt-tokens 2000 --json
+  edgeward route --model chat --prompt-file system.txt"""
 
 _REASONS = {
     "nearest": "it is the nearest",
@@ -44,6 +45,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--prompt-tokens", type=int, default=0, metavar="N", help="how long the prompt is (default: 0)"
+    )
+    parser.add_argument(
+        "--prompt-file",
+        metavar="FILE",
+        help="what nodes have read of this prompt counts: a system prompt, or the JSON body of a chat request",
     )
     parser.add_argument(
         "--all", action="store_true", help="all candidates, and of every other node why it is none"
@@ -111,10 +117,47 @@ async def _route(args: argparse.Namespace) -> RouteAnswer:
     from origin.api import RouteQuery
     from origin.client import OriginClient
 
-    async with open_client(args) as client, OriginClient(client.config.origin) as origin:
+    async with (
+        open_client(args) as client,
+        OriginClient(client.config.origin, api_key=client.config.api_key) as origin,
+    ):
         model = args.model or await client.only_model("chat")
-        query = RouteQuery(model=model, place=client.place, prompt_tokens=args.prompt_tokens, explains=True)
+        query = RouteQuery(
+            model=model,
+            place=client.place,
+            prompt_tokens=args.prompt_tokens,
+            turns=_turns(args.prompt_file) if args.prompt_file else (),
+            explains=True,
+        )
         return await origin.route(query)
+
+
+def _turns(path: str) -> tuple[tuple[str, str], ...]:
+    """The prompt in a file, as turns."""
+    from pathlib import Path
+
+    from msgspec import json
+
+    from origin.web.prompts import OpenAIRequest, chat_turns
+    from registry.bodies import JSON_TYPE
+    from registry.errors import InputInvalidError
+    from registry.wire import from_json
+
+    try:
+        data = Path(path).read_bytes()
+        text = data.decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputInvalidError(f"cannot read the prompt {path}: {error}", param="prompt_file") from error
+    if not text.lstrip().startswith("{"):
+        return (("system", text),)
+    body = from_json(data, dict)
+    asked = from_json(json.encode({"model": ""} | body), OpenAIRequest)
+    turns, whole = chat_turns(asked, JSON_TYPE)
+    if not whole or not turns:
+        raise InputInvalidError(
+            f"{path} is no chat request with `messages`, or one that is too long", param="prompt_file"
+        )
+    return tuple(turns)
 
 
 def in_words(answer: RouteAnswer) -> str:

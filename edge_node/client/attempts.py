@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from edge_node.client.budget import HedgeAllowance
@@ -37,6 +38,8 @@ _BROKEN = (NodeUnreachableError, AnswerInvalidError, EngineFailedError)
 _BUSY = (OverloadedError, ModelNotReadyError)
 _AWAY = (DrainingError, ModelNotHereError)
 _AWAY_S = 30.0
+LOOKED_AT_COUNT = 3
+"""So many others are asked whether they live when a node is silent."""
 
 T = TypeVar("T")
 
@@ -118,7 +121,9 @@ class Attempts:
                 self._hedges.spend()
                 call.hedged = True
                 try:
-                    result = await _first_good(first, asyncio.ensure_future(self.once(call, other, attempt)))
+                    result = await _first_good(
+                        first, asyncio.ensure_future(self._hedge(call, other, attempt))
+                    )
                 finally:
                     self._turns.give_back()
             else:
@@ -128,6 +133,18 @@ class Attempts:
             return result
         finally:
             await ended(first)
+
+    async def _hedge(
+        self, call: Call, node: RankedNode, attempt: Callable[[Call, RankedNode], Awaitable[T]]
+    ) -> T:
+        """The second attempt; at another node where this one accepts no connection, since it did nothing."""
+        try:
+            return await self.once(call, node, attempt)
+        except NodeUnreachableError as error:
+            another = None if error.sent else self._idle_node(call)
+            if another is None:
+                raise
+            return await self.once(call, another, attempt)
 
     def to_the_end(
         self, call: Call, node: RankedNode, items: AsyncGenerator[T], close: Callable[[], None]
@@ -143,7 +160,7 @@ class Attempts:
         journey = call.journey or Journey(node)
         return WatchedItems(
             items,
-            seems_alive=lambda: self._prober.seems_alive(journey.node or node),
+            seems_alive=partial(self._seems_alive, call, journey, node),
             close=close,
             failed=lambda error: self._failed(call, node, journey, error),
         )
@@ -163,7 +180,7 @@ class Attempts:
                 done, _ = await asyncio.wait({task}, timeout=quiet_s)
                 if done:
                     return task.result()
-                if not await self._lives(journey.node or node, task):
+                if not await self._lives(call, journey, node, task):
                     raise NodeSilentError(
                         f"node {journey.node_id or node.node_id} is silent, also when it is probed"
                     )
@@ -171,15 +188,20 @@ class Attempts:
         finally:
             await ended(task)
 
-    async def _lives(self, node: RankedNode, task: asyncio.Future[T]) -> bool:
+    async def _lives(self, call: Call, journey: Journey, node: RankedNode, task: asyncio.Future[T]) -> bool:
         """Whether the node answers a probe, or what it was asked, whichever comes first."""
-        probe = asyncio.ensure_future(self._prober.seems_alive(node))
+        probe = asyncio.ensure_future(self._seems_alive(call, journey, node))
         try:
             both: set[asyncio.Future[Any]] = {probe, task}
             await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
             return task.done() or probe.result()
         finally:
             await ended(probe)
+
+    async def _seems_alive(self, call: Call, journey: Journey, node: RankedNode) -> bool:
+        """Whether who has the request answers a probe; meanwhile others are asked, should it not."""
+        self._prober.look_around(self._nearest.order(call.model, self._now_s(), call.tried)[:LOOKED_AT_COUNT])
+        return await self._prober.seems_alive(journey.node or node)
 
     def _idle_node(self, call: Call) -> RankedNode | None:
         """A node in good standing and not busy, other than those that have the request."""

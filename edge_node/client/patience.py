@@ -10,8 +10,8 @@ if TYPE_CHECKING:
 CONNECT_LEAST_S = 0.15
 CONNECT_GUESSED_LEAST_S = 0.5
 CONNECT_MOST_S = 1.0
-FIRST_CHECK_LEAST_S = 0.5
-FIRST_CHECK_MOST_S = 1.0
+FIRST_CHECK_LEAST_S = 0.3
+FIRST_CHECK_MOST_S = 0.7
 CHECKS_APART_MOST_S = 10.0
 CHECK_LEAST_S = 0.5
 CHECK_MOST_S = 1.0
@@ -35,7 +35,7 @@ def connect_timeout_s(rtt_ms: float | None, *, measured: bool = True) -> float:
 def first_check_s(predicted_s: float, rtt_ms: float | None) -> float:
     """When to ask whether a node that has not begun to answer still lives: as predicted, and two round trips.
 
-    From 0.5 s, since nodes' guesses are rough, to 1 s: to ask costs next to nothing, and a node that hangs must
+    From 0.3 s, since nodes' guesses are rough, to 0.7 s: to ask costs next to nothing, and a node that hangs must
     not hold a request for longer.
     """
     expected_s = predicted_s + 2 * (rtt_ms or 0.0) / 1000

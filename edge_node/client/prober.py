@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 
-from edge_node.client.patience import CHECK_MOST_S, check_timeout_s
+from edge_node.client.patience import check_timeout_s
 from edge_node.client.silence import ended
 from origin.api import RttReport
 from registry.errors import EdgewardError
@@ -29,6 +29,9 @@ PROBE_TIMEOUT_S = 2.0
 PROBES_COUNT = 2
 REPORTS_PAUSED_S = 600.0
 """After an origin did not take a report."""
+ALIVE_GOOD_FOR_S = 1.0
+"""A node that answered so recently need not be asked again whether it lives."""
+LOOKS_APART_S = 0.5
 
 
 class Prober:
@@ -50,6 +53,8 @@ class Prober:
         self._now_s = now_s
         self._rounds: set[asyncio.Task[None]] = set()
         self._report_from_s = float("-inf")
+        self._alive_s: dict[str, float] = {}
+        self._looked_s = float("-inf")
 
     def probe(self, nodes: Iterable[RankedNode | Peer]) -> None:
         """Measure the round trips to those that were not measured of late; returns at once."""
@@ -69,11 +74,34 @@ class Prober:
             return True
         return not self._nearest.round_trips.probes_work(self._now_s())
 
-    async def first_alive(self, nodes: Sequence[RankedNode]) -> RankedNode | None:
-        """The node that answers a probe first; None when none does within a second, or probes are blocked."""
-        if not self._nearest.round_trips.probes_work(self._now_s()):
+    def look_around(self, nodes: Iterable[RankedNode]) -> None:
+        """See which of these live, in case that the one that is asked now does not; returns at once."""
+        if self._now_s() - self._looked_s < LOOKS_APART_S:
+            return
+        self._looked_s = self._now_s()
+        for node in nodes:
+            task = asyncio.ensure_future(self._look(node))
+            self._rounds.add(task)
+            task.add_done_callback(self._rounds.discard)
+
+    async def first_alive(
+        self, nodes: Sequence[RankedNode], *, since_s: float = float("-inf")
+    ) -> RankedNode | None:
+        """The first that was seen to live since then, and in the last second, or else the first to answer a probe.
+
+        None when none does, and where probes are blocked.
+        """
+        now_s = self._now_s()
+        since_s = max(since_s, now_s - ALIVE_GOOD_FOR_S)
+        for node in nodes:
+            if self._alive_s.get(node.node_id, float("-inf")) >= since_s:
+                return node
+        if not self._nearest.round_trips.probes_work(now_s):
             return None
-        asking = {asyncio.ensure_future(self._ask(node, CHECK_MOST_S)): node for node in nodes}
+        asking = {
+            asyncio.ensure_future(self._ask(node, check_timeout_s(self._nearest.rtt_ms(node, now_s)))): node
+            for node in nodes
+        }
         try:
             waiting = set(asking)
             while waiting:
@@ -105,6 +133,9 @@ class Prober:
                 # It is away, or of an age that takes none: nobody here depends on it.
                 self._report_from_s = self._now_s() + REPORTS_PAUSED_S
 
+    async def _look(self, node: RankedNode) -> None:
+        await self._ask(node, check_timeout_s(self._nearest.rtt_ms(node, self._now_s())))
+
     async def _measure(self, node: RankedNode | Peer) -> None:
         # The first one opens the connection, if there is none: it takes several round trips.
         if await self._ask(node, PROBE_TIMEOUT_S) is None:
@@ -125,6 +156,8 @@ class Prober:
                 timeout=aiohttp.ClientTimeout(total=timeout_s),
                 allow_redirects=False,
             ):
+                # From when it was asked: so long ago it lived for certain.
+                self._alive_s[node.node_id] = max(began_s, self._alive_s.get(node.node_id, began_s))
                 return self._now_s() - began_s
         except (aiohttp.ClientError, OSError, ValueError):
             return None

@@ -22,7 +22,7 @@ from origin.errors import NoNodeAvailableError, OriginUnreachableError
 from registry.errors import EdgewardError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
     from contextlib import AbstractAsyncContextManager
 
     import aiohttp
@@ -35,7 +35,8 @@ RETRIES_COUNT = 2
 TRIED_MOST_COUNT = 10
 """So many nodes are tried at most, those included that accept no connection and so did nothing."""
 ALIVE_ASKED_COUNT = 3
-"""So many nodes are asked whether they live when one has hung: a second one that hangs would cost a second more."""
+"""So many nodes are asked whether they live when one has hung or two have failed: another that hangs would cost a
+second more."""
 PATIENCE_S = 5.0
 """The longest `Retry-After` that a client waits out, once, before it gives the error to its caller."""
 STALE_WAIT_S = 0.25
@@ -207,9 +208,12 @@ class Session:
             if waits:
                 # The origin is not on the data path: an old list is better than no answer.
                 await asyncio.wait({asked}, timeout=STALE_WAIT_S)
-        node = self._nearest.next_node(call.model, self.now_s(), call.tried)
+        left = self._nearest.order(call.model, self.now_s(), call.tried)
+        # What has been tried is a stream that broke: its reader waits in the middle of a word.
+        node = await self._next_node(left, doubtful=bool(call.tried))
         if node is None and call.tried:
-            node = await self._beyond_list(call)
+            silent = left[:ALIVE_ASKED_COUNT]
+            node = await self._beyond_list(call, silent) or next(iter(left), None)
         elif node is not None and not self._nearest.has_room(node, self.now_s()):
             self._renewal.replace(call.model)
         if node is None:
@@ -236,11 +240,19 @@ class Session:
             if not await self._waited(call, error):
                 raise error
             return node
-        found = await self._next_node(call, error)
+        left = self._nearest.order(
+            call.model, self.now_s(), call.tried, last=call.retries_count == RETRIES_COUNT
+        )
+        # After one that hung, or after two: there may be more.
+        doubtful = isinstance(error, NodeSilentError) or (
+            isinstance(error, NodeUnreachableError) and len(call.tried) > 1
+        )
+        found = await self._next_node(left, doubtful=doubtful, since_s=call.started_s)
         if found is None or (
             not self._nearest.may_take_more(found, self.now_s()) and self._renewal.may_replace(call.model)
         ):
-            found = await self._beyond_list(call) or found
+            silent = left[:ALIVE_ASKED_COUNT] if found is None else []
+            found = await self._beyond_list(call, silent) or found or next(iter(left), None)
         if found is None and await self._waited(call, error):
             return node
         if found is None:
@@ -248,14 +260,16 @@ class Session:
         await self._sleep(backoff_s(call.retries_count, self._chance))
         return found
 
-    async def _next_node(self, call: Call, error: EdgewardError) -> RankedNode | None:
-        """The best node of the list that is left; after one that hung, one that has just shown that it does not."""
-        last = call.retries_count == RETRIES_COUNT
-        left = self._nearest.order(call.model, self.now_s(), call.tried, last=last)
-        if isinstance(error, NodeSilentError):
-            alive = await self._prober.first_alive(left[:ALIVE_ASKED_COUNT])
-            if alive is not None:
-                return alive
+    async def _next_node(
+        self, left: list[RankedNode], *, doubtful: bool, since_s: float = float("-inf")
+    ) -> RankedNode | None:
+        """The best of the nodes left; where it is doubtful that it lives, the first that showed it since, or shows it.
+
+        None when there is none, or when all of them were asked and none shows it.
+        """
+        if left and doubtful and self._nearest.round_trips.probes_work(self.now_s()):
+            alive = await self._prober.first_alive(left[:ALIVE_ASKED_COUNT], since_s=since_s)
+            return alive or next(iter(left[ALIVE_ASKED_COUNT:]), None)
         return next(iter(left), None)
 
     async def _permit(self, call: Call, error: EdgewardError) -> None:
@@ -274,12 +288,12 @@ class Session:
             await self._turns.wait()
             call.permitted = True
 
-    async def _beyond_list(self, call: Call) -> RankedNode | None:
+    async def _beyond_list(self, call: Call, silent: Sequence[RankedNode] = ()) -> RankedNode | None:
         """A node that the list does not have, when none in it is left that would do."""
         if self._nearest.lists.pausing(call.model, self.now_s()):
             return None
         unfit = self._nearest.unfit(call.model, self.now_s())
-        names = tuple(dict.fromkeys([*call.tried, *sorted(unfit)]))
+        names = tuple(dict.fromkeys([*call.tried, *(node.node_id for node in silent), *sorted(unfit)]))
         query = RouteQuery(model=call.model, place=self._place, exclude=names[:EXCLUDED_MOST_COUNT])
         self._nearest.lists.expire(call.model)
         try:

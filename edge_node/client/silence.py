@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from edge_node.client.patience import FIRST_CHECK_MOST_S, next_check_s
+from edge_node.client.patience import FIRST_CHECK_LEAST_S, next_check_s
 from registry.errors import EdgewardError
 
 if TYPE_CHECKING:
@@ -16,7 +16,9 @@ T = TypeVar("T")
 
 
 class WatchedItems(AsyncGenerator[T, None]):
-    """The same items; when none comes for a second, the node is asked whether it lives, and cut off if not.
+    """The same items; 0.3 s after the last one the node is asked whether it lives, and cut off if not.
+
+    The time runs while somebody waits for an item: one that reads slowly is no sign of a node that hangs.
 
     It is no generator function, so that the interpreter's end closes the one generator that there is.
 
@@ -39,22 +41,23 @@ class WatchedItems(AsyncGenerator[T, None]):
         self._seems_alive = seems_alive
         self._close = close
         self._failed = failed
-        self._heard = False
+        self._waits_since_s: float | None = None
         self._watch: asyncio.Future[None] | None = None
 
     async def asend(self, _value: None) -> T:
         """The next item."""
+        self._waits_since_s = asyncio.get_running_loop().time()
         if self._watch is None:
             self._watch = asyncio.ensure_future(self._cut_off_when_dead())
         try:
-            item = await anext(self._items)
+            return await anext(self._items)
         except BaseException as error:
             await ended(self._watch)
             if isinstance(error, EdgewardError):
                 self._failed(error)
             raise
-        self._heard = True
-        return item
+        finally:
+            self._waits_since_s = None
 
     async def athrow(self, kind: Any, value: Any = None, trace: Any = None) -> T:
         """Raise inside of what makes the items."""
@@ -67,14 +70,17 @@ class WatchedItems(AsyncGenerator[T, None]):
         await self._items.aclose()
 
     async def _cut_off_when_dead(self) -> None:
-        quiet_s = FIRST_CHECK_MOST_S
+        clock_s = asyncio.get_running_loop().time
+        since_s, pause_s = self._waits_since_s, FIRST_CHECK_LEAST_S
+        due_s = clock_s() + pause_s
         while True:
-            self._heard = False
-            await asyncio.sleep(quiet_s)
-            if self._heard:
-                quiet_s = FIRST_CHECK_MOST_S
-            elif await self._seems_alive() or self._heard:
-                quiet_s = next_check_s(quiet_s)
+            await asyncio.sleep(due_s - clock_s())
+            if since_s != self._waits_since_s:
+                since_s, pause_s = self._waits_since_s, FIRST_CHECK_LEAST_S
+                due_s = (clock_s() if since_s is None else since_s) + pause_s
+            elif since_s is None or await self._seems_alive() or since_s != self._waits_since_s:
+                pause_s = next_check_s(pause_s)
+                due_s = clock_s() + pause_s
             else:
                 self._close()
                 return

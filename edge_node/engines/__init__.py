@@ -326,6 +326,7 @@ class Finished(Struct, frozen=True, kw_only=True, tag="finished"):
     Attributes:
         completion_tokens: of the whole answer, those before a cut included.
         guessed_tokens: how many tokens were guessed and computed ahead, those that did not come true included.
+        remembered_tokens: what the engine keeps for later prompts now, of all clients, wherever it is.
     """
 
     request_id: str
@@ -333,6 +334,7 @@ class Finished(Struct, frozen=True, kw_only=True, tag="finished"):
     completion_tokens: int
     decode_s: float
     guessed_tokens: int = 0
+    remembered_tokens: int = 0
 
 
 class Embedded(Struct, frozen=True, kw_only=True, tag="embedded"):

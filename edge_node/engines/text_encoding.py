@@ -89,9 +89,14 @@ class TextEncoder:
     def text(self, text: str, param: str, *, cut_tokens: int = 0) -> Row:
         """A text as a row, special tokens included; `cut_tokens` over 0 cuts it to that many, -1 to the limit.
 
+        Of a text that is to be cut only so many characters are read as one that is not may have at all: no tokenizer
+        has to go through megabytes to find the first few hundred tokens, while others wait.
+
         Raises:
             PromptTooLongError: it has more tokens than the model reads; `param` names it.
         """
+        if cut_tokens:
+            text = text[: self._limit_characters]
         encoding = self._tokenizer.encode(text)
         most_tokens = self.limit_tokens if cut_tokens < 0 else cut_tokens
         if most_tokens and len(encoding.ids) > most_tokens:
@@ -100,13 +105,13 @@ class TextEncoder:
         return self._row(encoding, param)
 
     def pair(self, query: str, text: str, param: str, *, cut_tokens: int = 0) -> Row:
-        """Query and text as one row; the text is first cut to `cut_tokens`, if that is over 0.
+        """Query and text as one row; the text is first cut to `cut_tokens`, as in `text`, if that is over 0.
 
         Raises:
             PromptTooLongError: together they have more tokens than the model reads; `param` names the text.
         """
         if cut_tokens > 0:
-            text = self._beginning(text, cut_tokens)
+            text = self._beginning(text[: self._limit_characters], cut_tokens)
         return self._row(self._tokenizer.encode(query, text), param)
 
     def _beginning(self, text: str, most_tokens: int) -> str:

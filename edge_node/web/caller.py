@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from typing import TYPE_CHECKING
 
 from edge_node.cache.terms import STORED_CONTROL, UNSTORED_CONTROL, cache_status
+from origin import prefixes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,12 +20,7 @@ _SDK_TIMEOUT_HEADERS_S = ("x-stainless-read-timeout", "x-stainless-timeout")
 
 def client_name(headers: Mapping[str, str]) -> str:
     """A name for whoever holds the key of a request, which does not tell the key; empty without one."""
-    key = headers.get("Authorization", "")
-    return (
-        hashlib.sha256(b"edgeward client " + key.encode("utf-8", "surrogateescape")).hexdigest()[:32]
-        if key
-        else ""
-    )
+    return prefixes.client_name(headers.get("Authorization", ""))
 
 
 def patience_s(headers: Mapping[str, str]) -> float | None:

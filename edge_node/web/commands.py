@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from edge_node.constraints.places import Placed
 from edge_node.constraints.schema import grammar_of_json_object, grammar_of_schema
 from edge_node.engines import ChatMessage, Generate, Grammar, Sampling, ToolCall
 from edge_node.engines.resume import Resume
+from origin.prompt_text import role_of, tool_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -122,12 +122,7 @@ def _definition(tool: ToolDefinition) -> str:
     """A tool in the form that chat templates know."""
     function = tool.function
     assert function is not None, "checked"
-    said = {
-        "name": function.name,
-        "description": function.description or "",
-        "parameters": function.parameters or {"type": "object", "properties": {}},
-    }
-    return json.dumps({"type": "function", "function": said}, ensure_ascii=False)
+    return tool_text(function.name, function.description, function.parameters)
 
 
 def _choices(command: Generate, count: int) -> Iterable[Generate]:
@@ -228,10 +223,8 @@ def _sampling(request: GenerationRequest, max_tokens: int | None) -> Sampling:
 def _turn(message: Message) -> ChatMessage:
     content = message.content or ""
     text = content if isinstance(content, str) else "".join(part.text or "" for part in content)
-    # Chat templates of open models know OpenAI's newer name for the same role rarely.
-    role = "system" if message.role == "developer" else message.role
     return ChatMessage(
-        role=role,
+        role=role_of(message.role),
         content=text,
         name=message.name,
         tool_calls=tuple(

@@ -52,6 +52,7 @@ class Ask:
     Attributes:
         any_channel: a bare name, which nodes on other channels may answer when no stable one can.
         marks: beginnings of the prompt, of `prompt_bytes`, where somebody has worked them out (`origin.prefixes`).
+        shared_marks: the same beginnings as prompts that nodes keep for everybody.
         session: whatever stays the same between requests that profit from the same node.
         warm: ids of nodes to which the client has a connection.
     """
@@ -62,6 +63,7 @@ class Ask:
     prompt_tokens: int = 0
     prompt_bytes: int = 0
     marks: tuple[Mark, ...] = ()
+    shared_marks: tuple[Mark, ...] = ()
     session: str = ""
     limit: int = 4
     exclude: frozenset[str] = frozenset()
@@ -143,7 +145,7 @@ def _walk(
         channels=catalog.channels.get(reference.name, {}) if catalog is not None else {},
         exclude=ask.exclude,
         warm=ask.warm,
-        prompt=Prompt(ask.prompt_tokens, ask.marks, ask.prompt_bytes),
+        prompt=Prompt(ask.prompt_tokens, ask.marks, ask.prompt_bytes, ask.shared_marks),
         limit_count=ask.limit,
         band_s=_explored_band_s if chance < EXPLORED_SHARE else _band_s,
     )

@@ -6,12 +6,16 @@ import heapq
 import math
 from typing import TYPE_CHECKING
 
-from origin.geo.score import own_part
+from origin.geo.score import age_limit_s, own_part
 
 if TYPE_CHECKING:
     from origin.member import Seat
     from origin.pool import Measured, Pool
     from origin.standing import FleetRules
+
+
+_MOVE_S = 0.02
+"""Scores that grow with the clock may be so far behind: else every request would pay for every silent node."""
 
 
 def bring_up_to_date(pool: Pool, rules: FleetRules, now_s: float) -> Measured:
@@ -21,8 +25,9 @@ def bring_up_to_date(pool: Pool, rules: FleetRules, now_s: float) -> Measured:
     due = pool.due
     while due and due[0][0] <= now_s:
         pool.touched.add(heapq.heappop(due)[2])
-    if pool.moving:
+    if not 0 <= now_s - pool.moved_s < _MOVE_S:
         pool.touched.update(pool.moving)
+        pool.moved_s = now_s
     while pool.touched:
         _work_out(pool, pool.touched.pop(), others, rules, now_s)
     return others
@@ -46,7 +51,7 @@ def _work_out(pool: Pool, seat: Seat, others: Measured, rules: FleetRules, now_s
     pool.doubt[row] = own.doubt
     if own.doubt:
         pool.doubtful.add(seat)
-    if member.state == "suspect":
+    if member.state == "suspect" and own.age_s < age_limit_s(rules):
         pool.moving.add(seat)
     model = offer.model
     if model.service_s is None or not model.prefill_tokens_per_s or model.load_s is None:

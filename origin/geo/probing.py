@@ -6,8 +6,8 @@ at other places, each a whole row, so that nodes that are wrong together stay so
 the one that lowers the least of the picked ones the most on average over scenarios; the gain is submodular, so this
 is within 1 - 1/e of the best set (G. Nemhauser, L. Wolsey, M. Fisher, Mathematical Programming 14, 1978).
 
-What the client has measured already makes scenarios that agree with it count for more, so a second list of probes
-learns from the first.
+Scenarios of places nearby count for more, since networks are wrong in the same way around there. So do those that agree
+with what the client has measured already: a second list of probes learns from the first.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ def probes(
     left_over_ms: Floats,
     measured_ms: Mapping[int, float],
     limit_count: int,
+    counts: Floats | None = None,
 ) -> list[int]:
     """The nodes to probe, as indices, the most useful first; never one that is measured.
 
@@ -48,9 +49,12 @@ def probes(
         left_over_ms: misses to expect of nodes that nobody has measured.
         measured_ms: what the client has measured, by index.
         limit_count: how many at most.
+        counts: how much each scenario counts; all the same unless told.
     """
     scenarios = _scenarios(guessed_ms, misses_ms, left_over_ms)
     weights = likeness(scenarios, measured_ms)
+    if counts is not None and len(counts) == len(weights):  # else there are too few, and guesses alone
+        weights = weights * counts / (weights @ counts)
     for index, rtt_ms in measured_ms.items():
         scenarios[:, index] = rtt_ms
     least = np.full(len(scenarios), min(measured_ms.values(), default=_UNKNOWN_MS))
@@ -80,21 +84,23 @@ def likeness(scenarios: Floats, measured_ms: Mapping[int, float]) -> Floats:
     return total
 
 
-def _scenarios(guessed_ms: Floats, misses_ms: Floats, left_over_ms: Floats) -> Floats:
-    """What the round trips may be: the guesses with each scenario's misses.
+def filled(misses_ms: Floats, left_over_ms: Floats) -> Floats:
+    """Misses with every gap filled with the same node's miss in another scenario (hot deck imputation).
 
-    A gap is filled with the same node's miss in another scenario, and where there is none, with what is left over of
-    other nodes (hot deck imputation).
+    Where there is none, with what is left over of other nodes.
     """
+    found = misses_ms.copy()
+    for column in np.flatnonzero(np.isnan(found).any(axis=0)):
+        gaps = np.flatnonzero(np.isnan(found[:, column]))
+        known = found[~np.isnan(found[:, column]), column]
+        source = known if len(known) else left_over_ms[column:]
+        found[gaps, column] = source[gaps % len(source)] if len(source) else 0.0
+    return found
+
+
+def _scenarios(guessed_ms: Floats, misses_ms: Floats, left_over_ms: Floats) -> Floats:
+    """What the round trips may be: the guesses with each scenario's misses."""
     if len(misses_ms) < _FEWEST_COUNT:
         return guessed_ms[None, :].copy()
-    filled = misses_ms.copy()
-    for column in range(filled.shape[1]):
-        gaps = np.flatnonzero(np.isnan(filled[:, column]))
-        if not len(gaps):
-            continue
-        known = filled[~np.isnan(filled[:, column]), column]
-        source = known if len(known) else left_over_ms[column:]
-        filled[gaps, column] = source[gaps % len(source)] if len(source) else 0.0
-    scenarios: Floats = np.maximum(guessed_ms + filled, 0.0)
+    scenarios: Floats = np.maximum(guessed_ms + filled(misses_ms, left_over_ms), 0.0)
     return scenarios

@@ -7,6 +7,7 @@ ACM Queue 14(5), 2016).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from statistics import median
 
@@ -73,7 +74,9 @@ class Voices:
     claims, which count from `claims_least_count` voices on.
     """
 
-    __slots__ = ("_claims", "_claims_least_count", "_limit_count", "_span_s", "_sure", "_voices")
+    __slots__ = (
+        "_agreed", "_agreed_until_s", "_claims", "_claims_least_count", "_limit_count", "_span_s", "_sure", "_voices",
+    )  # fmt: skip
 
     def __init__(self, span_s: float, limit_count: int, claims_least_count: int = 1) -> None:
         self._span_s = span_s
@@ -82,9 +85,12 @@ class Voices:
         self._voices: dict[str, RollingMinimum] = {}
         self._claims: dict[str, RollingMinimum] = {}
         self._sure: RollingMinimum | None = None
+        self._agreed: Agreed | None = None
+        self._agreed_until_s = -math.inf  # asked far more often than told
 
     def say(self, reporter: str, rtt_ms: float, count: int, at_s: float, *, claim: bool) -> None:
         """Take in what a reporter measured, or claims to have."""
+        self._agreed_until_s = -math.inf
         voices = self._claims if claim else self._voices
         known = voices.pop(reporter, None)
         if known is None:
@@ -97,6 +103,7 @@ class Voices:
 
     def say_surely(self, rtt_ms: float, count: int, at_s: float) -> None:
         """Take in what a node's kernel measured."""
+        self._agreed_until_s = -math.inf
         if self._sure is None:
             self._sure = first_sample(self._span_s, rtt_ms, count, at_s)
         else:
@@ -104,19 +111,23 @@ class Voices:
 
     def agreed(self, now_s: float) -> Agreed | None:
         """What stands now; None when nothing fresh is, two spans being old."""
+        if now_s > self._agreed_until_s:
+            self._agreed, oldest_seen_s = self._agree(now_s)
+            self._agreed_until_s = oldest_seen_s + 2 * self._span_s
+        return self._agreed
+
+    def _agree(self, now_s: float) -> tuple[Agreed | None, float]:
+        """The same worked out, with when the oldest was seen that counts in it."""
         oldest_s = now_s - 2 * self._span_s
         sure = self._sure
         if sure is not None and sure.seen_s >= oldest_s:
-            return Agreed(sure.rtt_ms, min(sure.count, _SURE_COUNT), sure.seen_s, True)
+            return Agreed(sure.rtt_ms, min(sure.count, _SURE_COUNT), sure.seen_s, True), sure.seen_s
         fresh = [voice for voice in self._voices.values() if voice.seen_s >= oldest_s]
         claims = [] if fresh else [voice for voice in self._claims.values() if voice.seen_s >= oldest_s]
         if not fresh and len(claims) < self._claims_least_count:
-            return None
+            return None, math.inf  # until somebody speaks
         seen = bool(fresh)
         fresh = fresh or claims
-        return Agreed(
-            median(voice.rtt_ms for voice in fresh),
-            len(fresh),
-            max(voice.seen_s for voice in fresh),
-            seen,
-        )
+        times_s = [voice.seen_s for voice in fresh]
+        agreed = Agreed(median(voice.rtt_ms for voice in fresh), len(fresh), max(times_s), seen)
+        return agreed, min(times_s)

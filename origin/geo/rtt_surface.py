@@ -4,12 +4,14 @@ A guess is the sum of three parts, each learned from what this fleet itself has 
 
     line      the usual round trip over the distance: least absolute deviations, begun from the line of `distance`
     node      how much slower than the line this node is for most: the median of what the line leaves over
-    nearby    half of what both leave over at the 8 nearest measured places, by inverse distance (D. Shepard, "A
+    nearby    some of what both leave over at the 8 nearest measured places, by inverse distance (D. Shepard, "A
               two-dimensional interpolation function for irregularly-spaced data", ACM 1968)
 
-Half, since the least of several guesses is more often than not one that was guessed too low: to believe neighbours in
-full makes the single guess better and the choice among nodes worse. How wrong a guess may be is judged by neighbours
-believed in full: by what nobody near could have told. No guess is below light in vacuum.
+How much neighbours tell of each other is learned, too: the slope with which what is left over at a place follows what
+its neighbours say, each place being left out in turn. How wrong guesses may be is judged by neighbours believed that
+much, guesses are made with half of it: the least of several guesses is more often than not one that was guessed too
+low, so that to believe neighbours more makes the single guess better and the choice among nodes worse. No guess is
+below light in vacuum.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import numpy as np
 
 from origin.geo.distance import SAME_PLACE_KM, SAME_PLACE_RTT_MS, Line, least_rtt_ms
 from origin.geo.lines import fitted_line
+from origin.geo.probing import filled
 from origin.geo.sphere import apart_km, on_sphere
 
 if TYPE_CHECKING:
@@ -41,7 +44,7 @@ _LOOKED_AT_COUNT = 64
 _NEAR_KM = 100.0
 """Places nearer than this are as good as each other: what databases of addresses and cells of the map blur."""
 _NODE_DOUBT_COUNT = 3
-_SHARE = 0.5
+_BELIEVED_SHARE = 0.5
 _NOTHING = 1e-12
 _SCENARIOS_COUNT = 160
 _NODES_COUNT = 48
@@ -53,7 +56,10 @@ class RttSurface:
 
     Attributes:
         left: what line and node leave over of each measured pair, places by nodes; NaN where nothing is measured.
+        follows: how much neighbours tell of each other, from 0 to 1.
         miss_ms: how wrong guesses are on average; 0 while nothing is measured.
+        missed: truth less guess at some places that were left out in turn, a row each, nodes in columns.
+        left_over_ms: what the line alone leaves over of all pairs there, in one row.
     """
 
     columns: Mapping[str, int]
@@ -62,34 +68,39 @@ class RttSurface:
     line: Line
     node_ms: Floats
     left: Floats
+    follows: float
     miss_ms: float
+    missed: Floats
+    left_over_ms: Floats
 
-    def guess(self, place: Place) -> dict[str, float]:
-        """The round trips in ms between a place and every node that anybody has measured."""
+    def guess(self, place: Place) -> Floats:
+        """The round trips in ms between a place and every node that anybody has measured, by `columns`."""
         if not self.left.size:
-            return {}
+            return np.zeros(len(self.columns))
         at = on_sphere(place)
-        nearby = _SHARE * _nearby(apart_km(self.places, at)[None, :], self.left)[0]
+        nearby = _BELIEVED_SHARE * self.follows * _nearby(apart_km(self.places, at)[None, :], self.left)[0]
         far_km = apart_km(self.nodes, at)
-        guessed = _on_line(self.line, far_km) + self.node_ms + nearby
-        guessed = np.maximum(guessed, least_rtt_ms(far_km))
-        return dict(zip(self.columns, guessed.tolist(), strict=True))
+        guessed: Floats = on_line(self.line, far_km) + self.node_ms + nearby
+        return np.maximum(guessed, least_rtt_ms(far_km))
 
-    def misses(self, node_ids: Sequence[str]) -> tuple[Floats, Floats]:
+    def misses(self, node_ids: Sequence[str]) -> Floats:
         """How wrong guesses are, in ms: truth less guess at places that were left out in turn.
 
         Returns:
-            A row for each place and a column for each node, NaN where nothing is measured; and what the line alone
-            leaves over, of all pairs in one row, which is what to expect of a node that nobody has measured.
+            A row for each place and a column for each node; a node that nobody has measured may miss as any other.
         """
-        rows = _spread(len(self.left), _SCENARIOS_COUNT)
-        found = np.full((len(rows), len(node_ids)), math.nan)
-        known = [(i, self.columns[node_id]) for i, node_id in enumerate(node_ids) if node_id in self.columns]
-        if known and len(rows):
-            at, columns = np.array(known).T
-            found[:, at] = _left_out(self.places, self.left, rows, columns)
-        over = (self.left + self.node_ms)[rows]
-        return found, over[~np.isnan(over)]
+        columns = np.array([self.columns.get(node_id, -1) for node_id in node_ids], dtype=np.int64)
+        found = np.full((len(self.missed), len(node_ids)), math.nan)
+        found[:, columns >= 0] = self.missed[:, columns[columns >= 0]]
+        return filled(found, self.left_over_ms)
+
+    def counts(self, place: Place) -> Floats:
+        """How much each row of `misses` counts for a place: by inverse distance."""
+        return 1 / (apart_km(self.places[self._scenarios], on_sphere(place)) + _NEAR_KM)
+
+    @property
+    def _scenarios(self) -> Indices:
+        return _spread(len(self.left), _SCENARIOS_COUNT)
 
 
 def fitted(table: RttTable) -> RttSurface:
@@ -99,31 +110,55 @@ def fitted(table: RttTable) -> RttSurface:
     known = ~np.isnan(rtts_ms)
     elsewhere = known & (far_km > SAME_PLACE_KM)
     line = fitted_line(far_km[elsewhere], rtts_ms[elsewhere], Line())
-    left = rtts_ms - _on_line(line, far_km)
+    left = rtts_ms - on_line(line, far_km)
     count = known.sum(axis=0)
     medians = np.array([np.median(left[known[:, j], j]) if count[j] else 0.0 for j in range(len(count))])
     node_ms = medians * count / (count + _NODE_DOUBT_COUNT)
     left -= node_ms
     places = table.places.copy()
-    missed = _left_out(
-        places, left, _spread(len(left), _SCENARIOS_COUNT), _spread(left.shape[1], _NODES_COUNT)
-    )
-    missed = np.abs(missed[~np.isnan(missed)])
-    miss_ms = float(missed.mean()) if missed.size else 0.0
-    return RttSurface(dict(table.columns), places, table.nodes.copy(), line, node_ms, left, miss_ms)
+    rows = _spread(len(left), _SCENARIOS_COUNT)
+    there, said = left[rows], np.zeros((len(rows), left.shape[1]))
+    for start in range(0, left.shape[1], _NODES_COUNT):  # not all at once, for the memory that takes
+        columns = np.arange(start, min(start + _NODES_COUNT, left.shape[1]))
+        said[:, columns] = _said_nearby(places, left, rows, columns)
+    follows = _follows(there, said)
+    missed = there - follows * said
+    off = np.abs(missed[~np.isnan(missed)])
+    over = there + node_ms
+    over = over[~np.isnan(over)]
+    return RttSurface(
+        dict(table.columns), places, table.nodes.copy(), line, node_ms, left, follows,
+        float(off.mean()) if off.size else 0.0, filled(missed, over), over,
+    )  # fmt: skip
 
 
-def _left_out(places: Floats, left: Floats, rows: Indices, columns: Indices) -> Floats:
-    """Truth less guess at these places, as if they had not measured anything themselves."""
+def _follows(there: Floats, said: Floats) -> float:
+    """The slope of what is there over what neighbours say of it, from 0 to 1, by least absolute deviations.
+
+    Through the origin that is the median of the ratios, each weighted by what neighbours say (P. Bloomfield,
+    W. Steiger, "Least Absolute Deviations", 1983). Where nothing can be told, neighbours are believed.
+    """
+    known = ~np.isnan(there) & (np.abs(said) > _NOTHING)
+    if not known.any():
+        return 1.0
+    ratios, weights = there[known] / said[known], np.abs(said[known])
+    order = np.argsort(ratios)
+    reached = np.cumsum(weights[order])
+    middle = ratios[order][np.searchsorted(reached, reached[-1] / 2)]
+    return float(np.clip(middle, 0.0, 1.0))
+
+
+def _said_nearby(places: Floats, left: Floats, rows: Indices, columns: Indices) -> Floats:
+    """What the neighbours of these places say of them, as if they had not measured anything themselves."""
     if not rows.size or not columns.size:
         return np.zeros((rows.size, columns.size))
     near_km = apart_km(places[rows][:, None, :], places[None, :, :])
     near_km[np.arange(len(rows)), rows] = math.inf
-    missed: Floats = left[np.ix_(rows, columns)] - _nearby(near_km, left[:, columns])
-    return missed
+    return _nearby(near_km, left[:, columns])
 
 
-def _on_line(line: Line, far_km: Floats) -> Floats:
+def on_line(line: Line, far_km: Floats) -> Floats:
+    """The usual round trips in ms over many distances, as `distance.estimated_rtt_ms` has one; NaN where unknown."""
     return np.where(far_km <= SAME_PLACE_KM, SAME_PLACE_RTT_MS, line.at_0_ms + line.ms_per_km * far_km)
 
 

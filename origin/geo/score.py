@@ -13,6 +13,7 @@ other nodes with the same model.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -34,20 +35,34 @@ _LEAST_LOAD_S = 0.1
 
 @dataclass(slots=True)
 class Prompt:
-    """What there is to read; `marks` name its beginnings, where somebody has worked them out of its `size_bytes`."""
+    """What there is to read; `marks` name its beginnings, where somebody has worked them out of its `size_bytes`.
+
+    `shared_marks` are those of the same beginnings under which nodes keep them for everybody.
+    """
 
     tokens_count: int = 0
     marks: tuple[Mark, ...] = ()
     size_bytes: int = 0
+    shared_marks: tuple[Mark, ...] = ()
+
+    def begins_in(self, offer: Offer) -> bool:
+        """Whether a node keeps any beginning of it."""
+        if not self.marks or not offer.model.prefixes:
+            return False
+        if offer.prefixes is None:
+            offer.prefixes = unpack_sketch(offer.model.prefixes)
+        return self.marks[0].number in offer.prefixes or (
+            bool(self.shared_marks) and self.shared_marks[0].number in offer.prefixes
+        )
 
     def unread_tokens(self, offer: Offer) -> float:
         """What a node that keeps some beginnings has still to read of it."""
-        if not self.marks or not offer.model.prefixes:
+        if not self.begins_in(offer):
             return self.tokens_count
-        if offer.prefixes is None:
-            offer.prefixes = unpack_sketch(offer.model.prefixes)
+        assert offer.prefixes is not None, "it was just looked into"
         size_bytes = max(self.size_bytes, self.marks[-1].end_bytes)
-        return self.tokens_count * (1 - kept_bytes(self.marks, offer.prefixes) / size_bytes)
+        kept = max(kept_bytes(self.marks, offer.prefixes), kept_bytes(self.shared_marks, offer.prefixes))
+        return self.tokens_count * (1 - kept / size_bytes)
 
 
 class Own(NamedTuple):
@@ -64,7 +79,7 @@ def own_part(offer: Offer, others: Measured, rules: FleetRules, now_s: float) ->
     """A release's part of the score."""
     rate = offer.model.prefill_tokens_per_s or others.prefill_tokens_per_s
     return Own(
-        queue_s(offer, others, now_s),
+        queue_s(offer, others, rules.heartbeat_s, now_s),
         0.0 if offer.model.state == "ready" else load_s(offer, others, now_s),
         0.0 if offer.member.state == "up" else age_s(offer.member, rules, now_s),
         token_s(rate) if rate else 0.0,
@@ -72,11 +87,15 @@ def own_part(offer: Offer, others: Measured, rules: FleetRules, now_s: float) ->
     )
 
 
-def queue_s(offer: Offer, others: Measured, now_s: float) -> float:
-    """The wait for a slot, with the requests sent there since the last heartbeat counted in.
+def queue_s(offer: Offer, others: Measured, heartbeat_s: float, now_s: float) -> float:
+    """The wait expected for a slot, with the requests sent there since the last heartbeat counted in.
 
     A request that arrived longer ago than it takes to serve one is over by now. Each one sent from here stands for
     those that other routers, which have heard the same of this node, have sent meanwhile (`origin.company`).
+
+    How many are ahead is not known exactly: half a heartbeat ago, on average, it was as reported, and requests have
+    come and gone since, each as many as end in that time. Both are taken for Poisson, their difference for normal.
+    So a node that was nearly full costs a part of a wait: it is often full by now, and no wait is below zero.
     """
     model = offer.model
     service_s = others.service_s if model.service_s is None else model.service_s
@@ -84,21 +103,36 @@ def queue_s(offer: Offer, others: Measured, now_s: float) -> float:
         offer.sent.popleft()
     slots = max(1, model.slots)
     sent_count = len(offer.sent) * offer.member.company.ratio
-    return max(0.0, model.busy + model.queued + sent_count + 1 - slots) * service_s / slots
+    excess = model.busy + model.queued + sent_count + 1 - slots
+    variance = model.busy * min(1.0, heartbeat_s / service_s) if service_s > 0 else 0.0
+    return _mean_above_0(excess, math.sqrt(variance)) * service_s / slots
+
+
+def _mean_above_0(mean: float, deviation: float) -> float:
+    """The mean of what a normal variable is above 0, as much as 0 where it is not."""
+    if deviation <= 0 or abs(mean) > 6 * deviation:
+        return max(0.0, mean)
+    z = mean / deviation
+    density = math.exp(-z * z / 2) / math.sqrt(2 * math.pi)
+    return max(0.0, mean * math.erfc(-z / math.sqrt(2)) / 2 + deviation * density)
 
 
 def load_s(offer: Offer, others: Measured, now_s: float) -> float:
-    """The rest of a load under way, which is about to end if it is late; 0 when ready; when asleep, two whole ones.
+    """The rest of a load under way, which is about to end if it is late; 0 when ready; when asleep, what it upsets.
 
-    What wakes up displaces another release, which will have to be loaded again: without the second load, nodes under
-    pressure take each other's memory away and nothing but loading gets done.
+    What wakes up waits until there is room, and displaces another release, which is to come back in the same way: two
+    exchanges. And each request that comes for that one meanwhile waits as long, so it costs what it costs them.
+    Without counting that, nodes under pressure do nothing but load: a choice that is best for each request can be bad
+    for all (T. Roughgarden and E. Tardos, "How bad is selfish routing?", Journal of the ACM 49(2), 2002; the remedy is
+    A. C. Pigou's, 1920).
     """
     model = offer.model
     if model.state == "ready":
         return 0.0
     whole_s = others.load_s if model.load_s is None else model.load_s
     if model.state == "asleep":
-        return 2 * whole_s
+        service_s = others.service_s if model.service_s is None else model.service_s
+        return model.room_s + (2 + model.displaced_count) * (whole_s + service_s)
     return max(_LEAST_LOAD_S, whole_s - (now_s - offer.watch.since_s))
 
 
@@ -106,7 +140,12 @@ def age_s(member: Member, rules: FleetRules, now_s: float) -> float:
     """A penalty for silence: nothing while a node is up, then the heartbeats that are missing, at most 2."""
     if member.state != "suspect":
         return 0.0
-    return max(0.0, min(now_s - member.seen_s - rules.heartbeat_s, 2 * rules.heartbeat_s))
+    return max(0.0, min(now_s - member.seen_s - rules.heartbeat_s, age_limit_s(rules)))
+
+
+def age_limit_s(rules: FleetRules) -> float:
+    """The most that silence costs; who has been silent for longer costs the same from then on."""
+    return 2 * rules.heartbeat_s
 
 
 def failure_s(doubt: float, base_s: float, rtt_ms: float) -> float:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 _BLOCK_COUNT = 256
 _FINITE_S = 1e300
+_SKETCHES_LIMIT_COUNT = 512
+"""Whether they have read the prompt is asked of about so many nodes, the nearest: each has to be looked at alone."""
 
 
 @dataclass(slots=True)  # made for every request, and a frozen one takes three times as long
@@ -97,14 +99,14 @@ class Walk:
 
     def loading(self) -> list[Scored]:
         """Nodes that do not answer yet and will, by score; the work grows with the pool."""
-        found = []
+        found: list[tuple[int, Seat, Offer]] = []
         for row, seat in enumerate(self._pool.rows):
             if seat.answering_count or not seat.member.open or seat.node_id in self._want.exclude:
                 continue
             offer = best_offer(seat, self._want)
             if offer is not None:
-                found.append(self._scored(self._order.look(row), seat, offer))
-        return sorted(found)
+                found.append((row, seat, offer))
+        return sorted(self._looked_at(found))
 
     def _looked_at_alone(self) -> set[int]:
         """Rows that say nothing for this request: excluded, with a connection, or with several releases."""
@@ -114,22 +116,33 @@ class Walk:
         rows = {pool.row_of[node_id] for node_id in want.exclude | want.warm if node_id in pool.row_of}
         several = pool.several if want.version is None else pool.rows
         rows.update(pool.row_of[seat.node_id] for seat in several)
+        found: list[tuple[int, Seat, Offer]] = []
         for row in rows:
             seat = pool.rows[row]
             if seat.member.open and seat.node_id not in want.exclude:
                 offer = best_offer(seat, want)
                 if offer is not None and offer.answers:
-                    self._take(self._scored(self._order.look(row), seat, offer))
+                    found.append((row, seat, offer))
+        for scored in self._looked_at(found):
+            self._take(scored)
         return rows
+
+    def _looked_at(self, found: list[tuple[int, Seat, Offer]]) -> list[Scored]:
+        """Rows with their scores, wherever they stand in the order."""
+        if not found:
+            return []
+        nears = self._order.look([row for row, _, _ in found])
+        return [self._scored(near, seat, offer) for near, (_, seat, offer) in zip(nears, found, strict=True)]
 
     def _run(self) -> None:
         """Walk until nobody further away can matter."""
         want, order = self._want, self._order
-        # With marks nothing is known to be left to read.
-        floor_s = 0.0 if want.prompt.marks else want.prompt.tokens_count * self.others.least_token_s
+        unread_s = want.prompt.tokens_count * self.others.least_token_s
         start, size_count = 0, _BLOCK_COUNT
         self._cut()
         while want.version is None:
+            # With marks nothing is known to be left to read.
+            floor_s = 0.0 if self._marked(start) else unread_s
             if start >= len(order.rows):
                 if order.horizon_s + floor_s > self._cut_s or not order.extend():
                     break
@@ -162,10 +175,25 @@ class Walk:
         if self.nearest_s == math.inf:
             self._note_nearest(start, scores_s)
         cut_s = self._cut_of(scores_s)
-        take = self._take_marked if prompt.marks else self._take_row
-        for position in ((least_s if prompt.marks else scores_s) <= cut_s).nonzero()[0].tolist():
-            take(start + position, scores_s.item(position), cut_s)
+        if self._marked(start):
+            self._take_block_marked(start, scores_s, least_s, cut_s)
+        else:
+            for position in (scores_s <= cut_s).nonzero()[0].tolist():
+                self._take_row(start + position, scores_s.item(position))
         self._cut()
+
+    def _marked(self, start: int) -> bool:
+        """Whether what nodes from this position on have read of the prompt counts."""
+        return bool(self._want.prompt.marks) and start < _SKETCHES_LIMIT_COUNT
+
+    def _take_block_marked(self, start: int, scores_s: Floats, least_s: Floats, cut_s: float) -> None:
+        """Those that would be the best with all of the prompt kept come first: what they cost bounds the others."""
+        positions = (least_s <= cut_s).nonzero()[0]
+        for position in positions[least_s[positions].argsort()].tolist():
+            if least_s.item(position) > self._cut_s:
+                return
+            self._take_marked(start + position, scores_s.item(position), cut_s)
+            self._cut()
 
     def _note_nearest(self, start: int, scores_s: Floats) -> None:
         for position in range(len(scores_s)):
@@ -183,7 +211,7 @@ class Walk:
         least_s, worst_s = float(few[0]), float(few[count - 1])
         return min(max(worst_s, least_s + self._want.band_s(least_s)), self._cut_s, _FINITE_S)
 
-    def _take_row(self, position: int, score_s: float, _cut_s: float) -> None:
+    def _take_row(self, position: int, score_s: float) -> None:
         seat = self._pool.rows[self._order.rows.item(position)]
         assert seat.usual is not None, "a row with a score has a release that answers"
         self.ready.append(Scored(score_s, seat.node_id, self._order.near_at(position), seat, seat.usual))
@@ -193,10 +221,10 @@ class Walk:
         """The same where a node may keep a part of the prompt; `score_s` is what it costs if it does not."""
         seat = self._pool.rows[self._order.rows.item(position)]
         assert seat.usual is not None, "a row with a score has a release that answers"
-        if seat.usual.model.prefixes:
+        if seat.usual.model.prefixes and self._want.prompt.begins_in(seat.usual):
             self._take(self._scored(self._order.near_at(position), seat, seat.usual))
         elif score_s <= cut_s:
-            self._take_row(position, score_s, cut_s)
+            self._take_row(position, score_s)
 
     def _take(self, scored: Scored) -> None:
         self.ready.append(scored)

@@ -8,6 +8,7 @@ gone.
 from __future__ import annotations
 
 import fcntl
+import functools
 import os
 import secrets
 import stat
@@ -15,6 +16,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -76,6 +79,12 @@ class FleetAuthority:
     def pems(self) -> tuple[str, ...]:
         """The certificates in PEM."""
         return tuple(pem_of(certificate) for certificate in self.certificates)
+
+    @functools.cached_property
+    def mark_salt(self) -> bytes:
+        """The fleet's salt for marks of prompts, 32 bytes: all origins that hold the key have the same (RFC 5869)."""
+        derive = HKDF(SHA256(), length=32, salt=None, info=b"edgeward marks of prompts")
+        return derive.derive(self._key.private_numbers().private_value.to_bytes(32, "big"))
 
     def certify_node(self, key: ec.EllipticCurvePublicKey, node_id: str, now_unix_s: float) -> str:
         """A node's certificate, PEM."""

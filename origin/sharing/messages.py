@@ -54,19 +54,15 @@ class Routed(Struct, frozen=True, array_like=True):
 
 
 class Probed(Struct, frozen=True, kw_only=True):
-    """Round trips that a client has measured to nodes, and what its origin knows of where it is.
+    """Round trips that a client has measured to nodes.
 
     Attributes:
         client: its address.
-        prefix: its network, canonical; "" when unknown.
-        region: its country; "" when unknown.
+        place: where it says that it is.
     """
 
     client: Address
     rtts: Annotated[tuple[ProbedRtt, ...], Meta(min_length=1, max_length=16)]
-    prefix: Address = ""
-    as_number: Count | None = None
-    region: Annotated[str, Meta(max_length=8)] = ""
     place: Place | None = None
 
 

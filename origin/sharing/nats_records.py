@@ -136,7 +136,7 @@ async def _hand_on(records: Sequence[Kept], member: Member) -> None:
 async def _all(stream: JetStreamContext, bucket_name: str) -> list[Kept]:
     """Every record; their ages are by the server's clock, which a record of our own reads.
 
-    A consumer without order and acknowledgements: nats-py's own watcher takes over a millisecond for each record.
+    A consumer without order and acknowledgements: nats-py's own watcher asks for both, which nobody needs here.
     """
     prefix = f"$KV.{bucket_name}."
     messages: list[Msg] = []

@@ -118,6 +118,7 @@ class NatsBus:
             member.heard(message.data)
 
         tasks: list[asyncio.Task[Any]] = []
+        pulses: set[asyncio.Task[None]] = set()
         try:
             async with asyncio.timeout(_CONNECT_S + _PULSE_WAIT_S):
                 await client.connect(**self._options, closed_cb=end, error_cb=self._errs)
@@ -132,7 +133,7 @@ class NatsBus:
             member.joined()
             tasks += [
                 asyncio.create_task(self._send(client, unsent)),
-                asyncio.create_task(_feel(client)),
+                asyncio.create_task(_feel(client, pulses)),
                 asyncio.create_task(closed.wait()),
                 asyncio.create_task(self._records.run(client, member)),
             ]
@@ -143,10 +144,15 @@ class NatsBus:
             raise client.last_error or ConnectionError("NATS closed the connection")
         finally:
             self._unsent = None
+            self._problem = (
+                self._problem or f"NATS at {self._servers} cannot be reached: the connection broke"
+            )
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await _close(client)
+            for pulse in pulses:
+                pulse.cancel()
 
     async def _send(self, client: Client, unsent: asyncio.Queue[bytes]) -> None:
         while True:
@@ -200,21 +206,20 @@ def _options(config: SharingConfig) -> dict[str, Any]:
     return options
 
 
-async def _feel(client: Client) -> None:
-    """Fail once the server does not answer any more: a connection can be dead without having been closed."""
+async def _feel(client: Client, pulses: set[asyncio.Task[None]]) -> None:
+    """Fail once the server does not answer any more: a connection can be dead without having been closed.
+
+    What still waits then is left in `pulses`, to be cancelled when the reader is: an answer to nobody breaks it.
+    """
     while True:
         await asyncio.sleep(_PULSE_S)
-        # Not by a timeout of nats-py's: an answer that came after that would break its reader.
         pulse = asyncio.create_task(client.flush(timeout=_FOR_EVER_S))
-        try:
-            await asyncio.wait([pulse], timeout=_PULSE_WAIT_S)
-            if not pulse.done():
-                raise TimeoutError(f"no answer within {_PULSE_WAIT_S:.0f} s")
-            pulse.result()
-        finally:
-            if not pulse.done():
-                _abort(client)
-                pulse.cancel()
+        pulses.add(pulse)
+        await asyncio.wait([pulse], timeout=_PULSE_WAIT_S)
+        if not pulse.done():
+            raise TimeoutError(f"no answer within {_PULSE_WAIT_S:.0f} s")
+        pulses.discard(pulse)
+        pulse.result()
 
 
 def _abort(client: Client) -> None:
@@ -224,8 +229,18 @@ def _abort(client: Client) -> None:
 
 
 async def _close(client: Client) -> None:
-    """Let the connection go; nats-py would wait for a dead peer to take what is buffered."""
+    """Let the connection go; nats-py would wait for a dead peer to take what is buffered, and leave tasks behind."""
+    readers = [sub._wait_for_msgs_task for sub in client._subs.values()]  # noqa: SLF001
+    tasks = [
+        task
+        for task in (client._reading_task, client._flusher_task, client._ping_interval_task, *readers)  # noqa: SLF001
+        if task is not None
+    ]
     _abort(client)
+    client._pending, client._pending_data_size = [], 0  # noqa: SLF001  # so that it does not try to send it
     with contextlib.suppress(*_EXPECTED):
         async with asyncio.timeout(_CLOSE_S):
             await client.close()
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

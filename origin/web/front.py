@@ -29,6 +29,8 @@ from registry.log import LineBudget
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from aiohttp import web
+
     from origin.web.context import Context
     from registry.bodies import Form
 
@@ -70,7 +72,12 @@ class RouteDesk:
         self._date_s = 0
 
     def leaves(self, transport: asyncio.BaseTransport) -> bool:
-        """Whether nothing of a connection is answered here: at the door for nodes certificates are looked at first."""
+        """Whether nothing of a connection is answered here: at the door for nodes certificates are looked at first.
+
+        Where client keys are asked for, the one place that looks at them is behind this.
+        """
+        if self._context.gate is not None:
+            return True
         enrolment = self._context.enrolment
         return enrolment is not None and enrolment.door.is_here(transport)
 
@@ -86,6 +93,8 @@ class RouteDesk:
             return None
         try:
             query = decode(body, form, RouteQuery)
+            if query.turns:  # whose prompt it is, is in a header that is not read here
+                return None
             answer = list_for(
                 self._context,
                 query,
@@ -139,12 +148,13 @@ class Front(asyncio.Protocol):
 
     Args:
         desk: answers requests for lists.
-        inner: makes the protocol that answers all others.
+        inner: makes the protocol that answers all others, and ends connections that ask for nothing.
     """
 
-    def __init__(self, desk: RouteDesk, inner: Callable[[], asyncio.Protocol]) -> None:
+    def __init__(self, desk: RouteDesk, inner: Callable[[], web.RequestHandler]) -> None:
         self._desk = desk
         self._inner = inner()
+        self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._remote = ""
         self._paused = False
@@ -169,6 +179,8 @@ class Front(asyncio.Protocol):
         response = None if unread else self._desk.answer(data, self._remote)
         if response is not None:
             transport.write(response)
+            # aiohttp counts from the last response that it sent itself.
+            self._inner._next_keepalive_close_time = self._loop.time() + self._inner.keepalive_timeout  # noqa: SLF001
             return
         transport.set_protocol(self._inner)
         self._inner.data_received(data)
@@ -183,9 +195,9 @@ class Front(asyncio.Protocol):
         self._paused = False
         self._inner.resume_writing()
 
-    def eof_received(self) -> bool | None:
+    def eof_received(self) -> None:
         """The client sends no more."""
-        return self._inner.eof_received()
+        self._inner.eof_received()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection has ended."""

@@ -50,6 +50,8 @@ async def report(request: web.Request) -> web.Response:
             heartbeat_s=context.config.heartbeat_s,
             peers=_peers(context, heard, wanted),
             route_keys=context.sharing.route_keys(),
+            client_keys=context.client_keys.sha256 if context.client_keys is not None else "",
+            mark_salt=context.mark_salt(),
             origins=context.sharing.origin_urls(with_certificate=shown is not None),
             cut_off=context.sharing.cut_off,
         ),
@@ -64,12 +66,21 @@ async def nodes(request: web.Request) -> web.Response:
         request,
         NodeList(
             tuple(
-                NodeView(report=s.report, state=s.state, age_s=s.age_s, heard_by=s.heard_by, held=s.held)
+                NodeView(
+                    report=_shown(s.report), state=s.state, age_s=s.age_s, heard_by=s.heard_by, held=s.held
+                )
                 for s in view.standings
             ),
             context.sharing.view(),
         ),
     )
+
+
+def _shown(report: NodeReport) -> NodeReport:
+    """A report without its sketches: they are for origins, long, and mean nothing to whoever has not the salt."""
+    if not any(model.prefixes for model in report.models):
+        return report
+    return replace(report, models=tuple(replace(model, prefixes=b"") for model in report.models))
 
 
 def _peers(

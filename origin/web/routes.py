@@ -6,16 +6,19 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from aiohttp import web
-from msgspec import Struct
 
 from origin.api import RouteQuery
 from origin.errors import ModelUnknownError, NoNodeAvailableError
 from origin.geo.choose import Ask, parse_model
 from origin.geo.places import PLACE_HEADER, PLACE_PARAMETER, client_place
+from origin.prefixes import client_name, marks_of
 from origin.tickets import TICKET_PARAMETER, without_ticket
 from origin.web.context import context_of, remote_of
-from origin.web.deciding import decide, list_for, sign
+from origin.web.deciding import BYTES_PER_TOKEN, decide, list_for, sign
+from origin.web.letting_in import caller_of
 from origin.web.payload import read_message, reply
+from origin.web.prompts import OpenAIRequest, prompt_beginning
+from registry.bodies import form_of
 from registry.errors import InputInvalidError
 
 if TYPE_CHECKING:
@@ -27,13 +30,6 @@ SESSION_HEADER = "x-edgeward-session"
 NODE_HEADER = "x-edgeward-node"
 RTT_HEADER = "x-edgeward-rtt-ms"
 QUERY_LIMIT_BYTES = 64 * 1024
-_BYTES_PER_TOKEN = 4  # English text in common vocabularies; only the order of candidates depends on it
-
-
-class OpenAIRequest(Struct):
-    """All that routing looks at in an OpenAI request; the node that answers checks the rest."""
-
-    model: str
 
 
 async def route(request: web.Request) -> web.Response:
@@ -48,6 +44,9 @@ async def route(request: web.Request) -> web.Response:
             remote=remote_of(request),
             parameter=request.query.get(PLACE_PARAMETER),
             header=request.headers.get(PLACE_HEADER),
+            # Whoever asks for a list goes to its nodes by itself, with the same header.
+            client=caller_of(request).key_id or client_name(request.headers.get("Authorization", "")),
+            caller=caller_of(request),
         )
     response = reply(request, answer)
     response.headers["Cache-Control"] = "no-store"
@@ -59,7 +58,12 @@ async def redirect(request: web.Request) -> web.Response:
     asked, body_bytes = await read_message(
         request, OpenAIRequest, context_of(request).config.body_limit_bytes
     )
-    return _sent_on(request, asked.model, prompt_tokens=body_bytes // _BYTES_PER_TOKEN)
+    form = form_of(request.headers.get("Content-Type", ""))
+    assert form is not None, "it was read in it"
+    text, whole = prompt_beginning(asked, request.path, form)
+    return _sent_on(
+        request, asked.model, body_bytes=body_bytes, text=text, text_bytes=len(text) if whole else body_bytes
+    )
 
 
 async def redirect_model(request: web.Request) -> web.Response:
@@ -96,26 +100,36 @@ def inference_routes() -> list[web.RouteDef]:
     return table
 
 
-def _sent_on(request: web.Request, model: str, *, prompt_tokens: int = 0) -> web.Response:
+def _sent_on(
+    request: web.Request, model: str, *, body_bytes: int = 0, text: bytes = b"", text_bytes: int = 0
+) -> web.Response:
     context = context_of(request)
     stated, _ = client_place(None, request.query.get(PLACE_PARAMETER), request.headers.get(PLACE_HEADER))
     spot = context.whereabouts.spot(remote_of(request), context.now_s(), stated)
     reference, bare = parse_model(model)
+    caller = caller_of(request)
+    caller.check_model(reference.name)
+    # Whoever follows this leaves its `Authorization` behind: the node knows it by the key in the ticket, or not at all.
+    marks = marks_of(text, salt=context.mark_salt(), client=caller.key_id, model=reference.name)
     ask = Ask(
         reference,
         any_channel=bare,
         spot=spot,
-        prompt_tokens=prompt_tokens,
+        prompt_tokens=body_bytes // BYTES_PER_TOKEN,
+        prompt_bytes=text_bytes,
+        marks=marks.own,
+        shared_marks=marks.everybody,
         session=request.headers.get(SESSION_HEADER) or remote_of(request),
     )
     with _refusals_counted(context):
         decision = decide(context, ask)
     best = decision.nodes[0]
+    ticket = sign(context, model, decision, caller)
     path = without_ticket(request.rel_url.raw_path_qs)
     joint = "&" if "?" in path else "?"
     headers = {
         # In the URL, since clients take no header of an answer along, and drop their key on the way to another host.
-        "Location": f"{best.url.rstrip('/')}{path}{joint}{TICKET_PARAMETER}={sign(context, model, decision)}",
+        "Location": f"{best.url.rstrip('/')}{path}{joint}{TICKET_PARAMETER}={ticket}",
         "Cache-Control": "no-store",
         NODE_HEADER: best.node_id,
     }

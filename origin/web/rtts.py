@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from origin.api import RttReceipt, RttReport
-from origin.geo.heard import Sample
 from origin.geo.places import PLACE_HEADER, PLACE_PARAMETER, client_place
+from origin.sharing.messages import Probed
 from origin.web.context import context_of, remote_of
 from origin.web.payload import read_message, reply
 
@@ -24,13 +24,9 @@ async def rtts(request: web.Request) -> web.Response:
         report.place, request.query.get(PLACE_PARAMETER), request.headers.get(PLACE_HEADER)
     )
     now_s, remote = context.now_s(), remote_of(request)
-    places = {s.report.node_id: s.report.place for s in context.fleet.view(now_s).standings}
-    samples = tuple(
-        Sample(probe.node_id, places[probe.node_id], probe.rtt_ms, probe.count, remote, now_s - probe.age_s)
-        for probe in report.probes
-        if probe.node_id in places
-    )
-    if remote:
-        context.whereabouts.hear_client(remote, stated, samples, now_s)
-    context.telemetry.rtts.labels("client").inc(len(samples))
-    return reply(request, RttReceipt(len(samples) if remote else 0))
+    places = context.fleet.places(probe.node_id for probe in report.probes)
+    taken_count = context.whereabouts.hear_probes(remote, stated, report.probes, places, now_s)
+    if taken_count:
+        context.sharing.tell_probed(Probed(client=remote, place=stated, rtts=report.probes))
+    context.telemetry.rtts.labels("client").inc(taken_count)
+    return reply(request, RttReceipt(taken_count))

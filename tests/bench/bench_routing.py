@@ -15,9 +15,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 
-from bench_report import finish, parser  # noqa: E402 - found by the path above
+from bench_report import finish, parser  # noqa: E402
 
-PARTS = ("penalty", "world", "decisions", "http", "dns")
+PARTS = ("penalty", "world", "decisions", "http", "dns", "wan")
 
 
 def main():

@@ -14,8 +14,8 @@ from edge_node.engines import Delta, EngineSpec, Finished, Generate, Sampling, S
 from edge_node.engines.process import EngineProcess
 
 SLOTS_COUNT = 4
-PROMPT_WORDS = 300
-ANSWER_TOKENS = 48
+PROMPT_WORDS = 40
+ANSWER_TOKENS = 24
 
 
 async def _answer(engine, number):

@@ -1,7 +1,8 @@
 """The servers of routing_http, each in a process of its own: `python routing_servers.py KIND PORT CORE`.
 
-`origin` is the real application with a fleet of 200 nodes, whose heartbeats are taken in as fast as in life but not
-over HTTP; `bare` is aiohttp that reads the body and answers the same bytes every time.
+`origin` is the real application with a fleet of 200 nodes, whose heartbeats, with the round trips that they tell of 8
+networks each (`routing_live`), are taken in as fast as in life but not over HTTP; `bare` is aiohttp that reads the body
+and answers the same bytes every time.
 """
 
 from __future__ import annotations
@@ -21,9 +22,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 NODES_COUNT = 200
 HEARTBEAT_S = 1.0
+ROUNDS_COUNT = 10
+"""So many different heartbeats each node has; then it begins again."""
 
 
-def origin_context():
+def origin_context(whereabouts):
     import structlog
 
     from origin.config import OriginConfig
@@ -64,6 +67,7 @@ def origin_context():
         Sharing(InProcessBus(), fleet, OriginCard(origin_id="0" * 16, url=""), time.monotonic),
         RouteKeys(lambda: os.urandom(SEED_BYTES)),
         time.monotonic,
+        whereabouts=whereabouts,
     )
 
 
@@ -75,16 +79,19 @@ def reports():
     return [report(rng, number, cities, busy=(0, 1, 2, 3, 4, 6)) for number in range(NODES_COUNT)]
 
 
-async def beat(fleet):
+async def beat(fleet, life):
     """Every node reports once a second, evenly."""
-    fleet_reports = reports()
+    fleet_reports = [life.with_rtts(each) for _ in range(ROUNDS_COUNT) for each in reports()]
     for each in fleet_reports:
         fleet.accept(each, time.monotonic())
+        life.hear(each, time.monotonic())
     number, begun_s = 0, time.monotonic()
     while True:
         due_count = int((time.monotonic() - begun_s) * NODES_COUNT / HEARTBEAT_S)
         while number < due_count:
-            fleet.accept(fleet_reports[number % NODES_COUNT], time.monotonic())
+            each = fleet_reports[number % len(fleet_reports)]
+            fleet.accept(each, time.monotonic())
+            life.hear(each, time.monotonic())
             number += 1
         await asyncio.sleep(0.01)
 
@@ -108,14 +115,19 @@ def bare_answer():
 async def serve(kind, port):
     from aiohttp import web
 
-    beats = None
+    works = []
     if kind == "bare":
         runner = web.AppRunner(bare_app(bare_answer()))
     else:
-        from origin.server import make_app, make_runner
+        from routing_live import Life
 
-        context = origin_context()
-        beats = asyncio.create_task(beat(context.fleet))
+        from origin.server import make_app, make_runner
+        from origin.whereabouts import keep_known
+
+        life = Life()
+        context = origin_context(life.whereabouts)
+        works.append(asyncio.create_task(beat(context.fleet, life)))
+        works.append(asyncio.create_task(keep_known(life.whereabouts)))
         runner = make_runner(make_app(context), stop_grace_s=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", port).start()
@@ -123,7 +135,7 @@ async def serve(kind, port):
     gc.collect()
     print("ready", flush=True)
     await asyncio.Event().wait()
-    del beats
+    works.clear()
 
 
 @contextlib.contextmanager

@@ -92,7 +92,9 @@ class ScriptedLease:
     async def _embed(self, command):
         self.commands.append(command)
         for step in self.script:
-            if isinstance(step, Exception):
+            if isinstance(step, asyncio.Event):
+                await step.wait()
+            elif isinstance(step, Exception):
                 raise step
         rows = [(float(len(text)), 0.5, -0.25) for text in command.inputs]
         vectors = b"".join(struct.pack("<3f", *row) for row in rows)

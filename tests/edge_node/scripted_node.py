@@ -72,6 +72,7 @@ class ScriptedEngine:
         self.spec = spec
         self.exited = asyncio.Event()
         self.closed_with_s = None
+        self.held_bytes = 0
         self.commands = []
         self._maker = maker
         self._deaths = []
@@ -93,7 +94,7 @@ class ScriptedEngine:
         )  # fmt: skip
 
     def memory_bytes(self):
-        return 0
+        return self.held_bytes
 
     def die(self):
         self.exited.set()
@@ -127,7 +128,10 @@ class ScriptedEngine:
         identity = {"request_id": command.request_id}
         yield Started(prompt_tokens=20, cached_tokens=0, queue_s=0.0, prefill_s=0.1, **identity)
         yield Delta(command.request_id, f"by {self.spec.version}", 2)
-        yield Finished(reason="stop", completion_tokens=2, decode_s=0.1, **identity)
+        remembered = self._maker.remembered_tokens
+        yield Finished(
+            reason="stop", completion_tokens=2, decode_s=0.1, remembered_tokens=remembered, **identity
+        )
 
     async def compute(self, command):
         await self._work(command)
@@ -146,6 +150,7 @@ class ScriptedEngines:
 
     def __init__(self):
         self.made = []
+        self.remembered_tokens = 0
         self.load_failures = {}
         self.load_gates = {}
         self.work_gate = None

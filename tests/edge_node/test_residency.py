@@ -5,7 +5,7 @@ import dataclasses
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_node.residency import TURN_S, Occupant, Room, free_bytes, make_room
+from edge_node.residency import TURN_S, Occupant, Prospect, Room, faded, foresee, free_bytes, make_room
 
 
 def occupant(name, memory_bytes, *, holders_count=0, used_at_s=0.0, loaded_at_s=0.0, movable=True):
@@ -35,6 +35,61 @@ def test_the_longest_unused_goes_first_and_no_more_than_needed():
     three = [occupant("a", 30, used_at_s=3), occupant("b", 30, used_at_s=1), occupant("c", 30, used_at_s=2)]
     assert room(30, three).evict == (B,)
     assert room(60, three).evict == (B, C)
+
+
+def test_one_that_is_asked_for_often_stays_though_it_was_unused_for_longer():
+    often = dataclasses.replace(occupant("a", 50, used_at_s=1), recent_count=9.0, recent_at_s=999.0)
+    seldom = dataclasses.replace(occupant("b", 50, used_at_s=2), recent_count=1.0, recent_at_s=999.5)
+    assert room(50, [often, seldom]).evict == (B,)
+    assert room(50, [often, seldom], now_s=1100.0).evict == (B,)
+    forgotten = dataclasses.replace(often, recent_at_s=900.0)
+    assert room(50, [forgotten, seldom]).evict == (A,), "what came long ago counts for little"
+
+
+def test_what_comes_evenly_counts_as_many_as_come_in_a_turn():
+    count = 0.0
+    for _ in range(2000):
+        count = faded(count, 0.05) + 1
+    assert abs(count - TURN_S / 0.05) < 2
+
+
+def prospect(needs_bytes, occupants, *, limit_bytes=100):
+    return foresee(needs_bytes, limit_bytes=limit_bytes, occupants=occupants, now_s=1000.0)
+
+
+def test_foreseeing_room():
+    idle = dataclasses.replace(occupant("a", 50), recent_count=3.0, recent_at_s=1000.0)
+    busy = dataclasses.replace(
+        occupant("b", 50, holders_count=2, loaded_at_s=996), recent_count=8.0, recent_at_s=1000.0
+    )
+    assert prospect([50], [idle, busy], limit_bytes=0) == Prospect()
+    assert prospect([50], [busy]) == Prospect()
+    assert prospect([50], [idle, busy]) == Prospect(0.0, 3.0)
+    assert prospect([100], [idle, busy]) == Prospect(TURN_S - 4, 11.0)
+    assert prospect([50], [dataclasses.replace(busy, loaded_at_s=0)]) == Prospect()
+    assert prospect([60], [dataclasses.replace(busy, loaded_at_s=0)]) == Prospect(0.0, 8.0)
+    # Who comes second takes the turn of the busy one, who comes third that of the first.
+    assert prospect([50, 50], [idle, busy]) == Prospect(TURN_S - 4, 8.0)
+    assert prospect([50, 50, 50], [idle, busy]) == Prospect(TURN_S, 0.0)
+    assert prospect([500], [idle, busy]) == Prospect(TURN_S - 4, 11.0), "larger than all of it"
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 60), st.integers(0, 2), st.floats(900, 1000)), max_size=6),
+    st.integers(1, 60),
+)
+def test_there_is_room_at_once_exactly_when_nobody_busy_has_to_finish_a_turn(rows, need_bytes):
+    occupants = [
+        occupant(f"m{number}", size, holders_count=holders, loaded_at_s=loaded_at_s)
+        for number, (size, holders, loaded_at_s) in enumerate(rows)
+    ]
+    decided = room(need_bytes, occupants)
+    foreseen = prospect([need_bytes], occupants)
+    assert 0 <= foreseen.room_s <= TURN_S
+    if decided.fits:
+        assert foreseen == Prospect()
+    if decided.look_again_s is not None:
+        assert foreseen.room_s > 0
 
 
 def test_a_small_one_stays_when_a_larger_one_must_go_anyway():

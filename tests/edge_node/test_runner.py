@@ -17,6 +17,8 @@ from edge_node.errors import (
 from edge_node.model_store import InstalledRelease
 from edge_node.runner import Runner
 from edge_node.supervisor import Clock
+from origin.prefixes import kept_bytes, prompt_marks, unpack_sketch
+from origin.prompt_text import turns_text
 from registry.errors import FormatInvalidError
 
 
@@ -193,14 +195,16 @@ async def test_a_retired_model_is_not_here_any_more(runner, release):
 
 
 async def test_a_dead_engine_makes_the_model_not_ready_then_ready_again(
-    runner, release, scripted_engines, virtual_clock, let_go_on
+    runner, release, scripted_engines, let_go_on
 ):
     await runner.activate(release("1"))
+    scripted_engines.load_gates["1"] = asyncio.Event()
     scripted_engines.made[0].die()
     await let_go_on()
     with pytest.raises(ModelNotReadyError, match="being loaded"):
         await version_of(runner, "chat")
-    await virtual_clock.advance(0.2)
+    scripted_engines.load_gates["1"].set()
+    await let_go_on()
     async with runner.lease("chat") as lease:
         assert await ask(lease) == "by 1"
 
@@ -245,3 +249,35 @@ async def test_the_stamp_of_a_name_is_that_of_whoever_answers_it(runner, release
     assert [runner.stamp(model) for model in ("chat:stable", "chat@9", "../x", "other")] == [None] * 4
     runner.drain()
     assert runner.stamp("chat") is None
+
+
+LONG = "You answer the harbour master's letters. " * 40
+
+
+def kept_of(runner):
+    marks = prompt_marks(turns_text([("user", LONG)]), salt=b"salt", client="", model="chat")
+    (report,) = runner.model_reports()
+    return kept_bytes(marks, unpack_sketch(report.prefixes))
+
+
+async def test_what_an_engine_has_read_is_reported_until_it_is_gone(runner, release, scripted_engines, until):
+    await runner.activate(release("1"))
+    scripted_engines.remembered_tokens = 1000
+    async with runner.lease("chat") as lease:
+        await ask(lease, LONG)
+        assert kept_of(runner) == 0, "no salt was told"
+        runner.salt_marks(b"salt")
+        await ask(lease, LONG)
+    assert kept_of(runner) > 1000
+    scripted_engines.made[0].die()
+    await until(lambda: len(scripted_engines.made) == 2 or not runner.model_reports()[0].prefixes)
+    assert kept_of(runner) == 0
+
+
+async def test_releases_that_come_later_are_salted_too(runner, release, scripted_engines):
+    runner.salt_marks(b"salt")
+    scripted_engines.remembered_tokens = 1000
+    await runner.activate(release("1"))
+    async with runner.lease("chat") as lease:
+        await ask(lease, LONG)
+        assert kept_of(runner) > 1000

@@ -30,7 +30,7 @@ def serve(scheduler, service_s, **more):
 
 
 def test_a_model_nobody_asked_for_is_idle():
-    assert Scheduler().load("chat") == Load(0, 0, None, None)
+    assert Scheduler().load("chat") == Load(0, 0, None, None, 0)
 
 
 def test_slots_and_queue_fill_and_then_it_refuses():
@@ -96,7 +96,7 @@ def test_means_follow_what_was_measured():
     scheduler = Scheduler()
     serve(scheduler, 1.0, read_tokens=100, prefill_s=0.5)
     serve(scheduler, 2.0, read_tokens=3, prefill_s=0.5)  # too short to say how fast prompts are read
-    assert scheduler.load("chat") == Load(0, 0, pytest.approx(1.2), pytest.approx(200))
+    assert scheduler.load("chat") == Load(0, 0, pytest.approx(1.2), pytest.approx(200), 2)
 
 
 def test_a_request_that_measured_nothing_changes_no_mean():
@@ -112,8 +112,8 @@ def test_a_new_release_starts_from_the_means_of_the_old_and_both_count():
     serve(scheduler, 3.0)
     old = admit(scheduler)
     admit(scheduler, version="2")
-    assert scheduler.load("chat") == Load(2, 0, 3.0, None)
-    assert scheduler.load("chat", "2") == Load(1, 0, 3.0, None)
+    assert scheduler.load("chat") == Load(2, 0, 3.0, None, 3)
+    assert scheduler.load("chat", "2") == Load(1, 0, 3.0, None, 1)
     scheduler.leave(old, now_s=1, service=None)
     assert scheduler.names() == ("chat",)
 

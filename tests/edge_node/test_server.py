@@ -170,6 +170,18 @@ async def test_one_whose_time_has_passed_before_the_engine_began_is_refused(fron
     assert front.residents.chat.ended == ["cancelled"]
 
 
+async def test_vectors_that_come_too_late_for_their_client_are_not_waited_for(front, until):
+    front.residents.embed.script = (asyncio.Event(),)
+    response = await front.client.post(
+        "/v1/embeddings",
+        json={"model": "team/embed", "input": "x"},
+        headers={"x-edgeward-timeout-ms": "20"},
+    )
+    assert (response.status, (await response.json())["error"]["code"]) == (429, "node.overloaded")
+    assert "Retry-After" in response.headers
+    await until(lambda: front.scheduler.load("team/embed")[:2] == (0, 0) and not front.residents.held_count)
+
+
 async def test_a_large_body_is_not_parsed_when_every_queue_is_full(make_front, until, hello):
     front = await make_front(scheduler=Scheduler(queue_limit_count=1))
     gate = asyncio.Event()

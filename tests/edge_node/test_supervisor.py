@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from edge_node.blame import Blame
+from edge_node.blame import Blame, fingerprint
 from edge_node.engines import ChatMessage, Embed, EngineSpec, Finished, Generate
 from edge_node.errors import EngineDiedError, EngineFailedError, ModelNotReadyError, RequestInvalidError
 from edge_node.supervisor import Clock, Supervisor
@@ -67,6 +67,9 @@ async def test_a_dead_engine_is_started_again_after_ever_longer_pauses(
 ):
     supervisor = make()
     await supervisor.decided.wait()
+    scripted_engines.made[-1].die()
+    await let_go_on()
+    assert supervisor.state == "ready"  # at once, the first time
     for pause_s in (0.2, 0.4, 0.8):
         scripted_engines.made[-1].die()
         await let_go_on()
@@ -77,21 +80,25 @@ async def test_a_dead_engine_is_started_again_after_ever_longer_pauses(
         assert virtual_clock.pauses_s[-1] == pytest.approx(pause_s)
         await virtual_clock.advance(pause_s)
         assert supervisor.state == "ready"
-    assert len(scripted_engines.made) == 4
-    assert all(engine.closed_with_s == 0 for engine in scripted_engines.made[:3])
+    assert len(scripted_engines.made) == 5
+    assert all(engine.closed_with_s == 0 for engine in scripted_engines.made[:4])
 
 
-async def test_an_engine_that_ran_long_is_restarted_quickly(make, scripted_engines, virtual_clock, let_go_on):
+async def test_an_engine_that_worked_for_a_while_is_restarted_at_once_however_many_died_before(
+    make, scripted_engines, virtual_clock, let_go_on
+):
     supervisor = make()
     await supervisor.decided.wait()
-    for _ in range(2):
+    for _ in range(3):
         scripted_engines.made[-1].die()
         await let_go_on()
-        await virtual_clock.advance(30)
-    await virtual_clock.advance(3600)
-    scripted_engines.made[-1].die()
-    await let_go_on()
-    assert virtual_clock.pauses_s[-1] == pytest.approx(0.2)
+        await virtual_clock.advance(1)
+    for _ in range(5):
+        await virtual_clock.advance(6)
+        scripted_engines.made[-1].die()
+        await let_go_on()
+        assert supervisor.state == "ready"
+    assert len(scripted_engines.made) == 9
 
 
 async def test_a_load_that_fails_says_why_and_is_tried_again_slowly(make, scripted_engines, virtual_clock):
@@ -210,6 +217,8 @@ async def test_who_waits_for_the_next_engine_hears_when_it_is_there(
     await supervisor.decided.wait()
     assert await supervisor.back(0.0)
     scripted_engines.made[-1].die()
+    await let_go_on()  # the first one comes back at once, a second one after a pause
+    scripted_engines.made[-1].die()
     waiting = asyncio.create_task(supervisor.back(10.0))  # before the supervisor has seen the death
     await let_go_on()
     assert not waiting.done()
@@ -253,5 +262,23 @@ async def test_waiting_ends_with_the_time_and_with_the_supervisor(
 async def test_the_death_of_an_engine_is_told_apart_from_a_failure(make, scripted_engines):
     supervisor = make()
     await supervisor.decided.wait()
-    with pytest.raises(EngineDiedError):
+    with pytest.raises(EngineDiedError) as died:
         await answer(supervisor, ask("poison"))
+    assert died.value.http_status == 503
+    assert died.value.retry_after_s >= 1
+
+
+async def test_an_answer_clears_its_request_though_nobody_reads_beyond_its_end(
+    make, scripted_engines, virtual_clock, let_go_on
+):
+    blame = Blame()
+    blame.died([fingerprint("chat@1", ask())])
+    supervisor = make(blame)
+    await supervisor.decided.wait()
+    events = supervisor.generate(ask())
+    async for event in events:
+        if isinstance(event, Finished):
+            break  # as the node's front does
+    await events.aclose()
+    blame.died([fingerprint("chat@1", ask())])
+    assert await answer(supervisor, ask())

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from edge_node.engine_room import SAVED_LIMIT_BYTES, EngineRoom
 from edge_node.errors import VariantUnfitError
 from edge_node.variant_choice import Machine, choose_variant, fits, memory_bytes, speed_features
 from registry.digest import digest_of
@@ -64,12 +65,25 @@ def test_a_cpu_without_a_feature_gets_a_variant_that_does_without():
 
 def test_a_context_counts_with_its_cache_twice():
     one = variant("q4", 4, token_bytes=2**17)
-    assert memory_bytes(one, 0) == 4 * GIB + 2 * 4096 * 2**17
-    assert memory_bytes(one, 1024) == 4 * GIB + 2 * 1024 * 2**17
-    assert memory_bytes(one, 10**6) == 4 * GIB + 2 * 32_768 * 2**17  # no more than the model was made for
-    assert memory_bytes(replace(one, needs=None), 0) == 4 * GIB
-    assert not fits(one, Machine(memory_bytes=5 * GIB - 1))
-    assert fits(one, Machine(memory_bytes=5 * GIB))
+    bare = 4 * GIB + SAVED_LIMIT_BYTES
+    assert memory_bytes(one, Machine()) == bare + 2 * 4096 * 2**17
+    assert memory_bytes(one, Machine(context_tokens=1024)) == bare + 2 * 1024 * 2**17
+    # No more than the model was made for.
+    assert memory_bytes(one, Machine(context_tokens=10**6)) == bare + 2 * 32_768 * 2**17
+    assert memory_bytes(replace(one, needs=None), Machine()) == 4 * GIB
+
+
+def test_what_an_engine_keeps_beside_its_cells_counts_too():
+    one = variant("q4", 4, token_bytes=2**17)
+    cells = 2 * 4096 * 2**17
+    plain = memory_bytes(one, Machine())
+    room = EngineRoom(prefix_memory_bytes=300, lane_rows_count=4)
+    # Of the lane's rows one takes 512 MiB: there are no more.
+    assert memory_bytes(one, Machine(room=room)) == plain + 300 + 4096 * 2**17
+    small = EngineRoom(kv_type="q8_0")
+    assert memory_bytes(one, Machine(room=small)) == pytest.approx(plain - cells * 15 / 32)
+    assert not fits(one, Machine(memory_bytes=plain - 1))
+    assert fits(one, Machine(memory_bytes=plain))
     assert fits(one, Machine())
 
 

@@ -95,6 +95,18 @@ async def test_with_room_for_two_the_one_unused_for_longest_goes(make_runner, re
     assert states(runner) == {"a@1": "ready", "b@1": "asleep", "c@1": "ready"}
 
 
+async def test_an_engine_that_grew_since_its_load_leaves_less_room(make_runner, release, scripted_engines):
+    runner = make_runner(3)
+    for name in "ab":
+        await runner.activate(release(name))
+    scripted_engines.made[0].held_bytes = 2 * estimated_bytes(release("any"))
+    assert not await runner.activate(release("c"))
+    assert states(runner) == {"a@1": "ready", "b@1": "ready", "c@1": "asleep"}
+    scripted_engines.made[0].held_bytes = 0  # what it has had once it may have again
+    await ask(runner, "c")
+    assert states(runner) == {"a@1": "asleep", "b@1": "ready", "c@1": "ready"}
+
+
 async def test_a_busy_release_is_never_put_to_sleep_and_gives_way_when_its_answers_are_done(
     make_runner, release, virtual_clock, let_go_on
 ):
@@ -107,9 +119,14 @@ async def test_a_busy_release_is_never_put_to_sleep_and_gives_way_when_its_answe
     await let_go_on()
     await virtual_clock.advance(5)
     assert states(runner) == {"a@1": "ready", "b@1": "asleep"}
+    sleeper = runner.model_reports()[1]
+    assert (sleeper.state, sleeper.room_s) == ("asleep", 5.0), "routers hear how long that turn still is"
+    assert 0 < sleeper.displaced_count <= 1
+    assert runner.load_left_s("b") == 5.0 + sleeper.load_s
     async with runner.lease("a"):  # its turn is not over
         pass
     await virtual_clock.advance(6)
+    assert runner.model_reports()[0].state == "asleep", "it takes no new requests"
     late = asyncio.create_task(ask(runner, "a"))  # from now on it takes no new requests
     await let_go_on()
     assert not other.done()

@@ -16,6 +16,8 @@ from registry.settings import load_settings
         ("catalog_refresh_s", -1),
         ("route_ttl_s", float("nan")),
         ("stop_grace_s", -1),
+        ("connection_idle_s", 0),
+        ("connection_idle_s", float("nan")),
         ("body_limit_bytes", 10),
         ("blob_read_bytes", 0),
     ],

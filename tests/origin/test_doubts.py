@@ -26,8 +26,11 @@ def test_failures_count_against_what_arrived():
     beats(idle, 1.0, 10)
     for it in (busy, idle):
         assert it.note_failure("someone", 10.0)
-    assert 0.0 < busy.failure_share() < 0.02
-    assert idle.failure_share() == pytest.approx(0.5)
+    assert busy.failure_share() < 0.02
+    assert idle.failure_share() == pytest.approx(0.5 / 3)
+    for number in range(2):
+        idle.note_failure(f"another-{number}", 10.0)
+    assert idle.failure_share() == pytest.approx(0.75)
 
 
 def test_one_reporter_counts_once_in_ten_seconds():

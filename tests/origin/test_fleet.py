@@ -1,10 +1,11 @@
 """Membership on a clock that the test moves."""
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from origin.api import ModelReport, NodeReport
+from origin.api import ModelReport, NodeReport, Place
 from origin.errors import FleetFullError, NodeSupersededError
 from origin.fleet import Fleet, FleetRules
 
@@ -212,7 +213,7 @@ def test_states_are_what_the_ages_say_whatever_came_before(events):
         seen_s[node_id] = now_s
         now_s += pause_s / 3
         for node, state in states(fleet, now_s).items():
-            age_s = now_s - seen_s[node]
+            age_s = round(now_s - seen_s[node], 9)  # the fleet adds where this subtracts
             assert state == ("up" if age_s <= 2 else "suspect" if age_s <= 3 else "down"), (node, age_s)
 
 
@@ -281,3 +282,11 @@ class TestHeardByAnother:
 
 def numbered(number, incarnation=1):
     return NodeReport(node_id="paris", incarnation=incarnation, number=number, url="http://paris.example:1")
+
+
+def test_places_are_of_the_nodes_that_were_asked_for_and_are_known():
+    fleet = Fleet(FleetRules())
+    fleet.accept(msgspec.structs.replace(heartbeat("paris"), place=Place(48.86, 2.35)), 0.0)
+    for node_id in ("somewhere", "tokyo"):
+        fleet.accept(heartbeat(node_id), 0.0)
+    assert fleet.places(["paris", "somewhere", "nobody"]) == {"paris": Place(48.86, 2.35), "somewhere": None}

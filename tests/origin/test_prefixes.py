@@ -13,9 +13,9 @@ from origin.prefixes import (
     kept_bytes,
     pack_sketch,
     prompt_marks,
-    turns_text,
     unpack_sketch,
 )
+from origin.prompt_text import turns_text
 
 WHO = {"salt": b"salt", "client": "ann", "model": "chat"}
 

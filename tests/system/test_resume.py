@@ -263,8 +263,10 @@ async def test_an_engine_killed_under_load_is_back_and_its_streams_go_on(network
 
 
 async def _answers_again(session, url, killed_s):
-    ask = {"model": "chat", "max_tokens": 1, "messages": [{"role": "user", "content": "Hi"}]}
     while True:
+        # Another text each time: what was at work in two deaths is refused.
+        text = f"Hi, it is {time.monotonic()}."
+        ask = {"model": "chat", "max_tokens": 1, "messages": [{"role": "user", "content": text}]}
         async with session.post(url, json=ask) as response:
             if response.status == 200:
                 return time.monotonic() - killed_s

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict, deque
 from dataclasses import dataclass
 
+from edge_node.residency import Occupant, Prospect, faded, foresee, make_room
 from origin.api import ModelReport, NodeReport
 from origin.prefixes import SKETCH_LIMIT_COUNT, kept_bytes, pack_sketch
 
@@ -30,14 +32,33 @@ class Lane:
     def __init__(self, node, model, slots, state):
         self.node, self.model, self.slots, self.state = node, model, slots, state
         self.busy = 0
-        self.queue = deque()
+        self.queue = deque()  # they hold the model, and wait for a slot
+        self.waiting = deque()  # they wait for the model
         self.arrived_count = 0
         self.used_s = 0.0
+        self.recent_count = 0.0
+        self.recent_at_s = 0.0
+        self.loaded_s = -math.inf
         self.ready_at_s = 0.0
         self.service_s = None
         self.working = []  # when those at work will end
         self.marks = OrderedDict()
         self.gives_way = False
+
+    @property
+    def open(self):
+        return self.state == "ready" and not self.gives_way
+
+    def occupant(self):
+        """As `edge_node.berth.Berth` says it; every model takes the same of the memory."""
+        if self.state == "asleep":
+            return None
+        return Occupant(
+            key=(self.model, "1"), memory_bytes=1,
+            holders_count=self.busy + len(self.queue) + (0 if self.gives_way else len(self.waiting)),
+            used_at_s=self.used_s, loaded_at_s=self.loaded_s, movable=self.state == "ready",
+            recent_count=self.recent_count, recent_at_s=self.recent_at_s,
+        )  # fmt: skip
 
     def unread_tokens(self, request):
         kept = kept_bytes(request.marks, self.marks.keys()) if request.marks else 0
@@ -68,17 +89,32 @@ class Lane:
         return min(free) - now_s
 
     def load_left_s(self, now_s):
-        if self.state == "ready":
+        if self.open:
             return 0.0
         if self.state == "loading":
             return max(0.0, self.ready_at_s - now_s)
-        awake = [lane for lane in self.node.lanes.values() if lane.state != "asleep"]
-        room = len(awake) < self.node.resident_count or any(
-            not lane.busy and not lane.queue for lane in awake
+        return self.prospect(now_s).room_s + self.node.speeds.load_s
+
+    def note_arrival(self, now_s):
+        self.arrived_count += 1
+        self.used_s = now_s
+        self.recent_count = faded(self.recent_count, now_s - self.recent_at_s) + 1
+        self.recent_at_s = now_s
+
+    def prospect(self, now_s):
+        if self.state == "loading" or self.open:
+            return Prospect()
+        ahead_count = sum(it.state == "asleep" and it is not self for it in self.node.waking)
+        return foresee(
+            [1] * (ahead_count + 1),
+            limit_bytes=self.node.resident_count,
+            occupants=self.node.occupants(),
+            now_s=now_s,
         )
-        return self.node.speeds.load_s + (
-            0.0 if room else min(max(lane.working, default=now_s) for lane in awake) - now_s
-        )
+
+
+def _prospect(prospect):
+    return {"room_s": prospect.room_s, "displaced_count": prospect.displaced_count}
 
 
 class Node:
@@ -89,44 +125,46 @@ class Node:
         self.node_id = f"node-{number:02d}"
         self.resident_count = len(resident)
         self.lanes = {m: Lane(self, m, slots, "ready" if m in resident else "asleep") for m in models}
+        self.waking = deque()  # models that are to be loaded, in turn
         self.alive = True
         self.incarnation = 1
 
     def restart(self):
         """Come back after a crash: nothing is known, nothing waits."""
         self.incarnation += 1
+        self.waking.clear()
         for name, lane in self.lanes.items():
             self.lanes[name] = Lane(
                 self, name, self.slots, lane.state if lane.state != "loading" else "asleep"
             )
 
-    def report(self):
+    def report(self, now_s):
         return NodeReport(
             node_id=self.node_id, incarnation=self.incarnation, url=f"http://{self.node_id}.example",
             place=self.place,
             models=tuple(
                 ModelReport(
-                    name=name, version="1", state=lane.state, slots=self.slots, busy=lane.busy,
-                    queued=len(lane.queue), service_s=lane.service_s,
+                    name=name, version="1", slots=self.slots, busy=lane.busy,
+                    state="asleep" if lane.gives_way else lane.state,
+                    queued=len(lane.queue) + len(lane.waiting), service_s=lane.service_s,
                     prefill_tokens_per_s=self.speeds.prefill_tokens_per_s, load_s=self.speeds.load_s,
+                    **_prospect(lane.prospect(now_s)),
                     arrived_count=lane.arrived_count, prefixes=pack_sketch(lane.marks) if lane.marks else b"",
                 )
                 for name, lane in self.lanes.items()
             ),
         )  # fmt: skip
 
-    def make_room(self):
-        """Put the model to sleep that was not used for longest; one in use takes no more until it is idle.
+    def occupants(self):
+        return [it for lane in self.lanes.values() if (it := lane.occupant()) is not None]
 
-        Returns whether there is room now.
-        """
-        awake = [lane for lane in self.lanes.values() if lane.state != "asleep"]
-        if len(awake) < self.resident_count:
-            return True
-        idle = [lane for lane in awake if lane.state == "ready" and not lane.busy and not lane.queue]
-        if idle:
-            min(idle, key=lambda lane: lane.used_s).state = "asleep"
-            return True
-        if not any(lane.gives_way or lane.state == "loading" for lane in awake):
-            min(awake, key=lambda lane: len(lane.queue) + lane.busy).gives_way = True
-        return False
+    def make_room(self, now_s):
+        """Put to sleep what the node's rule says; gives what it decided."""
+        while True:
+            room = make_room(1, limit_bytes=self.resident_count, occupants=self.occupants(), now_s=now_s)
+            for name, _ in room.give_way:
+                self.lanes[name].gives_way = True
+            for name, _ in room.evict:
+                self.lanes[name].state, self.lanes[name].gives_way = "asleep", False
+            if room.fits or not room.evict:
+                return room

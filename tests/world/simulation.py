@@ -68,6 +68,7 @@ class Outcome:
     answered: list[tuple[float, float, str]] = field(default_factory=list)
     handed_on_count: int = 0
     lost_count: int = 0
+    loads_count: int = 0
     arrivals: list[tuple[float, str]] = field(default_factory=list)
     crashed: str = ""
 
@@ -104,7 +105,7 @@ class Simulation:
             self._at(request.asked_s, self._ask, request)
         for node in self.nodes:
             for router in self.routers:
-                router.hear(node.report(), 0.0)
+                router.hear(node.report(0.0), 0.0)
             self._at(self.rng.uniform(0, self.scene.heartbeat_s), self._beat, node)
         if self.scene.crash is not None:
             node = max(self.nodes, key=lambda it: it.slots)
@@ -190,7 +191,7 @@ class Simulation:
         if self.now_s > self.end_s:
             return
         if node.alive:
-            report = node.report()
+            report = node.report(self.now_s)
             for router in self.routers:
                 self._at(self.now_s + _REPORT_TRAVEL_S, router.hear, report, self.now_s + _REPORT_TRAVEL_S)
         self._at(self.now_s + self.scene.heartbeat_s * self.rng.uniform(0.95, 1.05), self._beat, node)
@@ -228,26 +229,44 @@ class Simulation:
                 self._at(self.now_s + rtt_s / 2, self._send, request, stops, elsewhere.to, tried | {here})
                 return
         self.outcome.arrivals.append((self.now_s, node.node_id))
-        lane.arrived_count += 1
-        lane.used_s = self.now_s
-        lane.queue.append(request)
-        self._work(lane)
+        lane.note_arrival(self.now_s)
+        if lane.open:
+            lane.queue.append(request)
+            self._work(lane)
+            return
+        lane.waiting.append(request)
+        if (lane.state == "asleep" or lane.gives_way) and lane not in node.waking:
+            node.waking.append(lane)
+            self._wake(node)
+
+    def _wake(self, node):
+        """Load what is to be loaded, one after the other, as there is room (`edge_node.wakening`)."""
+        while node.waking:
+            lane = node.waking[0]
+            if lane.state == "asleep":
+                room = node.make_room(self.now_s)
+                if not room.fits:
+                    if room.look_again_s is not None:
+                        self._at(room.look_again_s, self._wake, node)
+                    return
+                self.outcome.loads_count += 1
+                lane.state, lane.loaded_s = "loading", self.now_s
+                lane.used_s, lane.ready_at_s = self.now_s, self.now_s + node.speeds.load_s
+                self._at(lane.ready_at_s, self._loaded, lane)
+            lane.gives_way = False
+            node.waking.popleft()
+            self._let_in(lane)
+
+    def _let_in(self, lane):
+        """Give the model to those that wait for it."""
+        if lane.open:
+            lane.queue.extend(lane.waiting)
+            lane.waiting.clear()
+            self._work(lane)
 
     def _work(self, lane):
         node = lane.node
-        if lane.state == "asleep" and lane.queue and node.make_room():
-            lane.state, lane.ready_at_s = "loading", self.now_s + node.speeds.load_s
-            self._at(lane.ready_at_s, self._loaded, lane)
-        if lane.gives_way and not lane.busy:
-            lane.gives_way, lane.state = False, "asleep"
-            for other in [
-                it for it in node.lanes.values() if it.state == "asleep" and it.queue and it is not lane
-            ]:
-                self._work(other)
-            if lane.queue:
-                self._work(lane)
-            return
-        while lane.state == "ready" and not lane.gives_way and lane.queue and lane.busy < lane.slots:
+        while lane.queue and lane.busy < lane.slots:
             request = lane.queue.popleft()
             lane.busy += 1
             read_s = lane.unread_tokens(request) / node.speeds.prefill_tokens_per_s
@@ -263,7 +282,8 @@ class Simulation:
     def _loaded(self, lane):
         if lane.node.lanes[lane.model] is lane:
             lane.state = "ready"
-            self._work(lane)
+            self._let_in(lane)
+            self._wake(lane.node)
 
     def _done(self, lane, end_s, service_s):
         lane.busy -= 1
@@ -271,18 +291,17 @@ class Simulation:
         lane.measured(service_s)
         lane.used_s = self.now_s
         self._work(lane)
-        for other in lane.node.lanes.values():
-            if other.state == "asleep" and other.queue:
-                self._work(other)
+        self._wake(lane.node)
 
     # ---- a crash
 
     def _crash(self, node):
         node.alive = False
         for lane in node.lanes.values():
-            for request in lane.queue:
+            for request in [*lane.queue, *lane.waiting]:
                 self._ask(request)
             lane.queue.clear()
+            lane.waiting.clear()
 
     def _return(self, node):
         node.restart()

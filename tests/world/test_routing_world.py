@@ -51,6 +51,20 @@ def test_ours_is_ahead_of_the_best_of_the_others(made_up, heartbeat_s, routers_c
     assert p95_s["ours"] <= 0.8 * best_s, p95_s
 
 
+QUICK_LOADS = Speeds(prefill_tokens_per_s=20000.0, answer_token_s=1 / 200, load_s=0.03)
+
+
+@pytest.mark.parametrize(("heartbeat_s", "routers_count"), [(1.0, 1), (5.0, 16)])
+def test_quick_loads_do_not_make_nodes_do_nothing_but_load(made_up, heartbeat_s, routers_count):
+    scene = small(
+        speeds=QUICK_LOADS, load_share=0.8, requests_count=5000, heartbeat_s=heartbeat_s,
+        routers_count=routers_count,
+    )  # fmt: skip
+    outcome, other = simulate(scene, made_up, "ours"), simulate(scene, made_up, "power-of-two")
+    assert outcome.quantile_s(0.95) <= other.quantile_s(0.95)
+    assert outcome.loads_count <= 20
+
+
 def test_stale_heartbeats_and_many_routers_do_little_harm(made_up):
     calm = simulate(small(heartbeat_s=1.0, routers_count=1), made_up, "ours")
     stale = simulate(small(heartbeat_s=5.0, routers_count=16), made_up, "ours")

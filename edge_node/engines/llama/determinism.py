@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edge_node.engine_room import LANE_ROWS_LIMIT as ROWS_LIMIT
+from edge_node.engine_room import lane_rows_count
 from edge_node.engines.llama.batch import Decoder, Outcome
 from edge_node.engines.llama.exact_context import open_exact
 from edge_node.engines.llama.exact_lane import CHUNK_TOKENS, ExactLane
-from edge_node.engines.llama.library import gguf_path
+from edge_node.engines.llama.library import gguf_path, kv_limit_bytes, token_bytes
 from edge_node.engines.llama.memory import KvMemory
 from edge_node.engines.llama.prefix_disk import ROWS_NAME
 from edge_node.engines.llama.prefix_identity import prefix_identity
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
     from edge_node.engines import EngineSpec, Event
     from edge_node.engines.llama.generation import Generation
 
-ROWS_LIMIT = 4
 # Beyond the length at which llama.cpp splits attention between threads.
 _SHARED_TOKENS = 4 * CHUNK_TOKENS
 _OWN_TOKENS = 24
@@ -52,11 +53,14 @@ def open_lane(
     context_tokens: int,
     advance: Callable[[Generation, Any, int], tuple[list[Event], bool]],
 ) -> ExactLane:
-    """The lane of deterministic requests, in the kind of context that was tried.
+    """The lane of deterministic requests, in the kind of context that was tried; `rows` share a batch at most.
 
     Raises:
         EngineFailedError: there is no memory for it.
     """
+    rows = lane_rows_count(
+        rows, context_tokens, token_bytes=token_bytes(model, spec), limit_bytes=kv_limit_bytes(spec)
+    )
     opened = open_exact(spec, model, context_tokens=context_tokens, rows=rows, chunk_tokens=CHUNK_TOKENS)
     decoder = Decoder(opened.context, batch_tokens=max(CHUNK_TOKENS, rows))
     return ExactLane(decoder, KvMemory(opened.context), rows=rows, advance=advance)

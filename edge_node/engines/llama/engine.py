@@ -8,7 +8,10 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from edge_node.engines import Generate, Ready, Refused
+import msgspec
+
+from edge_node.engine_room import SAVED_LIMIT_BYTES
+from edge_node.engines import Finished, Generate, Ready, Refused
 from edge_node.engines.llama.admission import Admission
 from edge_node.engines.llama.array_chooser import ArrayChooser, suits
 from edge_node.engines.llama.batch import Decoder, Outcome
@@ -39,7 +42,6 @@ if TYPE_CHECKING:
 
 # A step with this many rows of prompts is the longest that a cancel or a running answer waits; larger ones gain little.
 CHUNK_TOKENS = 256
-_SAVED_LIMIT_BYTES = 256 << 20
 
 
 class LlamaEngine:
@@ -66,7 +68,7 @@ class LlamaEngine:
             self._opened_store.store,
             slots_count=self._slots_count,
             remembered_limit_count=opened.remembered_cells_count,
-            saved_limit_bytes=_SAVED_LIMIT_BYTES,
+            saved_limit_bytes=SAVED_LIMIT_BYTES,
         )
         self._pace = Pace(CHUNK_TOKENS)
         self._unsaid: list[Event] = []
@@ -169,9 +171,13 @@ class LlamaEngine:
         if self._lane is not None and self._lane.busy:
             said.extend(self._lane.step(now_s))
         said.extend(self._progress())
-        return said
+        return [self._with_remembered(event) if isinstance(event, Finished) else event for event in said]
 
     # ---- the inside
+
+    def _with_remembered(self, event: Finished) -> Finished:
+        # Here, because by now what it computed has been given back.
+        return msgspec.structs.replace(event, remembered_tokens=self._opened_store.store.remembered_tokens())
 
     def _chooser(self, sampling: Sampling, seed: int) -> Chooser:
         if suits(sampling):

@@ -14,25 +14,19 @@ from typing import TYPE_CHECKING, Any
 import llama_cpp
 from llama_cpp import llama_cpp as native
 
+from edge_node.engine_room import DEFAULT_SLOTS_COUNT, KV_SHARES, cells_count, cells_limit_bytes
 from edge_node.errors import EngineFailedError
 
 if TYPE_CHECKING:
     from edge_node.engines import EngineSpec
 
 DEFAULT_CONTEXT_TOKENS = 4096
-DEFAULT_SLOTS_COUNT = 16
 # llama.cpp aborts on a sequence past this.
 _SEQUENCES_LIMIT = 256
-# What the cells of all slots may take by default, where the least that is needed is not more: never more than this part
-# of the machine's memory.
-_CELLS_LIMIT_BYTES = 256 << 20
-_CELLS_MEMORY_PART = 16
-_LEAST_CONTEXTS = 2
 _SPARE_SEQUENCES_COUNT = 16
 _LEAST_REMEMBERED_COUNT = 2048
 _REMEMBERED_COST = 0.05
 _KV_TYPES = {"f16": native.GGML_TYPE_F16, "q8_0": native.GGML_TYPE_Q8_0}
-_KV_BYTES = {"f16": 2.0, "q8_0": 34 / 32}
 _SPLIT_MODES = {
     "none": native.LLAMA_SPLIT_MODE_NONE,
     "layer": native.LLAMA_SPLIT_MODE_LAYER,
@@ -167,16 +161,6 @@ def engine_fingerprint(spec: EngineSpec) -> str:
     return f"llama-{llama_cpp.__version__}-{spec.kv_type}-t{spec.threads_count}"
 
 
-def cells_count(context_tokens: int, *, slots_count: int, token_bytes: float, limit_bytes: int) -> int:
-    """How many cells all slots share: a whole context each where that is cheap, two contexts at least.
-
-    Short requests fill all slots; long ones wait, or are put off.
-    """
-    affordable_count = int(limit_bytes / token_bytes)
-    least_count = context_tokens * min(_LEAST_CONTEXTS, slots_count)
-    return max(least_count, min(context_tokens * slots_count, affordable_count))
-
-
 def remembered_cells_count(*, parameters_count: int, heads_count: int) -> int:
     """How many cells may be kept of sequences that are not at work, for about a twentieth of the speed.
 
@@ -187,17 +171,22 @@ def remembered_cells_count(*, parameters_count: int, heads_count: int) -> int:
     return max(_LEAST_REMEMBERED_COUNT, int(_REMEMBERED_COST * row_ns / cell_ns))
 
 
-def _cells_limit_bytes() -> int:
-    memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return min(_CELLS_LIMIT_BYTES, memory_bytes // _CELLS_MEMORY_PART)
-
-
 def _slots_count(spec: EngineSpec) -> int:
     return min(spec.slots_count or DEFAULT_SLOTS_COUNT, _SEQUENCES_LIMIT)
 
 
 def _model_params(spec: EngineSpec) -> tuple[Any, Any]:
-    """The parameters, and what they point to, which must outlive the load."""
+    """The parameters, and what they point to, which must outlive the load.
+
+    Raises:
+        EngineFailedError: GPUs are asked for that this build of llama.cpp cannot use.
+    """
+    if (spec.gpu_layers or spec.gpu_split) and not native.llama_supports_gpu_offload():
+        # llama.cpp says nothing, and computes everything on the CPU.
+        raise EngineFailedError(
+            "node.gpu_layers_count or node.gpu_split asks for GPUs, and the installed llama-cpp-python computes on the "
+            "CPU alone: install one that is built for your GPUs, or leave both out"
+        )
     params = native.llama_model_default_params()
     params.n_gpu_layers = spec.gpu_layers
     params.split_mode = _SPLIT_MODES[spec.split_mode]
@@ -218,8 +207,8 @@ def _context_params(spec: EngineSpec, model: Any, context_tokens: int, *, chunk_
     params.n_ctx = cells_count(
         context_tokens,
         slots_count=slots_count,
-        token_bytes=_token_bytes(model, spec),
-        limit_bytes=spec.kv_limit_bytes or _cells_limit_bytes(),
+        token_bytes=token_bytes(model, spec),
+        limit_bytes=kv_limit_bytes(spec),
     )
     params.n_batch = params.n_ubatch = max(chunk_tokens, slots_count)
     # Recurrent models keep a state of fixed size for each: none to spare there.
@@ -234,12 +223,17 @@ def _context_params(spec: EngineSpec, model: Any, context_tokens: int, *, chunk_
     return params
 
 
-def _token_bytes(model: Any, spec: EngineSpec) -> float:
+def kv_limit_bytes(spec: EngineSpec) -> int:
+    """What cells may take beyond two contexts."""
+    return spec.kv_limit_bytes or cells_limit_bytes(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+
+
+def token_bytes(model: Any, spec: EngineSpec) -> float:
     """About what one cell takes in all layers."""
     heads_count = max(1, native.llama_model_n_head(model))
     width: float = native.llama_model_n_embd(model) * native.llama_model_n_head_kv(model) / heads_count
     layers_count = int(native.llama_model_n_layer(model))
-    return max(1.0, layers_count * 2 * width * _KV_BYTES[spec.kv_type])
+    return max(1.0, layers_count * 2 * width * 2.0 * KV_SHARES[spec.kv_type])
 
 
 def _is_recurrent(model: Any) -> bool:

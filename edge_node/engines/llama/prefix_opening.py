@@ -28,7 +28,7 @@ def open_store(spec: EngineSpec, sequences: Sequences, *, slots_count: int, copi
     """The store for these sequences; a memory that cannot be cut in parts keeps whole sequences, in cells only."""
     # For each generation its own sequence and one that it began with; one more to bring prefixes back through.
     if not copies_parts or len(sequences.slots) < 2 * slots_count + 2:
-        return OpenStore(RememberedSequences(sequences))
+        return OpenStore(RememberedSequences(sequences, copies_parts=copies_parts))
     identity = prefix_identity(spec, gguf_path(spec))
     usable, unusable_count = published(Path(spec.model_dir), spec.files, identity=identity)
     keeps = bool(spec.prefix_dir and spec.prefix_limit_bytes)

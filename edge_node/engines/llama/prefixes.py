@@ -46,12 +46,16 @@ class PrefixStore(Protocol):
     def shed(self, cells_count: int) -> None:
         """Forget until so many more cells are free, or nothing is remembered."""
 
+    def remembered_tokens(self) -> int:
+        """How many tokens of prompts and answers a later prompt could begin with any part of."""
+
 
 class RememberedSequences:
     """Remembers the sequences used last, in memory."""
 
-    def __init__(self, sequences: Sequences) -> None:
+    def __init__(self, sequences: Sequences, *, copies_parts: bool = True) -> None:
         self._sequences = sequences
+        self._copies_parts = copies_parts
         self._lent: set[int] = set()
 
     def find(self, prompt: list[int], *, client: str) -> Found:
@@ -101,3 +105,9 @@ class RememberedSequences:
                 return
             if slot.index not in self._lent:
                 self._sequences.cut(slot, 0)
+
+    def remembered_tokens(self) -> int:
+        """None where only whole sequences can be gone on with: no other prompt could use a part of them."""
+        if not self._copies_parts:
+            return 0
+        return sum(len(slot.cached) for slot in self._sequences.slots)

@@ -140,6 +140,10 @@ class RadixPrefixes:
                 return
             self._evict(node)
 
+    def remembered_tokens(self) -> int:
+        """How many tokens are in the tree, whoever's they are and wherever their keys and values lie."""
+        return sum(len(node.edge) for node in self._tree.nodes() if node.kept)
+
     def close(self) -> None:
         """Wait until what is being written is written."""
         if self._disk is not None:
@@ -238,7 +242,9 @@ class RadixPrefixes:
                 break
             tier = _nearest(step)
             copy = step.copies[tier]
-            if not self._append(slot, tier, copy, tokens[len(slot.cached) : min(copy.end, node.end)]):
+            # Where the way forks off, the rest of a copy is of other tokens.
+            good_end = max(each.end for each in node.path() if each.copies.get(tier) is copy)
+            if not self._append(slot, tier, copy, tokens[len(slot.cached) : good_end]):
                 break
             brought = step
         if brought is not None:

@@ -1,12 +1,15 @@
 """`edgeward ask` before anybody is asked: schemas, and words for waiting."""
 
+import argparse
 import json
+from contextlib import AsyncExitStack
 
 import pytest
 
 from deploy.cli import ask
 from deploy.cli.terminal import passing
 from edge_node.client import Waiting
+from edge_node.errors import PromptTooLongError
 
 
 @pytest.mark.parametrize(
@@ -52,3 +55,59 @@ def test_a_passing_line_is_for_terminals_alone(capsys, monkeypatch):
     assert "queued" in shown
     assert "\x1b[2J" not in shown
     assert shown.endswith("\r\x1b[K")
+
+
+class FullClient:
+    """Its model has room for the prompt and so many tokens."""
+
+    def __init__(self, room_tokens):
+        self.room_tokens = room_tokens
+        self.asked = []
+
+    def stream_chat(self, messages, *, model=None, **sampling):
+        return FullStream(self, sampling)
+
+
+class FullStream:
+    def __init__(self, client, sampling):
+        self.client, self.sampling = client, sampling
+
+    async def __aenter__(self):
+        return self
+
+    async def __aexit__(self, *_):
+        return None
+
+    async def open(self):
+        self.client.asked.append(self.sampling)
+        if self.sampling.get("max_tokens", 1) > self.client.room_tokens:
+            raise PromptTooLongError("too long")
+
+
+async def begun(client, *words):
+    parser = argparse.ArgumentParser()
+    ask.add_arguments(parser)
+    args = parser.parse_args(["x", *words])
+    async with AsyncExitStack() as stack:
+        await ask._begun(stack, client, [], args, ask._sampling(args))
+    return client.asked
+
+
+async def test_an_answer_ends_somewhere_though_nobody_says_where():
+    assert await begun(FullClient(4000)) == [{"max_tokens": 512}]
+    assert await begun(FullClient(4000), "--max-tokens", "0") == [{}]
+    assert await begun(FullClient(4000), "--max-tokens", "7", "--seed", "1") == [{"max_tokens": 7, "seed": 1}]
+
+
+async def test_a_limit_that_nobody_asked_for_refuses_no_long_prompt():
+    assert await begun(FullClient(100), "--temperature", "0") == [
+        {"max_tokens": 512, "temperature": 0.0},
+        {"temperature": 0.0},
+    ]
+    for client, words in ((FullClient(100), ("--max-tokens", "200")), (FullClient(0), ())):
+        with pytest.raises(PromptTooLongError):
+            await begun(client, *words)
+
+
+def test_the_limit_is_told_beforehand(edgeward):
+    assert "(default: 512)" in edgeward("ask", "--help")[1]

@@ -84,3 +84,28 @@ def test_a_text_is_cut_to_tokens_where_that_is_asked_for(folder):
     assert encoder.text("one two one two", "input", cut_tokens=-1).ids.tolist() == [1, 2, 1]
     assert encoder.text("one two one two", "input", cut_tokens=1).ids.tolist() == [1]
     assert encoder.pair("one", "two two two two", "text", cut_tokens=2).ids.tolist() == [1, 2, 2]
+
+
+class Watched:
+    """A tokenizer that says how much it was given to read."""
+
+    def __init__(self, tokenizer):
+        self._tokenizer = tokenizer
+        self.most_characters = 0
+
+    def __getattr__(self, name):
+        return getattr(self._tokenizer, name)
+
+    def encode(self, *texts, **more):
+        self.most_characters = max(self.most_characters, *(len(text) for text in texts))
+        return self._tokenizer.encode(*texts, **more)
+
+
+@pytest.mark.parametrize("long", ["x" * 5_000_000, "one two " * 625_000, " " * 5_000_000])
+def test_what_will_be_cut_is_not_read_whole(folder, long):
+    encoder = open_text_setup(folder, spec_of(context_tokens=8)).encoder
+    watched = encoder._tokenizer = Watched(encoder._tokenizer)
+    assert len(encoder.text(long, "input", cut_tokens=-1)) <= 8
+    assert len(encoder.text(long, "input", cut_tokens=5)) <= 5
+    assert len(encoder.pair("two", long, "text", cut_tokens=5)) <= 6
+    assert watched.most_characters <= 8 * 64

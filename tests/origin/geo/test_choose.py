@@ -54,7 +54,10 @@ class TestNearest:
         view = fleet(node("paris", cities["paris"], asleep), far_and_ready).view(0.0)
         decision = choose(view, ask(place=NEAR_PARIS), None)
         assert ids(decision) == ["tokyo", "paris"]
-        assert decision.nodes[1].terms_s["load"] == 4.0
+        assert decision.nodes[1].terms_s["load"] == 6.0
+        upsets = [model(state="asleep", slots=4, load_s=2.0, room_s=7.0, displaced_count=1.5)]
+        view = fleet(node("paris", cities["paris"], upsets), far_and_ready).view(0.0)
+        assert choose(view, ask(place=NEAR_PARIS), None).nodes[1].terms_s["load"] == 7.0 + 3.5 * (2.0 + 1.0)
         alone = fleet(node("paris", cities["paris"], asleep)).view(0.0)
         assert ids(choose(alone, ask(place=NEAR_PARIS), None)) == ["paris"]
 
@@ -106,11 +109,24 @@ class TestLoad:
         assert ids(choose(known.view(0.5), ask(place=NEAR_PARIS), None))[0] == "paris"
 
     def test_what_a_node_has_not_measured_is_taken_from_the_others(self, fleet, node, model):
-        unmeasured = [model(service_s=None, prefill_tokens_per_s=None, busy=4)]
+        unmeasured = [model(service_s=None, prefill_tokens_per_s=None, queued=4)]
         view = fleet(node("a", models=unmeasured), node("b", models=[model(service_s=3.0)])).view(0.0)
         ranked = {n.node_id: n for n in choose(view, ask(prompt_tokens=100), None).nodes}
         assert ranked["a"].terms_s["queue"] == pytest.approx(3.0 / 4)
         assert ranked["a"].terms_s["prefill"] == ranked["b"].terms_s["prefill"] == pytest.approx(0.1)
+
+    def test_a_node_that_was_nearly_full_costs_a_part_of_a_wait(self, fleet, node, model):
+        def queue_s(**figures):
+            view = fleet(node("a", models=[model(slots=8, **figures)])).view(0.0)
+            return choose(view, ask(), None).nodes[0].terms_s["queue"]
+
+        assert queue_s(busy=0) == 0
+        nearly = [queue_s(busy=busy) for busy in (2, 5, 7)]
+        assert 0 < nearly[0] < nearly[1] < nearly[2] < 1 / 8
+        # One ahead and a deviation of the root of 8: 2.828 times (0.3536 N(0.3536) + n(0.3536)), over 8 slots.
+        assert queue_s(busy=8) == pytest.approx((1 * 0.63818 + 2.82843 * 0.37477) / 8, abs=1e-4)
+        assert queue_s(busy=8, service_s=100.0) / 100 < queue_s(busy=8), "less comes and goes in a heartbeat"
+        assert queue_s(busy=8, queued=100) == pytest.approx(101 / 8)
 
     def test_nodes_that_still_load_come_last(self, fleet, node, model, cities):
         loading = [model(state="loading", load_s=0.2)]
@@ -296,6 +312,14 @@ def one(load, where, **asked):
         NodeReport(node_id="n", incarnation=1, url="http://n.example", place=where, models=(model,)), 0.0
     )
     return choose(fleet.view(0.0), ask(**asked), None).nodes[0]
+
+
+@pytest.mark.parametrize("rate", [5e-324, 1e-310, 1e-300])
+def test_a_rate_of_reading_next_to_nothing_makes_a_node_slow_and_not_unavailable(rate):
+    load = {"slots": 4, "service_s": 1.0, "prefill_tokens_per_s": rate}
+    slow = one(load, None, prompt_tokens=1000)
+    assert slow.terms_s["prefill"] == 60.0 * 1000
+    assert one(load, None).score_s == 0.0
 
 
 @settings(max_examples=40)

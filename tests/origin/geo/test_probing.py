@@ -32,6 +32,16 @@ def test_what_was_measured_is_never_probed_and_tells_which_scenarios_hold():
     assert probes(guesses, misses, NOTHING, {0: 20.0, 1: 21.0, 2: 100.0}, 4) == []
 
 
+def test_scenarios_that_count_for_more_decide():
+    # Node 1 is fast in the last scenario alone.
+    misses = np.column_stack([np.zeros(10), np.r_[np.full(9, 60.0), -30.0]])
+    guesses = np.array([40.0, 40.0])
+    assert probes(guesses, misses, NOTHING, {}, 1) == [0]
+    assert probes(guesses, misses, NOTHING, {}, 1, np.r_[np.full(9, 0.01), 1.0]) == [1]
+    # With too few of them the guesses decide.
+    assert probes(guesses, misses[-3:], NOTHING, {}, 1, np.ones(3)) == [0]
+
+
 def test_who_knows_a_good_node_is_not_asked_for_what_cannot_gain():
     misses = np.zeros((10, 3))
     assert probes(np.array([20.0, 90.0, 100.0]), misses, NOTHING, {0: 20.0}, 4) == []

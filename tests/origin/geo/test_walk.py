@@ -3,6 +3,7 @@
 import math
 import random
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,12 +11,17 @@ from hypothesis import strategies as st
 from origin.api import ModelReport, NodeReport, Place
 from origin.errors import NoNodeAvailableError
 from origin.fleet import Fleet, FleetRules
+from origin.geo import figures
 from origin.geo.choose import Ask, choose, parse_model
 from origin.geo.client_spot import NOWHERE, ClientSpot
 from origin.geo.figures import bring_up_to_date
 from origin.geo.nearness import Order, order_of
+from origin.geo.network import Network
+from origin.geo.node_index import NodeIndex
 from origin.geo.score import Prompt, own_part, terms_s
+from origin.geo.sphere import apart_km, on_sphere
 from origin.geo.walk import Walk, Want, best_offer
+from origin.geo.wide import CODES
 from origin.prefixes import Mark, pack_sketch
 
 
@@ -25,12 +31,19 @@ class Estimates:
     def __init__(self, seed):
         self.epoch = 0
         self.seed = seed
+        self.nodes = NodeIndex()
 
-    def estimate(self, spot, node_id, node_place, now_s):
-        from origin.geo.network import RttEstimate
+    def rtt_ms(self, spot, node_id):
+        return random.Random(f"{self.seed} {self.epoch} {spot.prefix} {node_id}").uniform(1, 400)
 
-        return RttEstimate(
-            random.Random(f"{self.seed} {self.epoch} {spot.prefix} {node_id}").uniform(1, 400), "prefix"
+    def estimates(self, spot, numbers, now_s):
+        known = Network().estimates(spot, numbers[:0], now_s)
+        rtts_ms = np.array([self.rtt_ms(spot, self.nodes.ids[number]) for number in numbers.tolist()])
+        apart = np.full(len(numbers), np.nan)
+        if spot.place is not None:
+            apart = apart_km(self.nodes.points[numbers], on_sphere(spot.place))
+        return known._replace(
+            rtts_ms=rtts_ms, codes=np.full(len(numbers), CODES["prefix"], dtype=np.int8), apart_km=apart
         )
 
 
@@ -55,6 +68,12 @@ def random_report(rng, number):
     )  # fmt: skip
 
 
+def random_prompt(rng):
+    own = tuple(Mark(n, 256 * (n + 1)) for n in range(rng.randrange(4)))
+    shared = tuple(Mark(5 - n, end_bytes) for n, end_bytes in own)
+    return Prompt(rng.randrange(0, 3000), own, 2000, rng.choice(((), shared)))
+
+
 def busy_fleet(rng, nodes_count, now_s):
     fleet = Fleet(FleetRules(nodes_limit_count=10 * nodes_count))
     for number in range(nodes_count):
@@ -74,7 +93,7 @@ def brute_force(pool, order, want, rules, now_s):
         offer = best_offer(seat, want)
         if not seat.member.open or seat.node_id in want.exclude or offer is None or not offer.answers:
             continue
-        near = order.look(row)
+        (near,) = order.look([row])
         network_s = near.rtt_ms / 1000 if seat.node_id in want.warm else near.network_s
         unread = want.prompt.unread_tokens(offer)
         terms = terms_s(network_s, near.rtt_ms, unread, own_part(offer, others, rules, now_s))
@@ -100,7 +119,7 @@ def test_the_walk_finds_what_scoring_every_node_finds(nodes_count, seed):
         version=rng.choice((None, None, "1", "2")), channels={"stable": rng.choice("12")},
         exclude=frozenset(rng.sample([f"n{i}" for i in range(nodes_count)], min(nodes_count // 2, 2))),
         warm=frozenset(rng.sample([f"n{i}" for i in range(nodes_count)], min(nodes_count // 2, 3))),
-        prompt=Prompt(rng.randrange(0, 3000), tuple(Mark(n, 256 * (n + 1)) for n in range(rng.randrange(4))), 2000),
+        prompt=random_prompt(rng),
         limit_count=rng.choice((1, 4, 16)), band_s=band_s,
     )  # fmt: skip
     view = fleet.view(now_s)
@@ -217,16 +236,14 @@ def test_spots_that_nobody_asks_from_any_more_make_room(fleet, node, monkeypatch
     pool.settle()
     for number in range(100):
         order_of(pool, ClientSpot(prefix=str(number)), None, 0.0)
-    assert len(pool.kept) <= 17
+    assert len(pool.kept) <= 18  # with the layout, and the network that nothing has taught
     assert isinstance(pool.kept[ClientSpot(prefix="99")], Order)
 
 
 def test_an_estimate_below_light_is_not_believed(fleet, node):
     class Liar(Estimates):
-        def estimate(self, spot, node_id, node_place, now_s):
-            from origin.geo.network import RttEstimate
-
-            return RttEstimate(0.1, "prefix")
+        def rtt_ms(self, spot, node_id):
+            return 0.1
 
     reference, bare = parse_model("chat")
     ask = Ask(reference, any_channel=bare, spot=ClientSpot(place=Place(0, 0)))
@@ -234,3 +251,23 @@ def test_an_estimate_below_light_is_not_believed(fleet, node):
     (far,) = choose(view, ask, None, network=Liar(1)).nodes
     assert far.rtt_ms == pytest.approx(66.8, abs=0.5)
     assert math.isfinite(far.score_s)
+
+
+def test_silent_nodes_cost_a_request_nothing_but_their_age(fleet, node):
+    known, worked_out = fleet(*(node(f"n{number}") for number in range(50))), []
+    pool = known.view(0.0).pool("chat", "stable")
+
+    def rows_count(now_s):
+        known.view(now_s)
+        worked_out.clear()
+        bring_up_to_date(pool, FleetRules(heartbeat_s=1.0), now_s)
+        return len(worked_out)
+
+    with pytest.MonkeyPatch.context() as patch:
+        to = figures._work_out
+        patch.setattr(figures, "_work_out", lambda *of: worked_out.append(of[1]) or to(*of))
+        growing = [rows_count(now_s) for now_s in (2.5, 2.501, 2.519, 2.53)]
+        rows_count(9.0)  # all fell silent together, so all are held
+        grown = [rows_count(now_s) for now_s in (9.5, 10.0)]
+    assert (growing, grown) == ([50, 0, 0, 50], [0, 0])
+    assert pool.standing_s.tolist() == [2.0] * 50

@@ -112,3 +112,12 @@ def test_an_origin_gets_what_it_needs(tmp_path):
     directory = begun(tmp_path / "mine")
     directory.lend(tmp_path / "origins")
     assert AuthorityDirectory(tmp_path / "origins").open().pin == directory.open().pin
+
+
+def test_all_that_hold_the_key_salt_marks_alike_and_no_other_fleet_does(tmp_path):
+    directory = begun(tmp_path / "mine")
+    directory.lend(tmp_path / "origins")
+    salt = directory.open().mark_salt
+    assert len(salt) == 32
+    assert AuthorityDirectory(tmp_path / "origins").open().mark_salt == salt
+    assert begun(tmp_path / "other").open().mark_salt != salt

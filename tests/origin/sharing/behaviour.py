@@ -201,7 +201,6 @@ async def test_what_a_client_measured_is_known_to_all(world, until):
     first, second = await world.pair()
     probed = Probed(
         client="203.0.113.7",
-        prefix="203.0.113.0/24",
         rtts=(ProbedRtt(node_id="paris", rtt_ms=12.5),),
         place=Place(48.9, 2.4),
     )

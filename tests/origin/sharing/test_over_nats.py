@@ -102,3 +102,18 @@ async def test_an_older_start_never_overwrites_a_record(world, report, until):
     late = await world.join("late")
     await until(lambda: late.standing() is not None, 10)
     assert late.standing().report.incarnation == 7
+
+
+async def test_connections_that_ended_leave_no_tasks_behind(world, until):
+    first, second = await world.pair()
+    await asyncio.sleep(0.5)
+    before_count = len(asyncio.all_tasks())
+    for _ in range(5):
+        for member in (first, second):
+            world.net.cut(member.bus)
+        await until(lambda: first.sharing.cut_off and second.sharing.cut_off, 5)
+        for member in (first, second):
+            world.net.mend(member.bus)
+        await until(lambda: not (first.sharing.cut_off or second.sharing.cut_off), 10)
+    await asyncio.sleep(1.0)
+    assert len(asyncio.all_tasks()) <= before_count + 4

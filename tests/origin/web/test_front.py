@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import dataclasses
+import itertools
 import json
+import time
 
 import msgpack
 import pytest
@@ -214,6 +218,8 @@ class TestAnswers:
                 self.protocol = protocol
 
         class Inner(asyncio.Protocol):
+            keepalive_timeout = 75.0
+
             def __init__(self):
                 self.received = b""
 
@@ -291,3 +297,36 @@ class TestParse:
             assert spoilt.endswith(b"\r\n\r\n" + body)
             assert int(headers[b"content-length"]) == len(body)
             assert b"transfer-encoding" not in spoilt.lower().partition(b"\r\n\r\n")[0]
+
+
+class TestSilence:
+    @pytest.fixture
+    def config(self, config):
+        return dataclasses.replace(config, connection_idle_s=0.2)
+
+    @pytest.mark.parametrize("head", [b"", b"POST /v1/rou", b"GET /healthz HTTP/1.1\r\nHost: a\r\nX-A: "])
+    async def test_a_connection_that_sends_no_whole_head_is_closed(self, connect, head):
+        connection = await connect()
+        await connection.send(head)
+        assert not (await connection.ended()).startswith(b"HTTP/1.1 2")
+
+    async def test_a_slow_head_is_cut_off_however_it_dribbles(self, connect):
+        connection = await connect()
+        begun_s = time.monotonic()
+        with contextlib.suppress(ConnectionError):
+            for piece in itertools.chain([b"GET /healthz HTTP/1.1\r\nX-A: "], itertools.repeat(b"x")):
+                await connection.send(piece)
+                await asyncio.sleep(0.02)
+                assert time.monotonic() - begun_s < 5
+                if connection.reader.at_eof():
+                    break
+        assert time.monotonic() - begun_s >= 0.15
+
+    async def test_one_that_goes_on_asking_for_lists_is_kept(self, connect, handed_on):
+        connection = await connect()
+        for _ in range(5):
+            await connection.send(request())
+            assert (await connection.response())[0] == 200
+            await asyncio.sleep(0.1)
+        assert handed_on == {"answered": 5, "left": 0}
+        assert await connection.ended() == b""

@@ -5,7 +5,7 @@ import io
 import msgspec
 import pytest
 
-from origin.api import NodeReport, Place
+from origin.api import ModelReport, NodeReport, Place
 from origin.errors import NodeSupersededError
 from registry.errors import InputInvalidError
 from registry.wire import to_json
@@ -105,3 +105,13 @@ async def test_a_report_over_a_mebibyte_is_refused(origin):
     headers = {"Content-Type": "application/json"}
     async with origin.session.post("/v1/nodes/paris/report", data=io.BytesIO(body), headers=headers) as reply:
         assert reply.status == 413
+
+
+async def test_nodes_are_told_one_salt_and_their_sketches_are_not_shown(origin):
+    first, second = [(await origin.client.report(REPORT)).mark_salt for _ in range(2)]
+    assert first == second
+    assert len(first) == 32
+    model = ModelReport(name="chat", version="1.0", state="ready", prefixes=bytes(8))
+    await origin.client.report(msgspec.structs.replace(REPORT, models=(model,)))
+    (shown,) = (await origin.client.nodes()).nodes
+    assert shown.report.models == (msgspec.structs.replace(model, prefixes=b""),)

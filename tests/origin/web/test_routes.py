@@ -10,6 +10,8 @@ from yarl import URL
 
 from origin.api import ModelReport, NodeReport, Place, RouteQuery
 from origin.errors import ModelUnknownError, NoNodeAvailableError
+from origin.prefixes import EVERYBODY, client_name, pack_sketch, prompt_marks
+from origin.prompt_text import turns_text
 from origin.tickets import read_ticket, verifiers
 from registry.errors import InputInvalidError
 
@@ -75,6 +77,22 @@ class TestRoute:
         assert [(stop.node_id, stop.url, stop.score_s, stop.rtt_ms) for stop in ticket.stops] == [
             (node.node_id, node.url, node.score_s, node.rtt_ms) for node in answer.nodes
         ]
+
+    async def test_a_node_that_has_read_the_prompt_comes_first(self, network):
+        marks = prompt_marks(b"a long system prompt " * 100, salt=b"s", client="", model="chat")
+        model = ModelReport(
+            name="chat", version="1.0", state="ready", slots=2, service_s=0.5, prefill_tokens_per_s=100.0,
+            prefixes=pack_sketch(mark.number for mark in marks),
+        )  # fmt: skip
+        url = "http://tokyo.example:8000/"
+        await network.client.report(
+            NodeReport(node_id="tokyo", incarnation=1, url=url, place=TOKYO, models=(model,))
+        )
+        told = {"prompt_tokens": 500, "prompt_bytes": 2100}
+        plain = await network.client.route(RouteQuery(model="chat", place=PARIS, **told))
+        assert plain.nodes[0].node_id == "paris"
+        answer = await network.client.route(RouteQuery(model="chat", place=PARIS, marks=marks, **told))
+        assert answer.nodes[0].node_id == "tokyo"
 
     async def test_without_a_place_it_says_so(self, network):
         answer = await network.client.route(RouteQuery(model="chat"))
@@ -230,6 +248,85 @@ class TestRedirect:
             SENT_ON[0], data=endless(), headers={"Content-Type": "application/json"}, allow_redirects=False
         ) as reply:
             assert reply.status == 413
+
+
+SYSTEM = "You answer the harbour master's letters, one by one. " * 60
+LETTER = {
+    "model": "chat",
+    "messages": [{"role": "system", "content": SYSTEM}, {"role": "user", "content": "When is high tide?"}],
+}
+
+
+class TestRedirectToWhereThePromptWasRead:
+    """Paris is the nearest; Tokyo, some 300 ms further for a request and its connection, has read the system prompt."""
+
+    @pytest.fixture
+    async def has_read(self, network):
+        async def has_read(client="", *, tokens_per_s=500.0, changed=""):
+            directive = await network.client.report(
+                NodeReport(node_id="reader", incarnation=1, url="http://reader.example")
+            )
+            text = turns_text([("system", changed + SYSTEM), ("user", "Who is in berth 4?")])
+            marks = prompt_marks(text, salt=directive.mark_salt, client=client, model="chat")
+            for node_id, place, sketch in (("paris", PARIS, b""), ("tokyo", TOKYO, marks)):
+                model = ModelReport(
+                    name="chat", version="1.0", state="ready", slots=2, service_s=0.5,
+                    prefill_tokens_per_s=tokens_per_s, prefixes=pack_sketch(mark.number for mark in sketch),
+                )  # fmt: skip
+                url = f"http://{node_id}.example:8000/"
+                report = NodeReport(node_id=node_id, incarnation=1, url=url, place=place, models=(model,))
+                await network.client.report(report)
+
+        return has_read
+
+    async def sent_to(self, network, body=LETTER, path="/v1/chat/completions", **more):
+        url = f"{path}?place=48.86,2.35"
+        async with network.session.post(url, json=body, allow_redirects=False, **more) as reply:
+            assert reply.status == 307
+            return reply.headers["x-edgeward-node"]
+
+    async def test_it_goes_there_when_that_saves_more_than_the_way_costs(self, network, has_read):
+        await has_read()
+        assert await self.sent_to(network) == "tokyo"
+        await has_read(tokens_per_s=20_000.0)
+        assert await self.sent_to(network) == "paris"
+
+    async def test_another_beginning_saves_nothing(self, network, has_read):
+        await has_read(changed="X")
+        assert await self.sent_to(network) == "paris"
+
+    async def test_every_dialect_and_form_finds_it(self, network, has_read):
+        await has_read()
+        body = {"model": "chat", "instructions": SYSTEM, "input": "When is high tide?"}
+        assert await self.sent_to(network, body, "/v1/responses") == "tokyo"
+        url, packed = "/v1/chat/completions?place=48.86,2.35", {"Content-Type": "application/msgpack"}
+        async with network.session.post(
+            url, data=msgpack.packb(LETTER), headers=packed, allow_redirects=False
+        ) as reply:
+            assert reply.headers["x-edgeward-node"] == "tokyo"
+
+    async def test_whoever_follows_leaves_its_key_behind_and_is_nobody_there(self, network, has_read):
+        headers = {"Authorization": "Bearer ann"}
+        await has_read(client=client_name("Bearer ann"))
+        assert await self.sent_to(network, headers=headers) == "paris"
+        await has_read()
+        assert await self.sent_to(network, headers=headers) == "tokyo"
+
+    async def test_what_nodes_keep_for_everybody_counts_for_all(self, network, has_read):
+        await has_read(client=EVERYBODY)
+        assert await self.sent_to(network) == "tokyo"
+
+    async def test_a_list_is_asked_for_with_the_prompt_itself(self, network, has_read):
+        await has_read(client=client_name("Bearer ann"))
+        turns = [["system", SYSTEM], ["user", "When is high tide?"]]
+        body = {"model": "chat", "place": {"lat": 48.86, "lon": 2.35}, "turns": turns, "explains": True}
+        for headers, first in (({}, "paris"), ({"Authorization": "Bearer ann"}, "tokyo")):
+            async with network.session.post("/v1/route", json=body, headers=headers) as reply:
+                nodes = (await reply.json())["nodes"]
+            assert nodes[0]["node_id"] == first
+        terms = {node["node_id"]: node["terms_s"] for node in nodes}
+        assert terms["paris"]["prefill"] == pytest.approx(len(SYSTEM) / 4 / 500, rel=0.05)
+        assert terms["tokyo"]["prefill"] < 0.3 * terms["paris"]["prefill"]
 
 
 class TestRedirectOfTensors:

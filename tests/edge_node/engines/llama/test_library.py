@@ -3,7 +3,8 @@
 import pytest
 
 from edge_node.engines import EngineSpec
-from edge_node.engines.llama.library import cells_count, gguf_path, remembered_cells_count
+from edge_node.engines.llama import library
+from edge_node.engines.llama.library import gguf_path, remembered_cells_count
 from edge_node.errors import EngineFailedError
 
 
@@ -30,17 +31,33 @@ def test_no_guessing(files, message):
         path_of(*files)
 
 
-def test_cells_are_enough_for_two_contexts_and_for_all_slots_where_that_is_cheap():
-    def cells(token_bytes, limit_bytes=256 << 20):
-        return cells_count(4096, slots_count=16, token_bytes=token_bytes, limit_bytes=limit_bytes)
-
-    assert cells(1000) == 16 * 4096
-    assert cells(20_000) == (256 << 20) // 20_000
-    assert cells(200_000) == 2 * 4096
-    assert cells(20_000, limit_bytes=1) == 2 * 4096
-    assert cells_count(4096, slots_count=1, token_bytes=1, limit_bytes=1 << 40) == 4096
-
-
 def test_large_models_may_remember_more():
     assert remembered_cells_count(parameters_count=135_000_000, heads_count=270) == 2048
     assert 15_000 < remembered_cells_count(parameters_count=8_000_000_000, heads_count=1024) < 25_000
+
+
+def gpu_spec(**more):
+    return EngineSpec(kind="llama", name="m", version="1", model_dir="/m", files=("m.gguf",), **more)
+
+
+@pytest.mark.parametrize("more", [{"gpu_layers": -1}, {"gpu_layers": 3}, {"gpu_split": (1.0,)}])
+def test_gpus_that_the_build_cannot_use_are_refused_and_not_forgotten(more, monkeypatch):
+    monkeypatch.setattr(library.native, "llama_supports_gpu_offload", lambda: False)
+    with pytest.raises(EngineFailedError, match=r"gpu_layers_count .* computes on the CPU alone"):
+        library._model_params(gpu_spec(**more))
+    library._model_params(gpu_spec())
+
+
+@pytest.mark.parametrize(("mode", "number"), [("none", 0), ("layer", 1), ("row", 2)])
+def test_what_is_said_of_gpus_reaches_the_library_of_a_build_that_has_them(mode, number, monkeypatch):
+    monkeypatch.setattr(library.native, "llama_supports_gpu_offload", lambda: True)
+    params, kept = library._model_params(gpu_spec(gpu_layers=-1, gpu_split=(3.0, 1.0), split_mode=mode))
+    assert (params.n_gpu_layers, params.split_mode) == (-1, number)
+    assert list(params.tensor_split[:3]) == [3.0, 1.0, 0.0]
+    assert len(kept) == library.native.llama_max_devices()
+
+
+def test_more_gpus_than_the_library_knows_are_refused(monkeypatch):
+    monkeypatch.setattr(library.native, "llama_supports_gpu_offload", lambda: True)
+    with pytest.raises(EngineFailedError, match="names 99 devices"):
+        library._model_params(gpu_spec(gpu_split=(1.0,) * 99))

@@ -27,7 +27,7 @@ def memory():
 
 def store_of(memory, *, count=3, cells_count=100):
     sequences = Sequences(memory, count=count, cells_count=cells_count, copies_parts=memory.cuts)
-    return sequences, RememberedSequences(sequences)
+    return sequences, RememberedSequences(sequences, copies_parts=memory.cuts)
 
 
 def work(sequences, store, tokens, client=""):
@@ -55,6 +55,13 @@ def test_a_prompt_that_parts_ways_shares_the_cells_of_the_beginning(memory):
     assert reused_count == 3
     assert memory.copies == [(slot.index, other.index, 3)]
     assert sequences.cells.free_count == 100 - 6
+
+
+def test_it_says_how_much_any_prompt_could_begin_with():
+    for cuts, remembered_tokens in ((True, 4), (False, 0)):
+        sequences, store = store_of(Memory(cuts=cuts))
+        store.give_back(work(sequences, store, [1, 2, 3, 4])[0])
+        assert store.remembered_tokens() == remembered_tokens
 
 
 def test_clients_do_not_share(memory):
