@@ -18,12 +18,17 @@ if TYPE_CHECKING:
 
     from registry.trust.keys import DetachedSigner
 
-_LEVEL = 6
 _READ_BYTES = 1 << 20
 
 
 def write_bundle(
-    tree: Path, directory: Path, *, version: str, cpu_features: Sequence[str], signer: DetachedSigner
+    tree: Path,
+    directory: Path,
+    *,
+    version: str,
+    cpu_features: Sequence[str],
+    signer: DetachedSigner,
+    level: int = 6,
 ) -> Path:
     """Pack and sign; returns the file, `edgeward-VERSION-PYTHON-PLATFORM.bundle` in the directory.
 
@@ -33,12 +38,13 @@ def write_bundle(
         version: of the release.
         cpu_features: what the processor must be able to do, in the kernel's words.
         signer: of an Ed25519 key.
+        level: of the compression, 1 to 9.
     """
     python, platform = machine_tags()
     target = directory / f"edgeward-{version}-{python}-{platform}.bundle"
     with tempfile.TemporaryFile(dir=directory) as payload:
         with (
-            gzip.GzipFile(filename="", mode="wb", fileobj=payload, compresslevel=_LEVEL, mtime=0) as packed,
+            gzip.GzipFile(filename="", mode="wb", fileobj=payload, compresslevel=level, mtime=0) as packed,
             tarfile.open(fileobj=packed, mode="w", format=tarfile.GNU_FORMAT) as archive,
         ):
             for path in sorted(tree.rglob("*")):

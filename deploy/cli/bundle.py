@@ -24,7 +24,7 @@ EXAMPLES = """\
   edgeward bundle build --deb
   edgeward bundle build --out ./bundles --wheel llama_cpp_python-0.3.36-py3-none-linux_x86_64.whl --build 2"""
 
-_EXTRAS = "node,otel"
+_EXTRAS = "node,origin,fleet,otel"
 _X86_64_V3 = "avx,avx2,bmi2,f16c,fma"
 
 

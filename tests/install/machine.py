@@ -49,6 +49,7 @@ class Machine:
         self._process: subprocess.Popen[bytes] | None = None
         for path in (self.root, self.upper, self._work):
             path.mkdir(parents=True)
+        self._console = (scratch / "console").open("ab")
         subprocess.run(
             ["mount", "-t", "overlay", "overlay", "-o",
              f"lowerdir={debian()},upperdir={self.upper},workdir={self._work}", self.root],
@@ -60,7 +61,7 @@ class Machine:
         self._process = subprocess.Popen(
             ["systemd-nspawn", "-q", "-D", self.root, "-M", self.name, "--boot", "--register=no", "--keep-unit",
              "--network-veth", "--console=pipe"],
-            stdin=subprocess.DEVNULL, stdout=(self.root.parent / "console").open("ab"), stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL, stdout=self._console, stderr=subprocess.STDOUT,
         )  # fmt: skip
         until_s = time.monotonic() + _PATIENCE_S
         while time.monotonic() < until_s:
@@ -117,6 +118,7 @@ class Machine:
     def remove(self) -> None:
         """Stop it and let go of its files."""
         self.halt()
+        self._console.close()
         subprocess.run(["umount", "-l", self.root], check=False)
 
     def files(self) -> dict[str, str]:
