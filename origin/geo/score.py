@@ -113,8 +113,8 @@ def load_s(offer: Offer, others: Measured, now_s: float) -> float:
 
     What wakes up waits until there is room, and displaces another release, which is to come back in the same way: two
     exchanges. And each request that comes for that one meanwhile waits as long, so it costs what it costs them.
-    Without counting that, nodes under pressure do nothing but load: a choice that is best for each request can be bad for all (T. Roughgarden and
-    E. Tardos, "How bad is selfish routing?", Journal of the ACM 49(2), 2002; the remedy is A. C. Pigou's, 1920).
+    Without counting that, nodes under pressure do nothing but load: a choice that is best for each request can be bad
+    for all (T. Roughgarden and E. Tardos, "How bad is selfish routing?", Journal of the ACM 49(2), 2002).
     """
     model = offer.model
     if model.state == "ready":
