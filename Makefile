@@ -31,7 +31,7 @@ test-terraform: setup  ## The Terraform modules, by the real Terraform on a stan
 	@$(BIN)/python -m pytest -q -rs -m terraform tests/terraform
 
 test-install: setup  ## The installation, upgrades and removal in a freshly booted Debian (systemd-nspawn, as root)
-	@$(BIN)/python -m pytest -q -rs -m install tests/install
+	@$(BIN)/python -m pytest -q -s -rs -m install tests/install
 
 check: setup lint types imports  ## Lint, types and import contracts
 

@@ -9,6 +9,9 @@ main() {
   version='@VERSION@'
   origin='@ORIGIN_URL@'
   nodes_origin='@NODES_URL@'
+  # As it is in the tree, and in a package, nobody has filled these in.
+  case $origin in '@'*) origin='' ;; esac
+  case $nodes_origin in '@'*) nodes_origin='' ;; esac
   bundle='' join='' ca_pin='' asked_version='' dry_run='' root='/'
 
   while [ $# -gt 0 ]; do

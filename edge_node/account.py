@@ -9,6 +9,7 @@ import structlog
 
 from edge_node.cache.terms import ANY_TERMS
 from edge_node.telemetry import UNKNOWN_MODEL
+from origin.gate import ANYBODY, Caller
 
 if TYPE_CHECKING:
     from edge_node.cache.terms import CacheState, Terms
@@ -33,8 +34,9 @@ class Account:
 
     Attributes:
         answer_id: unique on this node, unlike `request_id`, which the client may choose.
-        client: whose request it is: a name made of its key, empty without one; kept answers are not shared
-            between clients.
+        client: whose request it is: the id of its client key, or, where none is asked for, a name made of what it
+            authorizes itself with; empty without. Nothing that is kept is shared between clients.
+        caller: whose key let it in.
         share: whose part of the queue it takes: the client's, or without a key its address's.
         carried: the ticket that it came with.
         terms: what it says about kept answers.
@@ -58,6 +60,7 @@ class Account:
     route: str
     arrived_s: float
     client: str = ""
+    caller: Caller = ANYBODY
     share: str = ""
     carried: Carried | None = None
     terms: Terms = ANY_TERMS

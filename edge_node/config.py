@@ -36,6 +36,9 @@ class NodeConfig:
         insecure: allow an address that other machines can reach without TLS.
         tls_cert_file: the certificate that clients see, PEM, with those between it and its authority; None speaks HTTP.
         tls_key_file: its key, PEM, without a passphrase; both are read again when they change.
+        require_keys: let requests in by a client key alone (`edgeward clients`); keys travel in the clear without TLS.
+        max_key_age_s: how old the list of client keys may be before nobody is let in; 0 is any age, so that a site
+            that is cut off goes on, and lets revoked keys in until it is back.
         public_url: where clients reach the node; empty says `http(s)://host:port`.
         public_addresses: IPv4 and IPv6 addresses that the origin may answer DNS with; empty takes the host of the
             public URL where that is an address.
@@ -98,6 +101,8 @@ class NodeConfig:
     insecure: bool = False
     tls_cert_file: Path | None = None
     tls_key_file: Path | None = None
+    require_keys: bool = False
+    max_key_age_s: float = 0.0
     public_url: str = ""
     public_addresses: tuple[str, ...] = ()
     origin: tuple[str, ...] = ("http://127.0.0.1:7700",)
@@ -185,7 +190,7 @@ class NodeConfig:
             ("unpacked_limit_bytes", 1024), ("fetch_concurrency_count", 1), ("drain_s", 0), ("swap_grace_s", 0),
             ("unwanted_keep_s", 0), ("origin_timeout_s", 0.1), ("scrub_bytes_per_s", 0), ("scrub_pause_s", 1),
             ("queue_limit_tokens", 1), ("response_cache_bytes", 0), ("response_cache_age_s", 0),
-            ("connection_idle_s", 1),
+            ("connection_idle_s", 1), ("max_key_age_s", 0),
         ):  # fmt: skip
             value = getattr(self, name)
             if not least <= value < math.inf:  # so written, NaN is refused too

@@ -16,6 +16,7 @@ import structlog
 
 from edge_node.api.health import NodeStatus
 from edge_node.cache.answers import AnswerCache
+from edge_node.client_keys import keys_of
 from edge_node.client_rtts import ClientRtts
 from edge_node.config import stated_place
 from edge_node.cordon import Cordon
@@ -108,18 +109,15 @@ class Node:
         self._desk = TicketDesk(self.node_id, self._metrics, time.time)
         self._exchange = Exchange(self.node_id)
         self._trust = self._make_trust(clock)
+        self._client_keys = keys_of(config, self._trust, clock, time.time)
         self._sync = Sync(
-            source=self._origin,
-            trust=self._trust,
-            store=store,
-            runner=self._runner,
-            metrics=self._metrics,
+            source=self._origin, trust=self._trust, store=store, runner=self._runner, metrics=self._metrics,
             clock=clock,
             limits=SyncLimits(
                 fetch_concurrency_count=config.fetch_concurrency_count, unwanted_keep_s=config.unwanted_keep_s
             ),
             exchange=self._exchange,
-        )
+        )  # fmt: skip
         self._scrubber = self._make_scrubber(clock)
         self._rtts = ClientRtts()
         self._heartbeat = self._make_heartbeat(clock)
@@ -130,12 +128,9 @@ class Node:
 
     def _make_heartbeat(self, clock: Clock) -> Heartbeat:
         return Heartbeat(
-            origin=self._origin,
-            compose=self.report,
-            heard=self._heard,
-            clock=clock,
+            origin=self._origin, compose=self.report, heard=self._heard, clock=clock,
             jitter=random.SystemRandom().random,
-        )
+        )  # fmt: skip
 
     def _make_trust(self, clock: Clock) -> NodeTrust:
         return NodeTrust(
@@ -181,6 +176,8 @@ class Node:
         self._desk.learn(directive.route_keys)
         self._runner.salt_marks(directive.mark_salt)
         self._rtts.told()
+        if self._client_keys:
+            self._client_keys.heard(directive.client_keys)
         self._sync.heard(directive)
 
     async def start(self, ends: AsyncExitStack, heir: Heir | None = None) -> None:
@@ -218,6 +215,8 @@ class Node:
         self._works.begin("heartbeat", self._heartbeat.run)
         self._works.begin("trust", self._trust.keep_fresh)
         self._works.begin("scrubber", self._scrubber.run)
+        if self._client_keys:
+            self._works.begin("client keys", self._client_keys.keep_fresh)
         tell = partial(self._works.once, "word of the cordon", self._heartbeat.beat)
         self._works.begin("cordon", partial(self._cordon.watch, tell))
         if self._renewal is not None:
@@ -296,6 +295,7 @@ class Node:
             channel=self._config.channel,
             trust=self._trust.status(),
             enrolment=self._renewal.status() if self._renewal else None,
+            client_keys=self._client_keys.status() if self._client_keys else None,
         )
 
     def _model_reports(self) -> tuple[ModelReport, ...]:
@@ -339,6 +339,7 @@ class Node:
             tracing=open_tracing(config.otlp_endpoint, self.node_id, self._software, ends),
             desk=self._desk,
             rtts=self._rtts,
+            gate=self._client_keys.gate if self._client_keys else None,
             last_answers=self.listener.is_left,
         )
         return build_app(parts)

@@ -29,13 +29,16 @@ async def hold(residents: Residents, account: Account, model: str) -> AsyncItera
     """Hold the release that `model` means now, unless a node of the request's ticket has it loaded sooner.
 
     Raises:
+        ModelOutOfScopeError: the client's key may not ask it.
         HandedOnError: the request should go there.
         ModelNotHereError, ModelNotReadyError, DrainingError: no release to answer with.
     """
+    account.caller.check_model(model)
     account.asked = model
     if account.carried is not None:
         account.carried.weigh(model, Standing(load_s=residents.load_left_s(model)))
     async with residents.lease(model) as lease:
+        account.caller.check_model(lease.name)
         account.model, account.release = lease.name, f"{lease.name}@{lease.version}"
         yield lease
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from edge_node.handing_on import HandOn, Reason
+    from origin.tickets import Flaw
     from registry.errors import EdgewardError
 
 _READ_LIMIT_COUNT = 512
@@ -78,19 +79,10 @@ class TicketDesk:
     def offer(self, text: str, model: str) -> Offer | None:
         """What a ticket allows this node for this model (empty: not known yet); None where it allows nothing."""
         signed, tried = split_tried(text)
-        now_unix_s = self._now_unix_s()
-        ticket = self._read.get(signed)
-        found = (
-            ticket
-            if ticket is not None and now_unix_s < ticket.expires_unix_s
-            else read_ticket(signed, self._keys, now_unix_s)
-        )
+        found = self._find(signed)
         if isinstance(found, str):
             self._metrics.ticket_read(state=found)
             return None
-        if len(self._read) >= _READ_LIMIT_COUNT:
-            self._read.clear()
-        self._read[signed] = found
         ids = [stop.node_id for stop in found.stops]
         state = (
             "not_named"
@@ -103,6 +95,25 @@ class TicketDesk:
         if state != "good":
             return None
         return Offer(found.stops, ids.index(self._node_id), frozenset(n for n in tried if n < len(ids)))
+
+    def believed(self, text: str) -> Ticket | None:
+        """A ticket that can be believed and names this node; None where it is not."""
+        found = self._find(split_tried(text)[0])
+        if isinstance(found, str) or self._node_id not in {stop.node_id for stop in found.stops}:
+            return None
+        return found
+
+    def _find(self, signed: str) -> Ticket | Flaw:
+        now_unix_s = self._now_unix_s()
+        known = self._read.get(signed)
+        if known is not None and now_unix_s < known.expires_unix_s:
+            return known
+        found = read_ticket(signed, self._keys, now_unix_s)
+        if not isinstance(found, str):
+            if len(self._read) >= _READ_LIMIT_COUNT:
+                self._read.clear()
+            self._read[signed] = found
+        return found
 
     def count(self, decided: HandOn) -> None:
         """Count a request that is handed on."""
@@ -130,6 +141,10 @@ class Carried:
         """
         if not self.settled and (standing.wait_s > 0 or standing.load_s > 0):
             self._decide(model, standing)
+
+    def believed(self) -> Ticket | None:
+        """The ticket, if it can be believed and names this node."""
+        return self.desk.believed(self.text)
 
     def settle(self) -> None:
         """It has a place here."""

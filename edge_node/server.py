@@ -24,6 +24,7 @@ from edge_node.web.embeddings import embeddings
 from edge_node.web.handing import carried_by, moved_instead
 from edge_node.web.health import healthz, metrics, readyz
 from edge_node.web.judging import classify, rerank
+from edge_node.web.letting_in import PROXIED, caller_of, is_let_in, let_in, require_let_in
 from edge_node.web.openapi import openapi
 from edge_node.web.parts import (
     ANSWERING,
@@ -53,8 +54,6 @@ __all__ = ["Limits", "NodeParts", "build_app"]
 log = structlog.get_logger()
 
 CLIENT_GONE = 499  # nginx's word for it; nobody is there to read it but the log and the metrics
-_PROXIED = ("X-Forwarded-For", "Forwarded", "Via")
-"""Whoever sent a request with one of these is a proxy, whose round trip says nothing of the client's."""
 _LARGE_BODY_BYTES = 16 * 1024
 _ARRIVED = web.RequestKey("arrived", tuple[bytes, bytes | None])
 
@@ -62,7 +61,7 @@ _ARRIVED = web.RequestKey("arrived", tuple[bytes, bytes | None])
 def build_app(parts: NodeParts) -> web.Application:
     """A node's front as an application for any aiohttp runner."""
     app = web.Application(
-        middlewares=[_replay, _account, _explain, _replay_arrived],
+        middlewares=[let_in, _replay, _account, _explain, _replay_arrived],
         handler_args={
             "auto_decompress": False,  # `payload` does it, within limits
             "handler_cancellation": True,  # a client that goes away ends its generation
@@ -116,8 +115,8 @@ def build_app(parts: NodeParts) -> web.Application:
 @web.middleware
 async def _replay(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Send a kept response, if the request came in one piece and there is one: nothing else costs less."""
-    # With tracing on, every request has an account to be told of.
-    if request.method == "POST" and request.app[PARTS].tracing is None:
+    # With tracing on, every request has an account to be told of; so has one that is refused.
+    if request.method == "POST" and request.app[PARTS].tracing is None and is_let_in(request):
         body = arrived_body(request, request.app[PARTS].limits.body_limit_bytes)
         if body is not None:
             replays = request.app[REPLAYS]
@@ -151,7 +150,8 @@ async def _account(request: web.Request, handler: Handler) -> web.StreamResponse
     """Open the request's account, and close it when the last byte is on its way."""
     parts = request.app[PARTS]
     resource = request.match_info.route.resource
-    client = client_name(request.headers)
+    caller = caller_of(request)
+    client = caller.key_id or client_name(request.headers)
     now_s = parts.clock()
     wait_s = patience_s(request.headers)
     account = Account(
@@ -160,6 +160,7 @@ async def _account(request: web.Request, handler: Handler) -> web.StreamResponse
         route=resource.canonical if resource is not None else "unknown",
         arrived_s=now_s,
         client=client,
+        caller=caller,
         share=client or (request.remote or ""),
         carried=carried_by(request),
         traceparent=request.headers.get("traceparent", ""),
@@ -191,6 +192,7 @@ async def _explain(request: web.Request, handler: Handler) -> web.StreamResponse
     """Make an OpenAI error of whatever goes wrong: a response, or the last event of a begun stream."""
     exchange = exchange_of(request)
     try:
+        require_let_in(request)
         return await handler(request)
     except EdgewardError as error:
         moved = moved_instead(request, error) if exchange.stream is None else None
@@ -230,7 +232,8 @@ async def _sign(request: web.BaseRequest, response: web.StreamResponse) -> None:
         if parts.last_answers():
             response.force_close()
             response.headers["Connection"] = "close"
-        if not any(name in request.headers for name in _PROXIED):
+        # The round trip to a proxy says nothing of the client's.
+        if not any(name in request.headers for name in PROXIED):
             parts.rtts.look(request.transport, parts.clock())
     if not has_exchange(request):
         return
@@ -270,6 +273,8 @@ def _retry_headers(error: EdgewardError) -> dict[str, str]:
     headers = retry_headers(error.retry_after_s)
     if error.retry == "never":
         headers["x-should-retry"] = "false"
+    if error.http_status == 401:  # RFC 9110, 15.5.2
+        headers["WWW-Authenticate"] = "Bearer"
     return headers
 
 

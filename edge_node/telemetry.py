@@ -107,6 +107,20 @@ class Metrics:
             [],
         )
         self._certificate_ends.set(math.nan)
+        self._keys_refused = Counter(
+            "edge_auth_failures",
+            "Requests that were not let in, by the code of the refusal.",
+            ["reason"],
+            registry=self._registry,
+        )
+        self._keys_count = self._gauge(
+            "edge_client_keys", "Client keys in the list; NaN where none is asked for.", []
+        )
+        self._keys_age = self._gauge(
+            "edge_client_keys_age_seconds", "Since their list was last verified; NaN before.", []
+        )
+        self._keys_count.set(math.nan)
+        self._keys_age.set(math.nan)
 
     def _count_reuse(self) -> None:
         self._continued = Counter(
@@ -281,6 +295,15 @@ class Metrics:
         """Note how old the signed metadata are, and how long they are good."""
         self._trust_age.set(math.nan if age_s is None else age_s)
         self._trust_expires.set(math.nan if expires_in_s is None else expires_in_s)
+
+    def key_refused(self, *, reason: str) -> None:
+        """Count a request that was not let in."""
+        self._keys_refused.labels(reason).inc()
+
+    def keys_known(self, *, keys_count: int, age_s: float | None) -> None:
+        """What is known of client keys."""
+        self._keys_count.set(keys_count)
+        self._keys_age.set(math.nan if age_s is None else age_s)
 
     def certified(self, *, not_after_unix_s: float) -> None:
         """Note when the node's certificate ends."""

@@ -13,12 +13,13 @@ from registry.durable import write_durably
 from registry.errors import EdgewardError, TrustError, TrustExpiredError, TrustRootMissingError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from edge_node.api.health import TrustState
     from edge_node.supervisor import Clock
     from origin.api import WantedRelease
+    from registry.client_keys import ClientKey
     from registry.trust.reader import RemoteReader
     from registry.trust.verification import Verified
 
@@ -94,6 +95,23 @@ class NodeTrust:
 
         require_signed(verified, wanted.name, wanted.version, wanted.manifest_sha256, channel=self._channel)
 
+    async def client_keys(self) -> tuple[Mapping[str, ClientKey], str]:
+        """The client keys by id, as they are signed now, and the sha256 of their list; none and "" before the first.
+
+        Raises:
+            TrustError: no valid signature says so; its class says why.
+            EdgewardError: what the origin answered.
+        """
+        from registry.digest import digest_of  # noqa: PLC0415
+        from registry.trust.statements import CLIENT_KEYS_ROLE, Contents  # noqa: PLC0415  # see `_opened`
+
+        verified = await self._read(frozenset(), roles=frozenset({CLIENT_KEYS_ROLE}))
+        if CLIENT_KEYS_ROLE in verified.problems:
+            raise verified.problems[CLIENT_KEYS_ROLE]
+        contents = verified.contents.get(CLIENT_KEYS_ROLE, Contents())
+        data = verified.role_file(CLIENT_KEYS_ROLE)
+        return contents.client_keys, "" if data is None else digest_of(data)
+
     async def keep_fresh(self) -> None:
         """Look for ever, so that this node knows in time when signatures are about to expire."""
         while True:
@@ -120,10 +138,10 @@ class NodeTrust:
             return "refused"
         return "unknown" if self._read_at_s is None else "verified"
 
-    async def _read(self, names: frozenset[str]) -> Verified:
+    async def _read(self, names: frozenset[str], *, roles: frozenset[str] = frozenset()) -> Verified:
         try:
             reader = await self._opened()
-            verified = await reader.read(names)
+            verified = await reader.read(names, roles=roles)
         except EdgewardError as error:
             if self._problem is None or self._problem.message != error.message:
                 log.warning("trust.refused", code=error.code, reason=error.message)

@@ -166,6 +166,7 @@ class Directive(Struct, frozen=True, kw_only=True):
             one alone.
         cut_off: this origin does not hear the others: report to each of them as well.
         route_keys: the public keys (Ed25519) whose tickets the node may believe.
+        client_keys: the sha256 of the signed list of client keys, so that a node fetches a new one; "" says nothing.
         mark_salt: what the node's sketches of kept prompts are salted with (`origin.prefixes`); for nodes alone.
     """
 
@@ -175,6 +176,7 @@ class Directive(Struct, frozen=True, kw_only=True):
     origins: tuple[str, ...] = ()
     cut_off: bool = False
     route_keys: tuple[bytes, ...] = ()
+    client_keys: str = ""
     mark_salt: bytes = b""
 
 

@@ -49,6 +49,7 @@ class Calls:
         timeout_s: how long a call may take.
         now_s: a clock that does not go back.
         tls: as `OriginClient` has it.
+        api_key: as `OriginClient` has it.
 
     Attributes:
         origins: which one is called next.
@@ -66,7 +67,9 @@ class Calls:
         timeout_s: float,
         now_s: Callable[[], float] = time.monotonic,
         tls: Callable[[], ssl.SSLContext] | None = None,
+        api_key: str = "",
     ) -> None:
+        self._shown = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self.origins = Origins(urls)
         self.answering_url = self.origins.urls[0]
         self.now_s = now_s
@@ -129,7 +132,7 @@ class Calls:
                 method,
                 origin_url + path,
                 data=body,
-                headers=headers,
+                headers={**self._shown, **headers},
                 timeout=timeout,
                 allow_redirects=False,
                 ssl=True if self._tls is None else self._tls(),

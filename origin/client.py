@@ -61,6 +61,7 @@ class OriginClient:
         tls: gives what to speak HTTPS with, asked at each call, so that a renewed certificate counts from the next call
             on; None checks the origin's certificate by its host's name, with the authorities of this machine.
         now_s: a clock that does not go back.
+        api_key: the client key to show; "" shows none.
 
     Raises:
         ConfigError: a url is not http:// or https://, or there is none.
@@ -76,9 +77,10 @@ class OriginClient:
         timeout_s: float = 10.0,
         now_s: Callable[[], float] = time.monotonic,
         tls: Callable[[], ssl.SSLContext] | None = None,
+        api_key: str = "",
     ) -> None:
         urls = [url] if isinstance(url, str) else url
-        self._calls = Calls(urls, session=session, timeout_s=timeout_s, now_s=now_s, tls=tls)
+        self._calls = Calls(urls, session=session, timeout_s=timeout_s, now_s=now_s, tls=tls, api_key=api_key)
         self._besides: dict[str, asyncio.Task[None]] = {}
 
     async def __aenter__(self) -> Self:

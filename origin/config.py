@@ -32,6 +32,8 @@ class OriginConfig:
     Attributes:
         public_url: where nodes, clients and other origins reach this one; empty says `http(s)://host:port`.
         insecure: allow a host that other machines can reach without TLS, and hear nodes that are not enrolled.
+        require_keys: let clients in by a client key alone (`edgeward clients`); keys travel in the clear without TLS.
+        max_key_age_s: how old the list of client keys may be before nobody is let in; 0 is any age.
         tls_cert_file: the certificate that clients see, PEM, with those between it and its authority; None speaks HTTP.
         tls_key_file: its key, PEM, without a passphrase; both are read again when they change.
         nodes_host: where nodes with certificates are heard, over TLS 1.3; empty is `host`.
@@ -68,6 +70,8 @@ class OriginConfig:
     host: str = "127.0.0.1"
     port: int = 7700
     insecure: bool = False
+    require_keys: bool = False
+    max_key_age_s: float = 0.0
     tls_cert_file: Path | None = None
     tls_key_file: Path | None = None
     public_url: str = ""
@@ -126,8 +130,9 @@ class OriginConfig:
             if not getattr(self, key) > 0:
                 raise ConfigError(f"origin.{key} = {getattr(self, key)}: must be more than 0")
         self._check_dns()
-        if self.stop_grace_s < 0:
-            raise ConfigError(f"origin.stop_grace_s = {self.stop_grace_s}: must be 0 or more")
+        for key in ("stop_grace_s", "max_key_age_s"):
+            if not getattr(self, key) >= 0:  # a NaN fails too
+                raise ConfigError(f"origin.{key} = {getattr(self, key)}: must be 0 or more")
         for key in ("body_limit_bytes", "blob_read_bytes"):
             if getattr(self, key) < 1024:
                 raise ConfigError(f"origin.{key} = {getattr(self, key)}: must be at least 1024")

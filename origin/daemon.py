@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from origin.client_keys import ClientKeys
 from origin.dns.opening import dns_door
 from origin.fleet import Fleet, FleetRules
+from origin.gate import Gate
 from origin.geo.network import Network
 from origin.geo_files import GeoFiles
 from origin.identity.authority import find_authority, fresh_fleet
 from origin.identity.enrolment import Enrolment
+from origin.kept_keys import KeptKeys
 from origin.releases import Blobs, Releases
 from origin.route_keys import RouteKeys
 from origin.server import make_app, make_runner
@@ -147,6 +150,8 @@ def _context(
         whereabouts.hear(report, time.monotonic())
         telemetry.reports_told.inc()
 
+    gate, client_keys = _client_keys(config, store, releases)
+
     def probed(told: Probed) -> None:
         places = fleet.places(probe.node_id for probe in told.rtts)
         whereabouts.hear_probes(told.client, told.place, told.rtts, places, time.monotonic())
@@ -163,21 +168,34 @@ def _context(
     )
     return Context(
         config, fleet, releases, Blobs(store), trust, telemetry, sharing, route_keys, time.monotonic,
-        whereabouts=whereabouts, enrolment=enrolment,
+        whereabouts=whereabouts, enrolment=enrolment, gate=gate, client_keys=client_keys,
     )  # fmt: skip
 
 
 def _begin_works(context: Context, tls: TlsFiles | None) -> list[asyncio.Task[None]]:
     """What an origin does besides answering."""
-    enrolment = context.enrolment
+    enrolment, keys = context.enrolment, context.client_keys
     return [
         asyncio.create_task(context.releases.keep_fresh(), name="catalog"),
         asyncio.create_task(context.trust.keep_renewed(), name="renewal"),
         asyncio.create_task(context.sharing.run(), name="sharing"),
+        *([asyncio.create_task(keys.keep_fresh(), name="client keys")] if keys else []),
         asyncio.create_task(keep_known(context.whereabouts), name="whereabouts"),
         *([asyncio.create_task(tls.watch(), name="tls")] if tls else []),
         *([asyncio.create_task(enrolment.keep_fresh(), name="enrolment")] if enrolment else []),
     ]
+
+
+def _client_keys(
+    config: OriginConfig, store: SignedStore, releases: Releases
+) -> tuple[Gate | None, ClientKeys]:
+    """The gate, None where everybody is let in, and what tells it and the nodes which keys there are."""
+    gate = kept = None
+    if config.require_keys:
+        gate = Gate(max_age_s=config.max_key_age_s)
+        kept = KeptKeys(config.data_dir, gate, time.time)
+        kept.restore()
+    return gate, ClientKeys(store, releases, kept, refresh_s=config.catalog_refresh_s)
 
 
 async def _open_door(runner: web.AppRunner, config: OriginConfig, enrolment: Enrolment) -> str:

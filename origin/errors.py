@@ -142,6 +142,44 @@ class NodeIdentityMismatchError(EdgewardError):
     http_status = 403
 
 
+class ApiKeyInvalidError(EdgewardError):
+    """No client key is shown, or one that lets nobody in; in OpenAI's word, which their clients know."""
+
+    code = "invalid_api_key"
+    http_status = 401
+
+
+class ModelOutOfScopeError(EdgewardError):
+    """This client key may not ask this model."""
+
+    code = "client_key.model_refused"
+    http_status = 403
+
+
+class KeyRateError(EdgewardError):
+    """This client key sends more than its rate; `retry_after_s` says when the next request may come."""
+
+    code = "rate_limit_exceeded"
+    http_status = 429
+    retry = "later"
+
+
+class KeyBusyError(EdgewardError):
+    """As many requests of this client key are at work here as may be at a time."""
+
+    code = "client_key.busy"
+    http_status = 429
+    retry = "later"
+
+
+class ClientKeysUnknownError(EdgewardError):
+    """No client key can be checked here: their list was never read, or is older than it may be."""
+
+    code = "client_key.list_unknown"
+    http_status = 503
+    retry = "elsewhere"
+
+
 class OriginUntrustedError(EdgewardError):
     """What answers where the origin should be does not prove that it is one."""
 

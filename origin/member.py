@@ -41,15 +41,17 @@ class Offer:
         self.sent: deque[tuple[float, float]] = deque(maxlen=_SENT_KEPT_COUNT)
         self.sent_count = 0
         self.prefixes: frozenset[int] | None = None
+        self.model = model
         self.take(model, watch)
 
     def take(self, model: ModelReport, watch: Watch) -> None:
         """Let a newer report speak."""
+        if model.prefixes != self.model.prefixes:
+            self.prefixes = None
         self.model = model
         self.watch = watch
         self.answers = model.state in _ANSWERS
         self.loading = model.state == "loading"
-        self.prefixes = None
 
     def note_arrivals(self, before: ModelReport, now_s: float) -> None:
         """Learn from a newer report of the same start who else sends requests here."""

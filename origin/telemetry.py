@@ -27,6 +27,7 @@ class Telemetry:
         self.reports = Counter("origin_reports_total", "Heartbeats taken in", registry=self._registry)
         self._count_sharing()
         self._count_enrolments()
+        self._count_keys()
         self._decisions = Counter(
             "router_decisions_total", "Routing decisions by reason", ["reason"], registry=self._registry
         )
@@ -55,6 +56,19 @@ class Telemetry:
         )
 
         self._count_dns()
+
+    def _count_keys(self) -> None:
+        self.keys_refused = Counter(
+            "origin_auth_failures_total",
+            "Requests that were not let in, by the code of the refusal",
+            ["reason"],
+            registry=self._registry,
+        )
+        self.keys_age = Gauge(
+            "origin_client_keys_age_seconds",
+            "Age of the list of client keys; NaN before the first read, and where none is asked for",
+            registry=self._registry,
+        )
 
     def _count_dns(self) -> None:
         self.dns_answers = Counter(

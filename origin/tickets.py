@@ -4,8 +4,10 @@
     body    = msgpack of `Ticket`; the signature is Ed25519 (RFC 8032) over version, key id and body
     tried   = one hexadecimal digit for each stop that has seen the request, not signed
 
-A ticket gives nobody any right: it names an order of nodes that anyone may ask anyway, so a replay is harmless, and so
-is a false `tried` (whoever writes one sends himself about). It lives 60 s at most, since the predictions in it age.
+A ticket without `key_id` gives nobody any right: it names an order of nodes that anyone may ask anyway, so a replay is
+harmless, and so is a false `tried` (whoever writes one sends himself about). With `key_id` it stands for that client
+key, at the nodes that it names and for its model, as long as the key lets in: clients leave their key behind when they
+are redirected to another host. It lives 60 s at most, since the predictions in it age.
 A reader never raises for what a client sent: what cannot be believed is a `Flaw`, and the request goes its way without.
 """
 

@@ -66,6 +66,13 @@ class BodyTimeoutError(InputInvalidError):
     retry = "later"
 
 
+class ClientKeyUnknownError(EdgewardError):
+    """There is no client key of this id."""
+
+    code = "client_key.unknown"
+    http_status = 404
+
+
 class DiskFullError(EdgewardError):
     """The disk has no room for what should be written."""
 

@@ -29,7 +29,11 @@ if TYPE_CHECKING:
 
         @property
         def insecure(self) -> bool:
-            """Whether other machines may reach it, with neither keys nor TLS."""
+            """Whether other machines may reach it without TLS."""
+
+        @property
+        def require_keys(self) -> bool:
+            """Whether clients are let in by a key alone."""
 
         @property
         def tls_cert_file(self) -> Path | None:
@@ -60,10 +64,14 @@ def check_listener(section: str, listener: Listener) -> None:
     if (listener.tls_cert_file is None) != (listener.tls_key_file is None):
         raise ConfigError(f"{section}.tls_cert_file and {section}.tls_key_file go together: say both")
     if not is_loopback(listener.host) and not listener.insecure and listener.tls_cert_file is None:
+        unsafe = (
+            "keys would travel in the clear" if listener.require_keys
+            else "requests are neither encrypted nor authenticated"
+        )  # fmt: skip
         raise ConfigError(
-            f"{section}.host = {listener.host!r} can be reached from other machines, and requests are neither "
-            f"encrypted nor authenticated: listen on 127.0.0.1, give it a certificate with {section}.tls_cert_file and "
-            "tls_key_file, or say --insecure on a network that you trust"
+            f"{section}.host = {listener.host!r} can be reached from other machines, and {unsafe}: listen on "
+            f"127.0.0.1, give it a certificate with {section}.tls_cert_file and tls_key_file, or say --insecure on a "
+            "network that you trust"
         )
 
 

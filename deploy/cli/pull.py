@@ -179,7 +179,7 @@ async def _found(args: argparse.Namespace, reference: Reference) -> AsyncIterato
     from registry.manifest import manifest_digest
 
     config = load_client_config(file=config_file(args), flags={"origin": args.origin})
-    async with OriginClient(config.origin) as origin:
+    async with OriginClient(config.origin, api_key=config.api_key) as origin:
         known = await origin.catalog()
         name, version = _resolve(known, reference)
         expected = {(release.name, release.version): release.manifest_sha256 for release in known.releases}

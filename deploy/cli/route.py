@@ -117,7 +117,10 @@ async def _route(args: argparse.Namespace) -> RouteAnswer:
     from origin.api import RouteQuery
     from origin.client import OriginClient
 
-    async with open_client(args) as client, OriginClient(client.config.origin) as origin:
+    async with (
+        open_client(args) as client,
+        OriginClient(client.config.origin, api_key=client.config.api_key) as origin,
+    ):
         model = args.model or await client.only_model("chat")
         query = RouteQuery(
             model=model,

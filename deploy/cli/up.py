@@ -16,6 +16,7 @@ EXAMPLES = """\
   edgeward up
   edgeward up --port 9000 --dir ./network
   edgeward up --origins 2             # two origins over NATS: kill one, or NATS, and ask on
+  edgeward up --keys                  # as on a network that others reach: clients need a key
   edgeward up --no-samples            # an empty network: publish your own models"""
 
 
@@ -35,6 +36,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="COUNT",
         help="how many origins, 1 to 4; several share what they know over NATS (1)",
     )
+    parser.add_argument(
+        "--keys",
+        action="store_true",
+        help="let clients in by a key alone; one is made, and these commands use it",
+    )
     parser.add_argument("--no-samples", action="store_true", help="publish no sample models")
 
 
@@ -53,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     directory = Path(args.dir).resolve()
     with only_one(directory):
         ports = fixed_ports(args.port, len(SITES), args.origins)
-        network = LocalNetwork(directory, ports, origins_count=args.origins)
+        network = LocalNetwork(directory, ports, origins_count=args.origins, keys=args.keys)
         try:
             run_until_stopped(stay_up(network, console, samples=not args.no_samples))
         except KeyboardInterrupt:

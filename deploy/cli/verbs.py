@@ -46,8 +46,9 @@ GROUPS: dict[str, dict[str, Verb]] = {
         "keys": Verb("deploy.cli.keys", "make, show, replace the keys that sign what is published"),
         "timestamp": Verb("deploy.cli.timestamp", "renew the date of what is signed"),
     },
-    "let nodes in": {
+    "let nodes and clients in": {
         "token": Verb("deploy.cli.token", "make, list, revoke tokens that nodes join with"),
+        "clients": Verb("deploy.cli.clients", "make, list, rotate, revoke keys that clients are let in with"),
     },
     "know where clients are": {
         "geo": Verb("deploy.cli.geo", "get a database of the places of addresses, look one up"),

@@ -113,7 +113,7 @@ async def _source(args: argparse.Namespace) -> AsyncIterator[Source]:
     from origin.client import OriginClient
 
     config = load_client_config(file=config_file(args), flags={"origin": args.origin})
-    async with OriginClient(config.origin) as origin:
+    async with OriginClient(config.origin, api_key=config.api_key) as origin:
         yield origin
 
 

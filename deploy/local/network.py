@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from deploy.local.child import Child, ChildFailedError, start_child, stop_children
+from deploy.local.client_key import enter_key, load_or_make_key
 from deploy.local.nats import load_or_make_token, start_nats, write_settings
 from deploy.local.objectstore import BUCKET, load_or_make_keys, start_object_store
 from edge_node.enrolment.membership import load_membership
@@ -61,10 +62,14 @@ SITES = (
 class LocalNetwork:
     """All processes of one network; everything that they write is below `directory`.
 
-    Several origins share what they know over a NATS server of the network's own.
+    Several origins share what they know over a NATS server of the network's own. With `keys`, origins and nodes let
+    clients in by a key alone, and `client_key` is one.
     """
 
-    def __init__(self, directory: Path, ports: NetworkPorts, *, origins_count: int = 1) -> None:
+    def __init__(
+        self, directory: Path, ports: NetworkPorts, *, origins_count: int = 1, keys: bool = False
+    ) -> None:
+        self.client_key = load_or_make_key(directory / "client.key") if keys else ""
         self.directory = directory
         self.ports = ports
         self.origin_urls = tuple(
@@ -96,7 +101,7 @@ class LocalNetwork:
 
     def write_settings(self) -> None:
         """The settings that every process, and the `edgeward` command in this directory, reads."""
-        config = self.store_config
+        config, asks = self.store_config, "true" if self.client_key else "false"
         self.settings_file.unlink(missing_ok=True)
         self.settings_file.touch(mode=0o600)  # it holds the store's secret key
         self.settings_file.write_text(
@@ -104,12 +109,13 @@ class LocalNetwork:
             f'[store]\nendpoint = "{config.endpoint}"\nbucket = "{config.bucket}"\n'
             f'access_key = "{config.access_key}"\nsecret_key = "{config.secret_key}"\n'
             f'keys_dir = "{config.keys_dir}"\n\n'
-            f"[origin]\nport = {self.ports.origin}\nnodes_port = {self.ports.door_at(0)}\n"
+            f"[origin]\nrequire_keys = {asks}\nport = {self.ports.origin}\nnodes_port = {self.ports.door_at(0)}\n"
             f'data_dir = "{self.directory / "origin"}"\n'
             f'keys_dir = "{self._origin_keys_dir}"\n\n'
             f"{self._sharing_settings()}"
-            f'[node]\ntrusted_root = "{config.keys_dir / ROOT_FILE}"\n\n'
-            f'[client]\norigin = "{self.origin_url}"\n',
+            f"[node]\nrequire_keys = {asks}\n"
+            f'trusted_root = "{config.keys_dir / ROOT_FILE}"\n\n'
+            f'[client]\norigin = "{self.origin_url}"\napi_key = "{self.client_key}"\n',
             "utf-8",
         )
 
@@ -148,7 +154,10 @@ class LocalNetwork:
         # On a busy machine the server closes a connection now and then.
         store = RetryingStore(asked)
         self._register = Register(store)
-        return self.signed(store)
+        signed = self.signed(store)
+        if self.client_key:
+            await asyncio.to_thread(enter_key, signed, self.client_key)
+        return signed
 
     async def start_origin(self) -> None:
         """Start the origins, with what they share over, and wait until each is ready.
@@ -237,7 +246,7 @@ class LocalNetwork:
             ChildFailedError: a process ended, a node says that it cannot, or it took too long.
         """
         deadline_s = asyncio.get_running_loop().time() + timeout_s
-        async with OriginClient(self.origin_urls) as origin:
+        async with OriginClient(self.origin_urls, api_key=self.client_key) as origin:
             while True:
                 self.require_running()
                 views = tuple(view for view in await _fleet_of(origin) if view.report.node_id in self._nodes)

@@ -110,7 +110,13 @@ def _welcome(network: LocalNetwork, console: Console) -> None:
         '  edgeward ask "Why is the sky blue?" --from Paris\n'
         "  edgeward route --model chat --from Jakarta\n"
         "  edgeward publish model.gguf --name mine --version 1.0.0\n"
-        f"or any OpenAI client with base_url={network.origin_url}/v1\n\n"
+        f"or any OpenAI client with base_url={network.origin_url}/v1{_key_note(network)}\n\n"
         "Ctrl-C stops everything.",
         highlight=False,
     )
+
+
+def _key_note(network: LocalNetwork) -> str:
+    if not network.client_key:
+        return ""
+    return f" and as api_key what is in {network.directory / 'client.key'}"

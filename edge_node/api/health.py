@@ -39,6 +39,21 @@ class EnrolmentStatus(Struct, frozen=True, kw_only=True):
     problem: str = ""
 
 
+class ClientKeysStatus(Struct, frozen=True, kw_only=True):
+    """What the node knows of client keys, where it asks for them.
+
+    Attributes:
+        checked: keys can be checked; while they cannot, nobody is let in.
+        age_s: time since the list was last verified; None when it never was.
+        problem: why nobody is let in, or why the last look for a new list failed; "" when all is well.
+    """
+
+    checked: bool
+    keys_count: int
+    age_s: float | None
+    problem: str = ""
+
+
 class NodeStatus(Struct, frozen=True, kw_only=True):
     """The state of a node at one moment.
 
@@ -46,6 +61,7 @@ class NodeStatus(Struct, frozen=True, kw_only=True):
         models: every wanted release, as in the heartbeats.
         origin_age_s: time since the origin last answered; None when it never has.
         enrolment: None for a node that never joined a fleet.
+        client_keys: None for a node that asks for no keys.
     """
 
     draining: bool
@@ -55,10 +71,13 @@ class NodeStatus(Struct, frozen=True, kw_only=True):
     channel: str = "stable"
     trust: TrustStatus = TrustStatus()
     enrolment: EnrolmentStatus | None = None
+    client_keys: ClientKeysStatus | None = None
 
     @property
     def ready(self) -> bool:
-        """Whether requests sent here are answered: not draining, and some model is ready."""
+        """Whether requests sent here are answered: not draining, keys can be checked, and some model is ready."""
+        if self.client_keys is not None and not self.client_keys.checked:
+            return False
         return not self.draining and any(model.state in {"asleep", "ready"} for model in self.models)
 
 
@@ -73,4 +92,5 @@ class Readiness(Struct, frozen=True, kw_only=True):
     origin_age_s: float | None
     trust: TrustStatus
     enrolment: EnrolmentStatus | None
+    client_keys: ClientKeysStatus | None
     models: tuple[ModelReport, ...]

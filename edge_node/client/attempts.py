@@ -121,7 +121,9 @@ class Attempts:
                 self._hedges.spend()
                 call.hedged = True
                 try:
-                    result = await _first_good(first, asyncio.ensure_future(self.once(call, other, attempt)))
+                    result = await _first_good(
+                        first, asyncio.ensure_future(self._hedge(call, other, attempt))
+                    )
                 finally:
                     self._turns.give_back()
             else:
@@ -131,6 +133,18 @@ class Attempts:
             return result
         finally:
             await ended(first)
+
+    async def _hedge(
+        self, call: Call, node: RankedNode, attempt: Callable[[Call, RankedNode], Awaitable[T]]
+    ) -> T:
+        """The second attempt; at another node where this one accepts no connection, since it did nothing."""
+        try:
+            return await self.once(call, node, attempt)
+        except NodeUnreachableError as error:
+            another = None if error.sent else self._idle_node(call)
+            if another is None:
+                raise
+            return await self.once(call, another, attempt)
 
     def to_the_end(
         self, call: Call, node: RankedNode, items: AsyncGenerator[T], close: Callable[[], None]

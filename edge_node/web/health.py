@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from edge_node.api.health import Readiness
 from edge_node.telemetry import CONTENT_TYPE
+from edge_node.web.letting_in import is_insider
 from edge_node.web.parts import PARTS
 from edge_node.web.payload import respond
 
@@ -17,9 +18,17 @@ async def healthz(request: web.Request) -> web.Response:
 
 
 async def readyz(request: web.Request) -> web.Response:
-    """200 when some wanted model is ready and the node is not draining; 503 otherwise, with the same body."""
+    """200 when some wanted model is ready and the node is not draining; 503 otherwise, with the same body.
+
+    Where client keys are asked for, strangers from elsewhere are told nothing but that.
+    """
     parts = request.app[PARTS]
     status = parts.status()
+    code, headers = 200 if status.ready else 503, {"Cache-Control": "no-store"}
+    if not is_insider(request):
+        return respond(
+            request, {"ready": status.ready, "node_id": parts.node_id}, status=code, headers=headers
+        )
     body = Readiness(
         ready=status.ready,
         node_id=parts.node_id,
@@ -29,10 +38,11 @@ async def readyz(request: web.Request) -> web.Response:
         origin_age_s=status.origin_age_s,
         trust=status.trust,
         enrolment=status.enrolment,
+        client_keys=status.client_keys,
         # The sketches are for origins alone.
         models=tuple(replace(model, prefixes=b"") for model in status.models),
     )
-    return respond(request, body, status=200 if status.ready else 503, headers={"Cache-Control": "no-store"})
+    return respond(request, body, status=code, headers=headers)
 
 
 async def metrics(request: web.Request) -> web.Response:
@@ -41,5 +51,8 @@ async def metrics(request: web.Request) -> web.Response:
     for name in parts.scheduler.names():
         load = parts.scheduler.load(name)
         parts.metrics.load(model=name, busy=load.busy, queued=load.queued)
+    if parts.gate is not None:
+        age_s = parts.gate.age_s(parts.wall_clock())
+        parts.metrics.keys_known(keys_count=len(parts.gate.keys), age_s=age_s)
     parts.metrics.cache_size(used_bytes=parts.cache.used_bytes, entries_count=len(parts.cache))
     return web.Response(body=parts.metrics.page(), headers={"Content-Type": CONTENT_TYPE})

@@ -13,6 +13,7 @@ from edge_node.computing import check_ability
 from edge_node.engines import Infer, Inferred
 from edge_node.errors import ModelNotHereError, RequestInvalidError
 from edge_node.web.handing import moved_instead
+from edge_node.web.letting_in import caller_of
 from edge_node.web.parts import COMPUTING, PARTS, exchange_of
 from edge_node.web.payload import read_plain_body, respond
 from edge_node.web.tensor_forms import read_infer, write_infer
@@ -74,6 +75,7 @@ async def ready(request: web.Request) -> web.Response:
 async def model_metadata(request: web.Request) -> web.Response:
     """A model's tensors."""
     reference = _reference(request)
+    caller_of(request).check_model(reference)
     async with request.app[COMPUTING].lease(reference) as lease:
         check_ability(lease.name, lease.ready, "tensors")
         answer = ModelMetadata(
@@ -88,7 +90,9 @@ async def model_metadata(request: web.Request) -> web.Response:
 @_in_protocol
 async def model_ready(request: web.Request) -> web.Response:
     """200 when the model answers now; else 404 or 503."""
-    async with request.app[COMPUTING].lease(_reference(request)) as lease:
+    reference = _reference(request)
+    caller_of(request).check_model(reference)
+    async with request.app[COMPUTING].lease(reference) as lease:
         return respond(request, {"name": lease.name, "ready": True})
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from edge_node.residents import Residents
     from edge_node.scheduler import Scheduler
     from edge_node.telemetry import Metrics
+    from origin.gate import Gate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +68,7 @@ class NodeParts:
         rtts: notes the round trips of clients' connections.
         last_answers: whether connections end with the answer that is given, since this process is leaving.
         desk: reads the tickets of requests; None looks at none.
+        gate: lets requests in by their client keys; None lets everybody in.
     """
 
     node_id: str
@@ -83,6 +85,7 @@ class NodeParts:
     tracing: Tracing | None = None
     desk: TicketDesk | None = None
     rtts: ClientRtts = field(default_factory=ClientRtts)
+    gate: Gate | None = None
     last_answers: Callable[[], bool] = bool
 
 

@@ -22,9 +22,11 @@ from edge_node.api.stream_forms import STREAM_ENCODING
 from edge_node.cache.answers import Rendering
 from edge_node.cache.keys import digest
 from edge_node.cache.terms import STORED_CONTROL, cache_status, matches
+from edge_node.web.letting_in import caller_of
 from origin.tickets import without_ticket
 from registry.bodies import COMPRESSED_ABOVE_BYTES, accepts_zstd
 from registry.log import LineBudget
+from registry.wire import to_msgpack
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,7 +40,7 @@ log = structlog.get_logger()
 
 _WIDE_LINES_PER_S = 10
 _DRAINED_ABOVE_BYTES = 64 * 1024
-_SHAPING_HEADERS: Final = ("Content-Type", "Content-Encoding", "Accept", "Authorization")
+_SHAPING_HEADERS: Final = ("Content-Type", "Content-Encoding", "Accept")
 
 
 class Sent(web.StreamResponse):
@@ -83,7 +85,8 @@ class Replays:
             return None
         shaping = [headers.get(name, "").encode("utf-8", "surrogateescape") for name in _SHAPING_HEADERS]
         # Every redirect has a ticket of its own, and no answer depends on it.
-        return digest(without_ticket(request.raw_path).encode("utf-8", "surrogateescape"), *shaping, body)
+        path = without_ticket(request.raw_path).encode("utf-8", "surrogateescape")
+        return digest(path, _owner(request), *shaping, body)
 
     async def send(
         self, request: web.Request, key: bytes, account: Account | None = None
@@ -210,6 +213,14 @@ class Replays:
             response_bytes=body_bytes,
             unlogged_count=unlogged_count,
         )
+
+
+def _owner(request: web.Request) -> bytes:
+    """Whose answers a request may be given: those of its key as that stands now, however it came in by it."""
+    caller = caller_of(request)
+    if caller.key is None:
+        return request.headers.get("Authorization", "").encode("utf-8", "surrogateescape")
+    return to_msgpack((caller.key_id, caller.key.models, caller.ticket_model))
 
 
 def etag_of(body: bytes) -> str:

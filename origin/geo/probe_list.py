@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _KEEP_S = 30.0
 _RENEW_S = 5.0
+_RETRY_S = 1.0
 _AMONG_COUNT = 48
 _LIMIT_COUNT = 4
 _CHOICES_PER_S = 100.0
@@ -60,7 +61,9 @@ class ProbeLists:
         if order.unknown or len(order.rows) < 2:
             return ()
         if not self._may_choose(now_s):
-            return kept.peers if kept is not None else _nearest(pool, order)
+            peers = kept.peers if kept is not None else _nearest(pool, order)
+            pool.kept[key] = _Kept(now_s + _RETRY_S - _RENEW_S, -1, peers)
+            return peers
         return self._chosen(pool, spot, order, key, now_s)
 
     def _chosen(

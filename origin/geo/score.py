@@ -45,12 +45,21 @@ class Prompt:
     size_bytes: int = 0
     shared_marks: tuple[Mark, ...] = ()
 
-    def unread_tokens(self, offer: Offer) -> float:
-        """What a node that keeps some beginnings has still to read of it."""
+    def begins_in(self, offer: Offer) -> bool:
+        """Whether a node keeps any beginning of it."""
         if not self.marks or not offer.model.prefixes:
-            return self.tokens_count
+            return False
         if offer.prefixes is None:
             offer.prefixes = unpack_sketch(offer.model.prefixes)
+        return self.marks[0].number in offer.prefixes or (
+            bool(self.shared_marks) and self.shared_marks[0].number in offer.prefixes
+        )
+
+    def unread_tokens(self, offer: Offer) -> float:
+        """What a node that keeps some beginnings has still to read of it."""
+        if not self.begins_in(offer):
+            return self.tokens_count
+        assert offer.prefixes is not None, "it was just looked into"
         size_bytes = max(self.size_bytes, self.marks[-1].end_bytes)
         kept = max(kept_bytes(self.marks, offer.prefixes), kept_bytes(self.shared_marks, offer.prefixes))
         return self.tokens_count * (1 - kept / size_bytes)
@@ -114,7 +123,8 @@ def load_s(offer: Offer, others: Measured, now_s: float) -> float:
     What wakes up waits until there is room, and displaces another release, which is to come back in the same way: two
     exchanges. And each request that comes for that one meanwhile waits as long, so it costs what it costs them.
     Without counting that, nodes under pressure do nothing but load: a choice that is best for each request can be bad
-    for all (T. Roughgarden and E. Tardos, "How bad is selfish routing?", Journal of the ACM 49(2), 2002).
+    for all (T. Roughgarden and E. Tardos, "How bad is selfish routing?", Journal of the ACM 49(2), 2002; the remedy is
+    A. C. Pigou's, 1920).
     """
     model = offer.model
     if model.state == "ready":

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 _BLOCK_COUNT = 256
 _FINITE_S = 1e300
+_SKETCHES_LIMIT_COUNT = 512
+"""Whether they have read the prompt is asked of about so many nodes, the nearest: each has to be looked at alone."""
 
 
 @dataclass(slots=True)  # made for every request, and a frozen one takes three times as long
@@ -135,11 +137,12 @@ class Walk:
     def _run(self) -> None:
         """Walk until nobody further away can matter."""
         want, order = self._want, self._order
-        # With marks nothing is known to be left to read.
-        floor_s = 0.0 if want.prompt.marks else want.prompt.tokens_count * self.others.least_token_s
+        unread_s = want.prompt.tokens_count * self.others.least_token_s
         start, size_count = 0, _BLOCK_COUNT
         self._cut()
         while want.version is None:
+            # With marks nothing is known to be left to read.
+            floor_s = 0.0 if self._marked(start) else unread_s
             if start >= len(order.rows):
                 if order.horizon_s + floor_s > self._cut_s or not order.extend():
                     break
@@ -172,10 +175,25 @@ class Walk:
         if self.nearest_s == math.inf:
             self._note_nearest(start, scores_s)
         cut_s = self._cut_of(scores_s)
-        take = self._take_marked if prompt.marks else self._take_row
-        for position in ((least_s if prompt.marks else scores_s) <= cut_s).nonzero()[0].tolist():
-            take(start + position, scores_s.item(position), cut_s)
+        if self._marked(start):
+            self._take_block_marked(start, scores_s, least_s, cut_s)
+        else:
+            for position in (scores_s <= cut_s).nonzero()[0].tolist():
+                self._take_row(start + position, scores_s.item(position))
         self._cut()
+
+    def _marked(self, start: int) -> bool:
+        """Whether what nodes from this position on have read of the prompt counts."""
+        return bool(self._want.prompt.marks) and start < _SKETCHES_LIMIT_COUNT
+
+    def _take_block_marked(self, start: int, scores_s: Floats, least_s: Floats, cut_s: float) -> None:
+        """Those that would be the best with all of the prompt kept come first: what they cost bounds the others."""
+        positions = (least_s <= cut_s).nonzero()[0]
+        for position in positions[least_s[positions].argsort()].tolist():
+            if least_s.item(position) > self._cut_s:
+                return
+            self._take_marked(start + position, scores_s.item(position), cut_s)
+            self._cut()
 
     def _note_nearest(self, start: int, scores_s: Floats) -> None:
         for position in range(len(scores_s)):
@@ -193,7 +211,7 @@ class Walk:
         least_s, worst_s = float(few[0]), float(few[count - 1])
         return min(max(worst_s, least_s + self._want.band_s(least_s)), self._cut_s, _FINITE_S)
 
-    def _take_row(self, position: int, score_s: float, _cut_s: float) -> None:
+    def _take_row(self, position: int, score_s: float) -> None:
         seat = self._pool.rows[self._order.rows.item(position)]
         assert seat.usual is not None, "a row with a score has a release that answers"
         self.ready.append(Scored(score_s, seat.node_id, self._order.near_at(position), seat, seat.usual))
@@ -203,10 +221,10 @@ class Walk:
         """The same where a node may keep a part of the prompt; `score_s` is what it costs if it does not."""
         seat = self._pool.rows[self._order.rows.item(position)]
         assert seat.usual is not None, "a row with a score has a release that answers"
-        if seat.usual.model.prefixes:
+        if seat.usual.model.prefixes and self._want.prompt.begins_in(seat.usual):
             self._take(self._scored(self._order.near_at(position), seat, seat.usual))
         elif score_s <= cut_s:
-            self._take_row(position, score_s, cut_s)
+            self._take_row(position, score_s)
 
     def _take(self, scored: Scored) -> None:
         self.ready.append(scored)

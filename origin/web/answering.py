@@ -13,6 +13,7 @@ from aiohttp.hdrs import METH_ALL
 from origin.web.context import NODE_SHOWN, context_of
 from origin.web.enrolment import check_door
 from origin.web.errors import broken_answer, error_answer, refused_by_http
+from origin.web.letting_in import let_in, let_out
 from registry.errors import EdgewardError
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ async def answering(request: web.Request, handler: Handler) -> web.StreamRespons
     try:
         try:
             request[NODE_SHOWN] = check_door(request)
+            let_in(request)
             answer = await handler(request)
             code = ""
         except EdgewardError as error:
@@ -57,6 +59,7 @@ async def answering(request: web.Request, handler: Handler) -> web.StreamRespons
         status = answer.status
         return answer
     finally:
+        let_out(request)
         resource = request.match_info.route.resource
         url = resource.canonical if resource is not None else "unknown"
         method = request.method if request.method in METH_ALL else "other"  # a client can send any word

@@ -8,6 +8,7 @@ from origin.errors import ModelUnknownError
 from origin.geo.refusal import near
 from origin.web.caching import none_match
 from origin.web.context import Context, context_of
+from origin.web.letting_in import caller_of
 from origin.web.payload import reply
 from registry.errors import InputInvalidError, ReleaseUnknownError
 from registry.reference import check_name, check_version
@@ -36,16 +37,16 @@ async def manifest(request: web.Request) -> web.Response:
 
 async def models(request: web.Request) -> web.Response:
     """GET /v1/models: the models that can be asked for, as OpenAI's list."""
-    known = _models(context_of(request))
-    return web.json_response(
-        {"object": "list", "data": [_model(name, known[name]) for name in sorted(known)]}
-    )
+    known, caller = _models(context_of(request)), caller_of(request)
+    shown = [_model(name, known[name]) for name in sorted(known) if caller.may_ask(name)]
+    return web.json_response({"object": "list", "data": shown})
 
 
 async def model(request: web.Request) -> web.Response:
     """GET /v1/models/{name}: one of them."""
     known = _models(context_of(request))
     name = request.match_info["name"]
+    caller_of(request).check_model(name)
     if name not in known:
         raise ModelUnknownError(f"there is no model {name[:80]!r}" + near(name, known), param="model")
     return web.json_response(_model(name, known[name]))

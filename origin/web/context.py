@@ -17,8 +17,10 @@ from origin.whereabouts import Whereabouts
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from origin.client_keys import ClientKeys
     from origin.config import OriginConfig
     from origin.fleet import Fleet
+    from origin.gate import Gate
     from origin.identity.certificates import NodeCertificate
     from origin.identity.enrolment import Enrolment
     from origin.releases import Blobs, Releases
@@ -36,6 +38,8 @@ class Context:
 
     Attributes:
         enrolment: None where this origin does not hold the key of the fleet's authority.
+        gate: lets clients in by their keys; None lets everybody in.
+        client_keys: the list that nodes are told of; None where an origin does not follow it.
         enrolled: ids of nodes that have reported with a certificate since this origin started.
     """
 
@@ -52,6 +56,8 @@ class Context:
     chance: Callable[[], float] = random.random
     whereabouts: Whereabouts = field(default_factory=lambda: Whereabouts(Network(), GeoFiles(())))
     enrolment: Enrolment | None = None
+    gate: Gate | None = None
+    client_keys: ClientKeys | None = None
     enrolled: set[str] = field(default_factory=set)
 
     _own_salt: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)

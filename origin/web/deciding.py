@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from origin.api import RouteAnswer
+from origin.gate import ANYBODY
 from origin.geo.choose import Ask, choose, parse_model
 from origin.geo.explaining import EXPLAINED_LIMIT_COUNT, left_out
 from origin.geo.places import client_place
@@ -16,6 +17,7 @@ from origin.tickets import LIFE_LIMIT_S, Ticket, stops_of
 
 if TYPE_CHECKING:
     from origin.api import LeftOut, Peer, RouteQuery
+    from origin.gate import Caller
     from origin.geo.choose import Decision
     from origin.geo.client_spot import ClientSpot
     from origin.web.context import Context
@@ -36,6 +38,7 @@ def list_for(
     parameter: str | None = None,
     header: str | None = None,
     client: str = "",
+    caller: Caller = ANYBODY,
 ) -> RouteAnswer:
     """The answer to `POST /v1/route`.
 
@@ -47,32 +50,19 @@ def list_for(
         parameter: its place as the URL states it.
         header: its place as a header states it.
         client: the name under which nodes keep its prompts.
+        caller: by whose key it came in.
 
     Raises:
         InputInvalidError: not a model's name, or not a place.
+        ModelOutOfScopeError: the key may not ask this model.
         ModelUnknownError: no release and no node has this model.
         NoNodeAvailableError: it exists, and no node can answer now.
     """
     stated, _ = client_place(query.place, parameter, header)
     spot = context.whereabouts.spot(remote, context.now_s(), stated)
-    reference, bare = parse_model(query.model)
-    text = turns_text(query.turns)
-    marks = Marks(tuple(Mark(number, end_bytes) for number, end_bytes in query.marks))
-    if text and not marks.own:
-        marks = marks_of(text, salt=context.mark_salt(), client=client, model=reference.name)
-    ask = Ask(
-        reference,
-        any_channel=bare,
-        spot=spot,
-        prompt_tokens=query.prompt_tokens or len(text) // BYTES_PER_TOKEN,
-        prompt_bytes=query.prompt_bytes or len(text),
-        marks=marks.own,
-        shared_marks=marks.everybody,
-        # Without a stated session a client's address stands for it: its requests tend to share a prefix.
-        session=session or remote,
-        limit=EXPLAINED_LIMIT_COUNT if query.explains else query.limit,
-        exclude=frozenset(query.exclude),
-    )
+    # Without a stated session a client's address stands for it: its requests tend to share a prefix.
+    ask = _ask(context, query, spot, session=session or remote, client=client)
+    caller.check_model(ask.reference.name)
     if not query.explains:
         for node_id in query.exclude:  # they have just failed this client
             context.fleet.note_failed(node_id, spot.prefix or remote, context.now_s())
@@ -83,11 +73,31 @@ def list_for(
         ttl_s=context.config.route_ttl_s,
         place=spot.place,
         place_source=spot.place_source,
-        probes=_probes(context, reference, spot),
+        probes=_probes(context, ask.reference, spot),
         expires_unix_s=context.now_unix_s() + context.config.route_ttl_s,
-        ticket=sign(context, query.model, decision),
+        ticket=sign(context, query.model, decision, caller),
         reason=decision.reason,
         left_out=_left_out(context, ask, decision) if query.explains else (),
+    )
+
+
+def _ask(context: Context, query: RouteQuery, spot: ClientSpot, *, session: str, client: str) -> Ask:
+    reference, bare = parse_model(query.model)
+    text = turns_text(query.turns)
+    marks = Marks(tuple(Mark(number, end_bytes) for number, end_bytes in query.marks))
+    if text and not marks.own:
+        marks = marks_of(text, salt=context.mark_salt(), client=client, model=reference.name)
+    return Ask(
+        reference,
+        any_channel=bare,
+        spot=spot,
+        prompt_tokens=query.prompt_tokens or len(text) // BYTES_PER_TOKEN,
+        prompt_bytes=query.prompt_bytes or len(text),
+        marks=marks.own,
+        shared_marks=marks.everybody,
+        session=session,
+        limit=EXPLAINED_LIMIT_COUNT if query.explains else query.limit,
+        exclude=frozenset(query.exclude),
     )
 
 
@@ -139,8 +149,8 @@ def decide(context: Context, ask: Ask, *, notes: bool = True) -> Decision:
     return decision
 
 
-def sign(context: Context, model: str, decision: Decision) -> str:
-    """The decision's list, signed, so that its nodes may hand the request on."""
+def sign(context: Context, model: str, decision: Decision, caller: Caller = ANYBODY) -> str:
+    """The decision's list, signed, so that its nodes may hand the request on, and let it in for its caller's key."""
     life_s = min(context.config.route_ttl_s, LIFE_LIMIT_S)
-    ticket = Ticket(model, stops_of(decision.nodes), context.now_unix_s() + life_s)
+    ticket = Ticket(model, stops_of(decision.nodes), context.now_unix_s() + life_s, caller.key_id)
     return context.route_keys.sign(ticket, context.now_s())

@@ -25,6 +25,8 @@ def error_answer(error: EdgewardError) -> web.Response:
     """The answer for a refusal that Edgeward describes itself."""
     answer = _answer(error.http_status, error.message, error.param, error.code)
     answer.headers.update(retry_headers(error.retry_after_s))
+    if error.http_status == 401:  # RFC 9110, 15.5.2
+        answer.headers["WWW-Authenticate"] = "Bearer"
     return answer
 
 

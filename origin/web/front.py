@@ -72,7 +72,12 @@ class RouteDesk:
         self._date_s = 0
 
     def leaves(self, transport: asyncio.BaseTransport) -> bool:
-        """Whether nothing of a connection is answered here: at the door for nodes certificates are looked at first."""
+        """Whether nothing of a connection is answered here: at the door for nodes certificates are looked at first.
+
+        Where client keys are asked for, the one place that looks at them is behind this.
+        """
+        if self._context.gate is not None:
+            return True
         enrolment = self._context.enrolment
         return enrolment is not None and enrolment.door.is_here(transport)
 

@@ -11,6 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from origin.api import NodeState
 from origin.web.context import context_of
+from origin.web.letting_in import is_insider
 
 if TYPE_CHECKING:
     from origin.fleet import FleetView
@@ -28,11 +29,19 @@ async def readyz(request: web.Request) -> web.Response:
     context = context_of(request)
     releases = context.releases
     view = context.fleet.view(context.now_s())
-    ready = releases.view is not None
+    gate, now_unix_s = context.gate, context.now_unix_s()
+    checks = gate is None or not gate.problem(now_unix_s)
+    ready = releases.view is not None and checks
+    if not is_insider(request):
+        return web.json_response({"status": "ready" if ready else "not ready"}, status=200 if ready else 503)
     body = {
-        "status": "ready" if ready else "waiting for the object store",
+        "status": "ready"
+        if ready
+        else "waiting for the object store"
+        if checks
+        else "no client key can be checked",
         "catalog": {
-            "state": "none" if not ready else "stale" if releases.problem else "fresh",
+            "state": "none" if releases.view is None else "stale" if releases.problem else "fresh",
             "age_s": releases.age_s,
             "problem": releases.problem,
             "releases_count": len(releases.view.releases) if releases.view is not None else 0,
@@ -45,6 +54,13 @@ async def readyz(request: web.Request) -> web.Response:
         "enrolment": {
             "open": context.enrolment is not None,
             "problem": context.enrolment.problem if context.enrolment else "",
+        },
+        "client_keys": None
+        if gate is None
+        else {
+            "problem": gate.problem(now_unix_s),
+            "keys_count": len(gate.keys),
+            "age_s": gate.age_s(now_unix_s),
         },
         "nodes": _counts(view),
         "fleet_isolated": view.isolated,
@@ -65,6 +81,8 @@ async def metrics(request: web.Request) -> web.Response:
     for role, expires_in_s in context.trust.expires_in_s().items():
         telemetry.trust_expires.labels(role).set(expires_in_s)
     telemetry.catalog_stale.set(bool(releases.problem))
+    keys_age_s = None if context.gate is None else context.gate.age_s(context.now_unix_s())
+    telemetry.keys_age.set(float("nan") if keys_age_s is None else keys_age_s)
     enrolment = context.enrolment
     telemetry.certificate_ends.set(enrolment.door.not_after_unix_s if enrolment else float("nan"))
     sharing = context.sharing.view()

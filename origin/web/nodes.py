@@ -50,6 +50,7 @@ async def report(request: web.Request) -> web.Response:
             heartbeat_s=context.config.heartbeat_s,
             peers=_peers(context, heard, wanted),
             route_keys=context.sharing.route_keys(),
+            client_keys=context.client_keys.sha256 if context.client_keys is not None else "",
             mark_salt=context.mark_salt(),
             origins=context.sharing.origin_urls(with_certificate=shown is not None),
             cut_off=context.sharing.cut_off,

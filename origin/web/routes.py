@@ -15,6 +15,7 @@ from origin.prefixes import client_name, marks_of
 from origin.tickets import TICKET_PARAMETER, without_ticket
 from origin.web.context import context_of, remote_of
 from origin.web.deciding import BYTES_PER_TOKEN, decide, list_for, sign
+from origin.web.letting_in import caller_of
 from origin.web.payload import read_message, reply
 from origin.web.prompts import OpenAIRequest, prompt_beginning
 from registry.bodies import form_of
@@ -44,7 +45,8 @@ async def route(request: web.Request) -> web.Response:
             parameter=request.query.get(PLACE_PARAMETER),
             header=request.headers.get(PLACE_HEADER),
             # Whoever asks for a list goes to its nodes by itself, with the same header.
-            client=client_name(request.headers.get("Authorization", "")),
+            client=caller_of(request).key_id or client_name(request.headers.get("Authorization", "")),
+            caller=caller_of(request),
         )
     response = reply(request, answer)
     response.headers["Cache-Control"] = "no-store"
@@ -105,8 +107,10 @@ def _sent_on(
     stated, _ = client_place(None, request.query.get(PLACE_PARAMETER), request.headers.get(PLACE_HEADER))
     spot = context.whereabouts.spot(remote_of(request), context.now_s(), stated)
     reference, bare = parse_model(model)
-    # Whoever follows this leaves its `Authorization` behind: without a key in the ticket the node knows no name.
-    marks = marks_of(text, salt=context.mark_salt(), client="", model=reference.name)
+    caller = caller_of(request)
+    caller.check_model(reference.name)
+    # Whoever follows this leaves its `Authorization` behind: the node knows it by the key in the ticket, or not at all.
+    marks = marks_of(text, salt=context.mark_salt(), client=caller.key_id, model=reference.name)
     ask = Ask(
         reference,
         any_channel=bare,
@@ -120,11 +124,12 @@ def _sent_on(
     with _refusals_counted(context):
         decision = decide(context, ask)
     best = decision.nodes[0]
+    ticket = sign(context, model, decision, caller)
     path = without_ticket(request.rel_url.raw_path_qs)
     joint = "&" if "?" in path else "?"
     headers = {
         # In the URL, since clients take no header of an answer along, and drop their key on the way to another host.
-        "Location": f"{best.url.rstrip('/')}{path}{joint}{TICKET_PARAMETER}={sign(context, model, decision)}",
+        "Location": f"{best.url.rstrip('/')}{path}{joint}{TICKET_PARAMETER}={ticket}",
         "Cache-Control": "no-store",
         NODE_HEADER: best.node_id,
     }

@@ -11,7 +11,7 @@ from tuf.api.metadata import DelegatedRole, Delegations, Metadata, Root, Targets
 
 from registry.errors import InputInvalidError, KeyUnusableError
 from registry.trust.keys import ROOT_FILE, TARGETS_FILE
-from registry.trust.statements import ROLE, paths_of, role_of_namespace
+from registry.trust.statements import CLIENT_KEYS_ROLE, paths_of, role_of_namespace
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -63,7 +63,7 @@ def begin(
     for role in ONLINE:
         root.add_key(online, role)
     targets = Targets(version=1, expires=expiry("targets", now_unix_s), delegations=Delegations({}, {}))
-    for namespace in ("", *namespaces):
+    for namespace in ("", CLIENT_KEYS_ROLE, *namespaces):
         role = role_of_namespace(namespace)
         targets = delegated(targets, role, keys.make(role))
     keys.write(TARGETS_FILE, signed(targets, keys, root.roles["targets"].keyids, 1))
@@ -138,7 +138,9 @@ def signed(part: Signed, keys: Keys, key_ids: Collection[str], threshold: int) -
     Raises:
         KeyUnusableError: too few of these keys are here.
     """
-    signers = require_keys(keys, key_ids, threshold, ROLE if isinstance(part, Targets) else part.type)
+    signers = require_keys(
+        keys, key_ids, threshold, "a publisher" if isinstance(part, Targets) else part.type
+    )
     metadata = Metadata[Any](part)
     for signer in signers:
         metadata.sign(signer, append=True)

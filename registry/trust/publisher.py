@@ -8,7 +8,7 @@ names counts. Whoever loses the timestamp reads again and redoes the change on w
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import structlog
@@ -24,7 +24,7 @@ from registry.layout import trust_key
 from registry.trust import ceremony
 from registry.trust.keys import TARGETS_FILE
 from registry.trust.standing import Standing, delegation, last_good, standing_of, vouches
-from registry.trust.statements import Contents, role_of_namespace, signed_part
+from registry.trust.statements import CLIENT_KEYS_ROLE, Contents, role_of_namespace, signed_part
 from registry.trust.verification import check_root
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from tuf.api.metadata import Root, Signed
 
+    from registry.client_keys import ClientKey
     from registry.trust.keys import Keys
     from registry.trust.reader import StoreReader
 
@@ -98,6 +99,23 @@ class Publisher:
             return None if contents is None else Draft(contents={role: contents})
 
         return self._transact(draft)
+
+    def change_client_keys(
+        self, change: Callable[[Mapping[str, ClientKey]], Mapping[str, ClientKey]]
+    ) -> None:
+        """Sign a changed list of client keys; `change` is called again where somebody else was quicker.
+
+        Raises:
+            KeyUnusableError: the key that signs the list is not here.
+            InputInvalidError: nobody was given the role `client-keys`.
+            EdgewardError: what `change` raises.
+        """
+
+        def changed(contents: Contents) -> Contents | None:
+            keys = change(contents.client_keys)
+            return None if keys == contents.client_keys else replace(contents, client_keys=keys)
+
+        self.change(CLIENT_KEYS_ROLE, changed)
 
     def renew(self, *, even_if_young: bool = False) -> bool:
         """Give snapshot and timestamp a new date once half of the old one has passed; whether that was so.

@@ -161,19 +161,21 @@ class RemoteReader:
         self._now_unix_s = now_unix_s
         self._turn = asyncio.Lock()
 
-    async def read(self, names: frozenset[str] | None = None) -> Verified:
-        """What is true now, as far as these models go; None is all of them.
+    async def read(
+        self, names: frozenset[str] | None = None, *, roles: frozenset[str] = frozenset()
+    ) -> Verified:
+        """What is true now, as far as these models go, None is all of them, and these roles besides.
 
         Raises:
             TrustError: what came is refused.
             EdgewardError: what `get` raises.
         """
-        roles = None if names is None else {role_of(name) for name in names}
+        wanted_roles = None if names is None else {role_of(name) for name in names} | roles
         at = datetime.fromtimestamp(self._now_unix_s(), UTC)
         async with self._turn:
             files = await asyncio.to_thread(self._kept.load)
             try:
-                steps = verifying(files, self._pin, at=at, roles=roles)
+                steps = verifying(files, self._pin, at=at, roles=wanted_roles)
                 wanted = await asyncio.to_thread(advance, steps, None)
                 while not isinstance(wanted, Verified):
                     data = await self._get(wanted.file, wanted.limit_bytes)

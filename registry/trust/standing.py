@@ -9,7 +9,7 @@ from tuf.api.exceptions import UnsignedMetadataError
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, Targets, Timestamp
 
 from registry.errors import InputInvalidError, TrustError
-from registry.trust.statements import Contents, contents_of
+from registry.trust.statements import CLIENT_KEYS_ROLE, Contents, contents_of
 from registry.trust.verification import check_root
 
 if TYPE_CHECKING:
@@ -47,6 +47,10 @@ def delegation(targets: Targets, role: str) -> DelegatedRole:
     delegations = targets.delegations
     found = (delegations.roles or {}).get(role) if delegations is not None else None
     if found is None:
+        if role == CLIENT_KEYS_ROLE:
+            raise InputInvalidError(
+                f"nobody may make client keys yet: run `edgeward keys delegate {role}` where the targets key is"
+            )
         namespace = role.partition("-")[2]
         raise InputInvalidError(
             f"nobody may publish under {namespace}/ yet: run `edgeward keys delegate {namespace}` where the "

@@ -1,7 +1,8 @@
 """What a publisher's role says: its releases and channels, to and from the signed part of TUF metadata.
 
 A release `team/chat@1.0` is the target `team/chat/1.0` of the role `models-team`; names without a namespace belong to
-the role `models`. A channel's versions are signed beside the targets, in the field `channels`.
+the role `models`. A channel's versions are signed beside the targets, in the field `channels`. The role `client-keys`
+has no targets: it says in the field `client_keys` which keys of clients let in.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated
 
-from msgspec import Meta
+from msgspec import Meta, to_builtins
 from tuf.api.metadata import TargetFile, Targets
 
+from registry.client_keys import KEYS_LIMIT_COUNT, ClientKey
 from registry.digest import Digest, digest_of, parse_digest
 from registry.errors import InputInvalidError, TrustTamperedError
 from registry.manifest import unpack_manifest
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from tuf.api.metadata import DelegatedRole
 
 ROLE = "models"
+CLIENT_KEYS_ROLE = "client-keys"
+"""Reserved: no namespace of models has this name."""
 HISTORY_LIMIT_COUNT = 32
 
 ReleaseKey = tuple[str, str]
@@ -34,6 +38,7 @@ Channels = Mapping[str, tuple[str, ...]]
 _ChannelsField = dict[
     str, dict[str, Annotated[tuple[str, ...], Meta(min_length=1, max_length=HISTORY_LIMIT_COUNT)]]
 ]
+_ClientKeysField = Annotated[tuple[ClientKey, ...], Meta(max_length=KEYS_LIMIT_COUNT)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +56,7 @@ class Contents:
 
     releases: Mapping[ReleaseKey, SignedRelease] = field(default_factory=dict)
     channels: Mapping[str, Channels] = field(default_factory=dict)
+    client_keys: Mapping[str, ClientKey] = field(default_factory=dict)
 
 
 def role_of(name: str) -> str:
@@ -60,16 +66,20 @@ def role_of(name: str) -> str:
 
 
 def role_of_namespace(namespace: str) -> str:
-    """The role of a namespace; the empty one is that of names without any.
+    """The role of a namespace; the empty one is that of names without any, `client-keys` is the role of that name.
 
     Raises:
         InputInvalidError: not the first part of a name.
     """
+    if namespace == CLIENT_KEYS_ROLE:
+        return CLIENT_KEYS_ROLE
     return role_of(f"{namespace}/x" if namespace else "x")
 
 
 def is_role(role: str) -> bool:
-    """Whether a role is that of a publisher."""
+    """Whether a role is that of a publisher, or of whoever makes client keys."""
+    if role == CLIENT_KEYS_ROLE:
+        return True
     try:
         return role == role_of_namespace(role.removeprefix(ROLE).removeprefix("-"))
     except InputInvalidError:
@@ -78,6 +88,8 @@ def is_role(role: str) -> bool:
 
 def paths_of(role: str) -> list[str]:
     """The patterns of the targets that a role may sign; `*` does not reach over a slash."""
+    if role == CLIENT_KEYS_ROLE:
+        return [role]  # the name of no release
     namespace = role.removeprefix(f"{ROLE}-")
     return ["*/*"] if role == ROLE else [f"{namespace}/*/*"]
 
@@ -101,7 +113,10 @@ def contents_of(signed: Targets, delegation: DelegatedRole) -> Contents:
         TrustTamperedError: its keys signed something that makes no sense.
     """
     releases, channels = {}, {}
+    keys: tuple[ClientKey, ...] = ()
     try:
+        if delegation.name == CLIENT_KEYS_ROLE:
+            keys = convert(signed.unrecognized_fields.get("client_keys", []), _ClientKeysField)
         for path, target in signed.targets.items():
             name, _, version = path.rpartition("/")
             if delegation.is_delegated_path(path) and role_of(name) == delegation.name:
@@ -121,7 +136,7 @@ def contents_of(signed: Targets, delegation: DelegatedRole) -> Contents:
         raise TrustTamperedError(
             f"what the keys of {delegation.name} signed makes no sense: {error}"
         ) from error
-    return Contents(releases, channels)
+    return Contents(releases, channels, {key.key_id: key for key in keys})
 
 
 def signed_part(contents: Contents, *, version: int, expires: datetime) -> Targets:
@@ -136,6 +151,7 @@ def signed_part(contents: Contents, *, version: int, expires: datetime) -> Targe
         for name, pointers in sorted(contents.channels.items())
         if pointers
     }
-    return Targets(
-        version=version, expires=expires, targets=targets, unrecognized_fields={"channels": channels}
-    )
+    fields: dict[str, object] = {"channels": channels}
+    if contents.client_keys:
+        fields["client_keys"] = [to_builtins(key) for _, key in sorted(contents.client_keys.items())]
+    return Targets(version=version, expires=expires, targets=targets, unrecognized_fields=fields)

@@ -93,6 +93,11 @@ class Verified:
             raise ReleaseUnknownError(f"no publisher was given the role {role}")
         return self.contents[role]
 
+    def role_file(self, role: str) -> bytes | None:
+        """The verified bytes of a role's own file; None where it has not spoken."""
+        meta = self.snapshot.meta.get(f"{role}.json")
+        return None if meta is None else self.files.get(f"{meta.version}.{role}.json")
+
     def releases(self) -> dict[tuple[str, str], SignedRelease]:
         """Every release that some role speaks for."""
         return {key: release for said in self.contents.values() for key, release in said.releases.items()}

@@ -1,4 +1,4 @@
-"""Ranked lists for each second of CPU on a clock of the benchmark's own: what routing_http measures without its sockets.
+"""Ranked lists for each second of CPU on a clock of the benchmark's own: routing_http without its sockets.
 
 On a busy machine a server gets a part of a core, and what it does each second whatever is asked (heartbeats of 200
 nodes, 1,600 round trips learned) is shared by fewer lists than on an idle one. Here the clock moves by the requests:

@@ -1,9 +1,9 @@
 """Ranked lists over HTTP, a second and a core: a part of bench_routing.
 
 `POST /v1/route` of the real origin with a fleet of 200 nodes, by kept connections without pipelining from another
-process on another core; requests differ in place (of 300), model and session,
-and 1,600 round trips are learned each second. Two rates are told: lists for each
-second of the server's CPU, and by the clock. How long they take is measured at half of the rate that is required, sent
+process on another core; requests differ in place (of 300), model and session, and 1,600 round trips are learned each
+second. Two rates are told: lists for each second of the server's CPU, and by the clock. The same without sockets, on a
+clock of its own, is `routing_desk`. How long they take is measured at half of the rate that is required, sent
 at moments fixed beforehand (so that a slow answer does not put off the next request), from the moment that each was
 due. Beside it, in turns, bare aiohttp that reads the body and answers with as many bytes.
 """
@@ -25,6 +25,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 from bench_part import Part
+from routing_desk import measure_desk
 from routing_servers import server
 
 CONNECTIONS_COUNT = 32
@@ -168,7 +169,10 @@ def measure(*, quick):
                     run[f"{name}_p50_ms"], run[f"{name}_p99_ms"] = cuts[49], cuts[98]
                 runs.append(run)
     middle = {name: statistics.median(run[name] for run in runs) for name in runs[0]}
+    desk = measure_desk(1 if quick else 6)
     figures = {
+        "route_desk_lists_per_cpu_s": round(desk["lists_per_cpu_s"]),
+        "route_desk_p99_ms": round(desk["p99_ms"], 3),
         "route_lists_per_core_s": round(middle["origin_per_core_s"]),
         "route_lists_per_s": round(middle["origin_per_s"]),
         "route_p50_ms_at_half": round(middle["origin_p50_ms"], 2),
@@ -186,7 +190,7 @@ def measure(*, quick):
                 name: round(middle[f"bare_{name}"], 2) for name in ("per_core_s", "per_s", "p50_ms", "p99_ms")
             }
         },
-        runs=runs,
+        runs=[*runs, {"desk": desk}],
         packages=("aiohttp", "msgspec", "cryptography"),
     )
 

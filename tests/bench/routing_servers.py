@@ -1,7 +1,8 @@
 """The servers of routing_http, each in a process of its own: `python routing_servers.py KIND PORT CORE`.
 
 `origin` is the real application with a fleet of 200 nodes, whose heartbeats, with the round trips that they tell of 8
-networks each (`routing_live`), are taken in as fast as in life but not over HTTP; `bare` is aiohttp that reads the body and answers the same bytes every time.
+networks each (`routing_live`), are taken in as fast as in life but not over HTTP; `bare` is aiohttp that reads the body
+and answers the same bytes every time.
 """
 
 from __future__ import annotations
@@ -118,10 +119,9 @@ async def serve(kind, port):
     if kind == "bare":
         runner = web.AppRunner(bare_app(bare_answer()))
     else:
-        from origin.server import make_app, make_runner
-
         from routing_live import Life
 
+        from origin.server import make_app, make_runner
         from origin.whereabouts import keep_known
 
         life = Life()

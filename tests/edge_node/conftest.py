@@ -69,6 +69,7 @@ async def make_front(scripted):
         residents=scripted,
         node_id="node-a",
         desk=None,
+        gate=None,
     ):
         ticks = itertools.count()
         cache = AnswerCache(limit_bytes=cache_bytes, age_limit_s=3600, clock=lambda: next(ticks) / 1000)
@@ -84,6 +85,7 @@ async def make_front(scripted):
             cache=cache,
             tracing=tracing,
             desk=desk,
+            gate=gate,
         )
         client = TestClient(TestServer(build_app(parts)), auto_decompress=False)
         await client.start_server()

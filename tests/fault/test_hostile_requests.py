@@ -33,8 +33,8 @@ DRIVER = Path(__file__).parent / "drivers" / "by_schema.py"
 COUNT = int(os.environ.get("EDGEWARD_HOSTILE_COUNT", "400"))
 CALLERS_COUNT = 16
 LEFT_WITHIN_S = 2.0
-MENDED_WITHIN_S = float(os.environ.get("EDGEWARD_MENDED_WITHIN_S", "2.0"))
-"""The median of all deaths; on a machine that others load, the load of a model takes longer than on its own."""
+MENDED_WITHIN_S = 2.0
+"""The median of all deaths, on a machine with a core for whoever wants one; with n at each core, n times that."""
 GROWTH_LIMIT_BYTES = 150 * 2**20
 FILES_GROWTH_LIMIT_COUNT = 16
 
@@ -153,7 +153,8 @@ def test_it_does_so_while_its_engines_are_killed(network, environment_with, kind
     check_unharmed(network, before)
     mended_s = [it_s for all_s in killer.mended_s.values() for it_s in all_s]
     assert mended_s, "no engine was killed"
-    assert statistics.median(mended_s) < MENDED_WITHIN_S
+    wanting = max(1.0, os.getloadavg()[1] / (os.cpu_count() or 1))
+    assert statistics.median(mended_s) < MENDED_WITHIN_S * wanting
 
 
 def check_unharmed(network, before):

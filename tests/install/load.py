@@ -59,9 +59,14 @@ async def _main(base, seconds):
         ),
     )
     look = sorted(wait for _, wait in looks)
+    seconds_max = {}
+    for at_s, wait in looks:
+        second = int(at_s - looks[0][0])
+        seconds_max[second] = max(seconds_max.get(second, 0.0), round(wait * 1e3))
     print(json.dumps({
         "chats": len(chats), "looks": len(looks), "failures": failures[:10], "failed_count": len(failures),
         "look_ms": {"p50": look[len(look) // 2] * 1e3, "max": look[-1] * 1e3},
+        "look_max_ms_by_second": list(seconds_max.values()),
         "chat_ms": {"max": max((wait for _, wait in chats), default=0) * 1e3},
     }))  # fmt: skip
 

@@ -8,10 +8,13 @@ import aiohttp
 import pytest
 
 from origin.client import OriginClient
+from origin.client_keys import ClientKeys
 from origin.config import OriginConfig
 from origin.fleet import Fleet, FleetRules
+from origin.gate import Gate
 from origin.geo.network import Network
 from origin.geo_files import GeoFiles
+from origin.kept_keys import KeptKeys
 from origin.releases import Blobs, Releases
 from origin.route_keys import RouteKeys
 from origin.server import make_app, make_runner
@@ -120,6 +123,9 @@ class Origin:
         self.whereabouts = Whereabouts(Network(), GeoFiles(()), ("127.0.0.1",))
         self.bus, self.origin_id = InProcessBus(), "0" * 16
         self.url = ""
+        self.gate = Gate(max_age_s=config.max_key_age_s) if config.require_keys else None
+        kept = KeptKeys(config.data_dir, self.gate, time.time) if self.gate is not None else None
+        self.client_keys = ClientKeys(store.signed, self.releases, kept, refresh_s=config.catalog_refresh_s)
 
     async def start(self):
         self.route_keys = RouteKeys(lambda: secrets.token_bytes(32))
@@ -141,6 +147,8 @@ class Origin:
             self.route_keys,
             self.clock,
             chance=lambda: 1.0,
+            gate=self.gate,
+            client_keys=self.client_keys,
             whereabouts=self.whereabouts,
         )
         self.runner = make_runner(

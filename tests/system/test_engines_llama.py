@@ -1,10 +1,14 @@
 """The llama engine in its process, with a real model."""
 
 import asyncio
+import os
+import random
+import signal
 
 import pytest
 
 from edge_node.engines import (
+    Delta,
     Finished,
     Generate,
     Progress,
@@ -16,6 +20,8 @@ from edge_node.errors import OverloadedError, PromptTooLongError, RequestInvalid
 from tests.system.llama_engines import LONG, answer, chat, running, spec_of
 
 pytestmark = pytest.mark.system
+
+ENGINES_COUNT = int(os.environ.get("EDGEWARD_ENGINES_COUNT", "3"))
 
 
 @pytest.fixture
@@ -220,6 +226,29 @@ async def test_cells_in_eight_bits_answer_alike(sample_models):
         question = "What is the capital of France? Answer in one sentence."
         _, text, _ = await answer(engine, chat("q", question, max_tokens=30))
         assert "Paris" in text
+
+
+async def interrupted(pid, chance):
+    """Stop a process and let it go on at random moments, as a machine with too much to do does."""
+    while True:
+        os.kill(pid, signal.SIGSTOP)
+        await asyncio.sleep(chance.uniform(0.001, 0.05))
+        os.kill(pid, signal.SIGCONT)
+        await asyncio.sleep(chance.uniform(0.001, 0.2))
+
+
+async def test_fresh_engines_score_alike_to_the_last_bit_however_they_are_interrupted(sample_models):
+    seen = set()
+    for number in range(ENGINES_COUNT):
+        async with running(spec_of(sample_models, kv_type="q8_0")) as engine:
+            interrupting = asyncio.create_task(interrupted(engine.pid, random.Random(number)))
+            question = "What is the capital of France? Answer in one sentence."
+            command = chat("q", question, max_tokens=30, logprobs_count=20)
+            deltas = [event for event in await collected(engine, command) if isinstance(event, Delta)]
+            interrupting.cancel()
+            os.kill(engine.pid, signal.SIGCONT)
+            seen.add(str([(delta.text, delta.scores) for delta in deltas]))
+    assert len(seen) == 1, seen
 
 
 def test_a_state_that_was_put_off_is_put_back(sample_models):

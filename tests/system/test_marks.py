@@ -15,6 +15,7 @@ pytestmark = pytest.mark.system
 
 PARIS = "48.85,2.35"
 NEAR, FAR = "frankfurt", "virginia"
+SAME = 20  # tokens with which every chat begins
 LONG = " ".join(
     f"Rule {number}: a letter about berth {number * 7 % 40} is answered within {number} hours."
     for number in range(60)
@@ -91,7 +92,8 @@ def until_told(network, system, tmp_path, *, told=True):
 
 def test_a_prompt_goes_where_its_beginning_was_read_when_that_saves_time(network, tmp_path):
     fresh_s, where, cached = at(network, 1, letter(LONG, "Who is in berth 4?"))
-    assert (where, cached) == (FAR, 0)
+    assert where == FAR
+    assert cached < SAME
     terms = until_told(network, LONG, tmp_path)
     extra_s = terms[FAR]["network"] - terms[NEAR]["network"]
     assert 0.1 < extra_s < 0.3
@@ -101,7 +103,8 @@ def test_a_prompt_goes_where_its_beginning_was_read_when_that_saves_time(network
     assert where == FAR
     assert cached > 800
     near_s, where, cached = at(network, 0, letter(LONG, "When is high tide?"))
-    assert (where, cached) == (NEAR, 0)
+    assert where == NEAR
+    assert cached < SAME
     facts = {"far_and_read_s": far_s, "network_s": extra_s, "near_and_unread_s": near_s, "first_s": fresh_s}
     sys.stdout.write(f"{json.dumps(facts)}\n")  # `pytest -s` shows it
     assert far_s + extra_s < near_s, facts
@@ -132,6 +135,7 @@ def test_what_another_client_has_read_does_not_count(network, tmp_path):
     at(network, 1, letter(other, "Who?"), Authorization="Bearer ann")
     time.sleep(2.5)  # two heartbeats
     terms = ranked(network, other, tmp_path)
-    assert terms[FAR]["prefill"] == pytest.approx(terms[NEAR]["prefill"], rel=0.5)
+    unlike = ranked(network, "Z" + other[1:], tmp_path)
+    assert terms[FAR]["prefill"] == pytest.approx(unlike[FAR]["prefill"], rel=0.2)
     _, _, cached = by_origin(network, letter(other, "When?"))
-    assert cached < 100
+    assert cached < SAME

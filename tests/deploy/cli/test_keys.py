@@ -17,7 +17,7 @@ def test_init_makes_keys_and_shows_what_nodes_must_pin(edgeward, tmp_path):
     assert shown["root_sha256"] == digest_of((tmp_path / "k" / "root.json").read_bytes())
     assert (shown["root_keys_count"], shown["root_threshold"]) == (3, 2)
     assert [key["role"] for key in shown["keys"]] == [
-        "fleet", "models", "online", "root1", "root2", "root3", "targets",
+        "client-keys", "fleet", "models", "online", "root1", "root2", "root3", "targets",
     ]  # fmt: skip
     code, out, _ = edgeward("keys", "show", "--dir", "k")
     assert code == 0

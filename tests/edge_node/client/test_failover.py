@@ -363,6 +363,15 @@ async def test_a_hedge_that_fails_costs_nothing():
         assert nodes["b"].asked_count == 1
 
 
+async def test_a_hedge_that_finds_nobody_goes_to_the_next():
+    async with fleet("a", "b", "c") as (nodes, _, client):
+        await embed_often(client, 49)  # the next one may be hedged
+        await nodes["a"].set("slow")
+        await nodes["b"].set("down")
+        vectors = await client.embed("x", model="embed")
+        assert (vectors.served.node_id, vectors.served.hedged) == ("c", True)
+
+
 async def test_text_is_never_hedged():
     async with fleet("a", "b") as (nodes, _, client):
         for _ in range(60):

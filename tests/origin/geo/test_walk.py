@@ -68,6 +68,12 @@ def random_report(rng, number):
     )  # fmt: skip
 
 
+def random_prompt(rng):
+    own = tuple(Mark(n, 256 * (n + 1)) for n in range(rng.randrange(4)))
+    shared = tuple(Mark(5 - n, end_bytes) for n, end_bytes in own)
+    return Prompt(rng.randrange(0, 3000), own, 2000, rng.choice(((), shared)))
+
+
 def busy_fleet(rng, nodes_count, now_s):
     fleet = Fleet(FleetRules(nodes_limit_count=10 * nodes_count))
     for number in range(nodes_count):
@@ -113,7 +119,7 @@ def test_the_walk_finds_what_scoring_every_node_finds(nodes_count, seed):
         version=rng.choice((None, None, "1", "2")), channels={"stable": rng.choice("12")},
         exclude=frozenset(rng.sample([f"n{i}" for i in range(nodes_count)], min(nodes_count // 2, 2))),
         warm=frozenset(rng.sample([f"n{i}" for i in range(nodes_count)], min(nodes_count // 2, 3))),
-        prompt=Prompt(rng.randrange(0, 3000), tuple(Mark(n, 256 * (n + 1)) for n in range(rng.randrange(4))), 2000),
+        prompt=random_prompt(rng),
         limit_count=rng.choice((1, 4, 16)), band_s=band_s,
     )  # fmt: skip
     view = fleet.view(now_s)

@@ -199,7 +199,9 @@ def test_a_key_directory_is_its_owners_alone(tmp_path):
     ceremony.begin(keys, now_unix_s=0, root_keys_count=2)
     assert stat.S_IMODE(keys.directory.stat().st_mode) == 0o700
     files = sorted(keys.directory.glob("*.key"))
-    assert [label for label, _ in keys.labels()] == ["models", "online", "root1", "root2", "targets"]
+    assert [label for label, _ in keys.labels()] == [
+        "client-keys", "models", "online", "root1", "root2", "targets",
+    ]  # fmt: skip
     assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
     key_ids = [start for _, start in keys.labels()]
     root = KeyDirectory(keys.directory)

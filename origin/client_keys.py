@@ -1,0 +1,77 @@
+"""The client keys as this origin last read them, for its own gate, and their digest, by which nodes know of news."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import structlog
+
+from registry.digest import digest_of
+from registry.errors import EdgewardError
+from registry.trust.statements import CLIENT_KEYS_ROLE, Contents
+
+if TYPE_CHECKING:
+    from origin.kept_keys import KeptKeys
+    from origin.releases import Releases
+    from registry.trust.signed_store import SignedStore
+
+log = structlog.get_logger()
+
+FILE_SUFFIX = f".{CLIENT_KEYS_ROLE}.json"
+
+
+class ClientKeys:
+    """Follows what `Releases` reads.
+
+    Args:
+        store: the signed store that is read.
+        releases: reads it, over and over.
+        kept: where the list goes; None where this origin asks for no keys.
+        refresh_s: how often to look.
+    """
+
+    def __init__(
+        self, store: SignedStore, releases: Releases, kept: KeptKeys | None, *, refresh_s: float
+    ) -> None:
+        self.sha256 = ""
+        self._store = store
+        self._releases = releases
+        self._kept = kept
+        self._refresh_s = refresh_s
+        self._problem = ""
+
+    async def keep_fresh(self) -> None:
+        """Look for ever."""
+        while True:
+            try:
+                await self.look()
+            except EdgewardError as error:
+                self._note(error.message)
+            except Exception as error:  # the supervisor of this task: it must outlive any defect
+                log.exception("client_keys.broke")
+                self._note(f"{type(error).__name__}: {error}")
+            await asyncio.sleep(self._refresh_s)
+
+    async def look(self) -> None:
+        """Take in what is known now, if it was read lately; what was known before stands otherwise.
+
+        Raises:
+            TrustError: what the role says is refused.
+        """
+        verified = self._store.reader.known
+        if verified is None or self._releases.problem:
+            return
+        if CLIENT_KEYS_ROLE in verified.problems:
+            raise verified.problems[CLIENT_KEYS_ROLE]
+        contents = verified.contents.get(CLIENT_KEYS_ROLE, Contents())
+        data = verified.role_file(CLIENT_KEYS_ROLE)
+        self.sha256 = "" if data is None else digest_of(data)
+        if self._kept is not None:
+            await self._kept.take(contents.client_keys)
+        self._note("")
+
+    def _note(self, problem: str) -> None:
+        if problem and problem != self._problem:
+            log.warning("client_keys.refused", reason=problem)
+        self._problem = problem
