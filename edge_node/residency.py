@@ -1,8 +1,8 @@
 """Which releases leave memory so that another can come in: pure decisions about a budget of bytes.
 
-Nothing that answers is ever unloaded. Idle releases go first, the longest unused of them; when they are not enough,
-busy ones are told to give way: they take no new requests, finish those they have, and are idle then. A busy
-release has the memory for `TURN_S` at least, so that two models that are both in demand take turns and do not
+Nothing that answers is ever unloaded. Idle releases go first, of them those that fewest requests come for; when they
+are not enough, busy ones are told to give way: they take no new requests, finish those they have, and are idle then.
+A busy release has the memory for `TURN_S` at least, so that two models that are both in demand take turns and do not
 spend their time loading.
 """
 

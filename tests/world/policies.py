@@ -7,10 +7,14 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import numpy as np
+
 from origin.errors import NoNodeAvailableError
 from origin.geo.choose import Ask, choose, parse_model
 from origin.geo.client_spot import ClientSpot
 from origin.geo.distance import distance_km
+from origin.geo.node_index import NodeIndex
+from origin.geo.wide import CODES, Estimates
 from origin.prefixes import kept_bytes, unpack_sketch
 from origin.tickets import stops_of
 
@@ -23,12 +27,16 @@ class TrueNetwork:
     epoch = 0
 
     def __init__(self, world, nodes):
+        self.nodes = NodeIndex()
         self._rtt_ms = world.rtt_ms
         self._cities = {node.node_id: node.city for node in nodes}
 
-    def estimate(self, spot, node_id, node_place, now_s):
-        rtt_ms = self._rtt_ms[int(spot.prefix)][self._cities[node_id]]
-        return SimpleNamespace(rtt_ms=rtt_ms, source="prefix")
+    def estimates(self, spot, numbers, now_s):
+        row = self._rtt_ms[int(spot.prefix)]
+        rtts_ms = np.array([row[self._cities[self.nodes.ids[number]]] for number in numbers])
+        return Estimates(
+            rtts_ms, np.full(len(rtts_ms), CODES["prefix"], np.int8), np.full(len(rtts_ms), np.nan)
+        )
 
 
 class Router:

@@ -54,11 +54,9 @@ def test_ours_is_ahead_of_the_best_of_the_others(made_up, heartbeat_s, routers_c
 QUICK_LOADS = Speeds(prefill_tokens_per_s=20000.0, answer_token_s=1 / 200, load_s=0.03)
 
 
-@pytest.mark.parametrize(("heartbeat_s", "routers_count"), [(1.0, 1), (5.0, 16)])
-def test_quick_loads_do_not_make_nodes_do_nothing_but_load(made_up, heartbeat_s, routers_count):
+def test_quick_loads_do_not_make_nodes_do_nothing_but_load(made_up):
     scene = small(
-        speeds=QUICK_LOADS, load_share=0.8, requests_count=5000, heartbeat_s=heartbeat_s,
-        routers_count=routers_count,
+        speeds=QUICK_LOADS, load_share=0.8, requests_count=5000, heartbeat_s=5.0, routers_count=16,
     )  # fmt: skip
     outcome, other = simulate(scene, made_up, "ours"), simulate(scene, made_up, "power-of-two")
     assert outcome.quantile_s(0.95) <= other.quantile_s(0.95)

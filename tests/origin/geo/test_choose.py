@@ -122,7 +122,7 @@ class TestLoad:
 
         assert queue_s(busy=0) == 0
         nearly = [queue_s(busy=busy) for busy in (2, 5, 7)]
-        assert 0 < nearly[0] < nearly[1] < nearly[2] < 1 / 8
+        assert 0 < nearly[0] < nearly[1] < nearly[2] < queue_s(busy=8)
         # One ahead and a deviation of the root of 8: 2.828 times (0.3536 N(0.3536) + n(0.3536)), over 8 slots.
         assert queue_s(busy=8) == pytest.approx((1 * 0.63818 + 2.82843 * 0.37477) / 8, abs=1e-4)
         assert queue_s(busy=8, service_s=100.0) / 100 < queue_s(busy=8), "less comes and goes in a heartbeat"
