@@ -22,7 +22,7 @@ BLOCK_BYTES = 256
 _MARKS_AN_OCTAVE = 4
 MARKS_LIMIT_COUNT = 48
 MARKED_LIMIT_BYTES = 256 * 1024
-"""What lies behind is not marked: it takes a millisecond to hash so much, and contexts at the edge hold less."""
+"""What lies behind is not marked: contexts at the edge hold less."""
 SKETCH_LIMIT_COUNT = 512
 _NUMBER_BYTES = 4
 
