@@ -77,9 +77,7 @@ def list_for(
         limit=EXPLAINED_LIMIT_COUNT if query.explains else query.limit,
         exclude=frozenset(query.exclude),
     )
-    if not query.explains:
-        for node_id in query.exclude:  # they have just failed this client
-            context.fleet.note_failed(node_id, spot.prefix or remote, context.now_s())
+    _note_failures(context, query, spot.prefix or remote)
     decision = decide(context, ask, notes=not query.explains)
     return RouteAnswer(
         model=query.model,
@@ -95,11 +93,16 @@ def list_for(
     )
 
 
-def _marks(context: Context, query: RouteQuery, text: str, client: str, model: str) -> Marks:
+def _marks(context: Context, query: RouteQuery, text: bytes, client: str, model: str) -> Marks:
     """Those that the question states, or those of its text."""
     if text and not query.marks:
         return marks_of(text, salt=context.mark_salt(), client=client, model=model)
     return Marks(tuple(Mark(number, end_bytes) for number, end_bytes in query.marks))
+
+
+def _note_failures(context: Context, query: RouteQuery, client: str) -> None:
+    for node_id in () if query.explains else query.exclude:  # they have just failed this client
+        context.fleet.note_failed(node_id, client, context.now_s())
 
 
 def _probes(context: Context, reference: Reference, spot: ClientSpot) -> tuple[Peer, ...]:
