@@ -45,7 +45,7 @@ def list_for(
     Args:
         context: the origin's parts.
         query: the question.
-        session: what the client calls its session; empty lets its address stand for it, as its prompts tend to be alike.
+        session: what the client calls it; empty lets its address stand for it: its prompts tend to be alike.
         remote: its address.
         parameter: its place as the URL states it.
         header: its place as a header states it.
