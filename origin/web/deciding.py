@@ -45,7 +45,7 @@ def list_for(
     Args:
         context: the origin's parts.
         query: the question.
-        session: what the client calls its session; empty without one.
+        session: what the client calls it; empty lets its address stand for it: its prompts tend to be alike.
         remote: its address.
         parameter: its place as the URL states it.
         header: its place as a header states it.
@@ -55,8 +55,7 @@ def list_for(
     Raises:
         InputInvalidError: not a model's name, or not a place.
         ModelOutOfScopeError: the key may not ask this model.
-        ModelUnknownError: no release and no node has this model.
-        NoNodeAvailableError: it exists, and no node can answer now.
+        ModelUnknownError, NoNodeAvailableError: as `decide`.
     """
     stated, _ = client_place(query.place, parameter, header)
     spot = context.whereabouts.spot(remote, context.now_s(), stated)
