@@ -80,8 +80,7 @@ def list_for(
         exclude=frozenset(query.exclude),
     )
     if not query.explains:
-        for node_id in query.exclude:  # they have just failed this client
-            context.fleet.note_failed(node_id, spot.prefix or remote, context.now_s())
+        _note_failed(context, query, spot.prefix or remote)
     decision = decide(context, ask, notes=not query.explains)
     return RouteAnswer(
         model=query.model,
@@ -95,6 +94,11 @@ def list_for(
         reason=decision.reason,
         left_out=_left_out(context, ask, decision) if query.explains else (),
     )
+
+
+def _note_failed(context: Context, query: RouteQuery, reporter: str) -> None:
+    for node_id in query.exclude:  # they have just failed this client
+        context.fleet.note_failed(node_id, reporter, context.now_s())
 
 
 def _probes(context: Context, reference: Reference, spot: ClientSpot) -> tuple[Peer, ...]:
