@@ -63,9 +63,7 @@ def list_for(
     reference, bare = parse_model(query.model)
     caller.check_model(reference.name)
     text = turns_text(query.turns)
-    marks = Marks(tuple(Mark(number, end_bytes) for number, end_bytes in query.marks))
-    if text and not marks.own:
-        marks = marks_of(text, salt=context.mark_salt(), client=client, model=reference.name)
+    marks = _marks(context, query, text, client=client, model=reference.name)
     ask = Ask(
         reference,
         any_channel=bare,
@@ -94,6 +92,13 @@ def list_for(
         reason=decision.reason,
         left_out=_left_out(context, ask, decision) if query.explains else (),
     )
+
+
+def _marks(context: Context, query: RouteQuery, text: bytes, *, client: str, model: str) -> Marks:
+    stated = Marks(tuple(Mark(number, end_bytes) for number, end_bytes in query.marks))
+    if stated.own or not text:
+        return stated
+    return marks_of(text, salt=context.mark_salt(), client=client, model=model)
 
 
 def _note_failed(context: Context, query: RouteQuery, reporter: str) -> None:
