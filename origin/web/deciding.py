@@ -63,7 +63,8 @@ def list_for(
     ask = _ask(context, query, spot, session=session or remote, client=client)
     caller.check_model(ask.reference.name)
     if not query.explains:
-        _note_failed(context, query, spot.prefix or remote)
+        for node_id in query.exclude:  # they have just failed this client
+            context.fleet.note_failed(node_id, spot.prefix or remote, context.now_s())
     decision = decide(context, ask, notes=not query.explains)
     return RouteAnswer(
         model=query.model,
