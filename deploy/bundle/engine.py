@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
@@ -19,14 +18,7 @@ def portable_llama_wheel() -> Path:
     Raises:
         BundleFailedError: it cannot be compiled.
     """
-    before = os.environ.get("CMAKE_ARGS")
-    os.environ["CMAKE_ARGS"] = f"{_PORTABLE} {before or ''}".strip()
     try:
-        return built_llama_wheel(Path(sys.executable))
+        return built_llama_wheel(Path(sys.executable), _PORTABLE)
     except SetupError as error:
         raise BundleFailedError(str(error)) from error
-    finally:
-        if before is None:
-            del os.environ["CMAKE_ARGS"]
-        else:
-            os.environ["CMAKE_ARGS"] = before
