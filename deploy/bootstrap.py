@@ -154,13 +154,12 @@ def _llama_wheel(python: Path) -> Path:
     return built_llama_wheel(python)
 
 
-def built_llama_wheel(python: Path, more_cmake_args: tuple[str, ...] = ()) -> Path:
-    """The wheel of llama-cpp-python for this processor, or as more arguments and $CMAKE_ARGS say: kept, or new."""
+def built_llama_wheel(python: Path, *choices: str) -> Path:
+    """The wheel of llama-cpp-python with these choices for CMake, for this processor if they do not say otherwise."""
     pin = _pinned("llama-cpp-python")
     parts = [
         pin,
         *CMAKE_ARGS,
-        *more_cmake_args,
         *os.environ.get("CMAKE_ARGS", "").split(),
         CMAKE_INCLUDE.read_text(),
         _machine(),
@@ -175,7 +174,7 @@ def built_llama_wheel(python: Path, more_cmake_args: tuple[str, ...] = ()) -> Pa
                          "or name a prebuilt wheel in EDGEWARD_LLAMA_WHEEL")  # fmt: skip
     home.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=home) as scratch:
-        _compile(python, pin, Path(scratch), more_cmake_args)
+        _compile(python, pin, Path(scratch), choices)
         wheel = next(Path(scratch).glob("*.whl"))
         return wheel.rename(home / wheel.name)  # whole or not at all, also when stopped in the middle
 
@@ -189,11 +188,11 @@ def _machine() -> str:
     return f"{platform.machine()} {platform.libc_ver()} {flags}"
 
 
-def _compile(python: Path, pin: str, target: Path, more_cmake_args: tuple[str, ...]) -> None:
+def _compile(python: Path, pin: str, target: Path, choices: tuple[str, ...]) -> None:
     environment = dict(os.environ)
     include = f"-DCMAKE_PROJECT_llama.cpp_INCLUDE={CMAKE_INCLUDE}"
     environment["CMAKE_ARGS"] = " ".join(
-        [*CMAKE_ARGS, *more_cmake_args, include, environment.get("CMAKE_ARGS", "")]
+        [*CMAKE_ARGS, *choices, include, environment.get("CMAKE_ARGS", "")]
     ).strip()
     command = [str(python), "-m", "pip", "--disable-pip-version-check", "wheel", "-v", "--no-deps",
                "--no-cache-dir", "--wheel-dir", str(target), "--no-binary", "llama-cpp-python", pin]  # fmt: skip

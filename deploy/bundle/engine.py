@@ -19,6 +19,6 @@ def portable_llama_wheel() -> Path:
         BundleFailedError: it cannot be compiled.
     """
     try:
-        return built_llama_wheel(Path(sys.executable), (_PORTABLE,))
+        return built_llama_wheel(Path(sys.executable), _PORTABLE)
     except SetupError as error:
         raise BundleFailedError(str(error)) from error

@@ -66,7 +66,7 @@ def test_a_prebuilt_wheel_is_taken_and_a_missing_one_is_named(calls, monkeypatch
 def test_a_compiled_wheel_is_kept_for_the_next_environment(calls, monkeypatch, tmp_path):
     compiled = []
 
-    def compile_wheel(_python, pin, target):
+    def compile_wheel(_python, pin, target, _choices):
         compiled.append(pin)
         (target / "llama_cpp_python-0.3.36-py3-none-any.whl").write_bytes(b"wheel")
 
