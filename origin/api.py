@@ -227,7 +227,7 @@ class NodeList(Struct, frozen=True):
     sharing: SharingView | None = None
 
 
-class RouteQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class RouteQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Which nodes should answer this client for this model?
 
     Attributes:

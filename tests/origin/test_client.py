@@ -12,7 +12,7 @@ from origin.calling import refusal
 from origin.client import OriginClient
 from origin.errors import NoNodeAvailableError, OriginRefusedError, OriginUnreachableError
 from registry.errors import ConfigError, EdgewardError, InputInvalidError, ObjectMissingError
-from registry.wire import to_json
+from registry.wire import from_msgpack, to_json, to_msgpack
 
 
 def error_body(code, message="why", param=None):
@@ -115,3 +115,8 @@ async def test_a_refused_query_names_its_field(origin):
     with pytest.raises(InputInvalidError, match="limit") as caught:
         await origin.client.route(RouteQuery(model="chat", limit=99))
     assert caught.value.param == "limit"
+
+
+def test_a_question_says_only_what_differs_from_the_default():
+    """An origin of an earlier version refuses fields that it does not know: they are sent where they are used alone."""
+    assert from_msgpack(to_msgpack(RouteQuery(model="chat")), dict) == {"model": "chat"}

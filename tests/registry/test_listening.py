@@ -22,6 +22,7 @@ class Listener:
     insecure: bool = False
     tls_cert_file: Path | None = None
     tls_key_file: Path | None = None
+    require_keys: bool = False
 
 
 @pytest.fixture

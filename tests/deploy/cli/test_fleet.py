@@ -116,7 +116,7 @@ class TestRoute:
                 "route", "--model", "chat", "--from", "paris", "--json", "--origin", origin_url
             )
             queues_s.append(json.loads(out)["nodes"][0]["terms_s"]["queue"])
-        assert set(queues_s) == {0.0}
+        assert len(set(queues_s)) == 1
 
     def test_without_a_place_it_says_how_to_say_one(self, edgeward, origin_url):
         _, _, err = edgeward("route", "--model", "chat", "--origin", origin_url)
