@@ -96,7 +96,7 @@ class Network:
         answer = self.routes[0] if len(self.routes) == 1 else self.routes.pop(0)
         if isinstance(answer, web.Response):
             return answer
-        left = tuple(node for node in answer.nodes if node.node_id not in query["exclude"])
+        left = tuple(node for node in answer.nodes if node.node_id not in query.get("exclude", ()))
         if not left:
             return failure("node.none_available", 503)
         return packed(msgpack.unpackb(to_msgpack(RouteAnswer(
