@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 FILE_SUFFIX = f".{CLIENT_KEYS_ROLE}.json"
+_FIRST_LOOK_S = 0.1
+"""How soon to look again while nothing was read yet: until then a fresh origin can let nobody in."""
 
 
 class ClientKeys:
@@ -40,6 +42,7 @@ class ClientKeys:
         self._kept = kept
         self._refresh_s = refresh_s
         self._problem = ""
+        self._has_read = False
 
     async def keep_fresh(self) -> None:
         """Look for ever."""
@@ -51,7 +54,7 @@ class ClientKeys:
             except Exception as error:  # the supervisor of this task: it must outlive any defect
                 log.exception("client_keys.broke")
                 self._note(f"{type(error).__name__}: {error}")
-            await asyncio.sleep(self._refresh_s)
+            await asyncio.sleep(self._refresh_s if self._has_read else min(_FIRST_LOOK_S, self._refresh_s))
 
     async def look(self) -> None:
         """Take in what is known now, if it was read lately; what was known before stands otherwise.
@@ -62,6 +65,7 @@ class ClientKeys:
         verified = self._store.reader.known
         if verified is None or self._releases.problem:
             return
+        self._has_read = True
         if CLIENT_KEYS_ROLE in verified.problems:
             raise verified.problems[CLIENT_KEYS_ROLE]
         contents = verified.contents.get(CLIENT_KEYS_ROLE, Contents())

@@ -16,7 +16,6 @@ from deploy.local.objectstore import BUCKET, load_or_make_keys, start_object_sto
 from edge_node.enrolment.membership import load_membership
 from origin.api import NodeView, Place
 from origin.client import OriginClient
-from origin.errors import OriginUnreachableError
 from origin.identity.authority import AuthorityDirectory, fresh_fleet
 from origin.identity.register import Register
 from registry.errors import EdgewardError, StoreError
@@ -325,10 +324,12 @@ class LocalNetwork:
 
 
 async def _fleet_of(origin: OriginClient) -> tuple[NodeView, ...]:
-    """The nodes that an origin knows; none while it starts again."""
+    """The nodes that an origin knows; none while it starts."""
     try:
         return (await origin.nodes()).nodes
-    except OriginUnreachableError:
+    except EdgewardError as error:
+        if error.retry != "later":
+            raise
         return ()
 
 
