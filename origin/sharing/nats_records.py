@@ -7,6 +7,7 @@ last one any more, what is there is looked at first.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 from typing import TYPE_CHECKING
 
@@ -163,7 +164,9 @@ async def _all(stream: JetStreamContext, bucket_name: str) -> list[Kept]:
         try:
             await complete.wait()
         finally:
-            await reading.unsubscribe()
+            # The connection may be gone: its error must not take the place of a cancellation.
+            with contextlib.suppress(nats.errors.Error):
+                await reading.unsubscribe()
     now = max(message.metadata.timestamp for message in messages)  # at least the clock's
     return [
         Kept(
