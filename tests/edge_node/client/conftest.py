@@ -10,7 +10,7 @@ import zstandard
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from edge_node.client import AsyncClient, ClientConfig
+from edge_node.client import AsyncClient, ClientConfig, patience
 from origin.api import CatalogAnswer, NodeList, Place, RankedNode, ReleaseSummary, RouteAnswer
 from registry.wire import to_msgpack
 
@@ -196,3 +196,10 @@ def make():
         whole = WHOLE
 
     return Make
+
+
+@pytest.fixture
+def hasty(monkeypatch):
+    """Silent nodes are looked at after 50 ms, and have 50 ms to answer."""
+    for name in ("FIRST_CHECK_LEAST_S", "FIRST_CHECK_MOST_S", "CHECK_LEAST_S", "CHECK_MOST_S"):
+        monkeypatch.setattr(patience, name, 0.05)

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from edge_node.client import route_lists
-from tests.edge_node.client.test_failover import ask, fleet, session_of, until
+from tests.edge_node.client.asked_fleet import ask, fleet, session_of, until
 
 
 async def test_a_new_list_is_probed_and_the_origin_is_told():

@@ -1,55 +1,15 @@
-"""What becomes of requests when nodes die, hang, go dark, refuse or hand on: real sockets on loopback."""
+"""What becomes of requests when nodes die, hang, go dark or refuse: real sockets on loopback."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import asynccontextmanager
 
 import pytest
 
-from edge_node.client import AsyncClient, Client, ClientConfig, patience, silence
-from edge_node.errors import (
-    AnswerInvalidError,
-    DeadlinePassedError,
-    NodeUnreachableError,
-    StreamBrokenError,
-)
-from tests.edge_node.client.faulty_fleet import BlindOrigin, FaultyNode
-
-
-@asynccontextmanager
-async def fleet(*names, shown=4, **config):
-    nodes = {name: FaultyNode(name) for name in names}
-    for node in nodes.values():
-        await node.start()
-    origin = BlindOrigin(list(nodes.values()), shown=shown)
-    await origin.start()
-    try:
-        async with AsyncClient(config=ClientConfig(origin=(origin.url,), timeout_s=30.0, **config)) as client:
-            yield nodes, origin, client
-    finally:
-        for node in nodes.values():
-            await node.stop()
-        await origin.stop()
-
-
-async def ask(client):
-    began_s = time.monotonic()
-    answer = await client.chat("x", model="chat")
-    return answer.served, time.monotonic() - began_s
-
-
-async def until(condition):
-    for _ in range(400):
-        if condition():
-            return
-        await asyncio.sleep(0.005)
-    raise AssertionError("it did not come about within 2 s")
-
-
-def session_of(client):
-    return client._connected()[1]
+from edge_node.client import Client, ClientConfig, patience
+from edge_node.errors import AnswerInvalidError, DeadlinePassedError, NodeUnreachableError
+from tests.edge_node.client.asked_fleet import ask, fleet, session_of, until
 
 
 @pytest.mark.parametrize("mode", ["down", "dark", "hang", "reset", "error", "busy", "loading", "missing"])
@@ -65,13 +25,6 @@ async def test_another_node_takes_over(mode, warm):
         assert served.node_id in ("bc" if mode == "hang" else "b")
         assert served.refusals[0].startswith("a: ")
         assert took_s < 2.0
-
-
-@pytest.fixture
-def hasty(monkeypatch):
-    """Silent nodes are looked at after 50 ms, and have 50 ms to answer."""
-    for name in ("FIRST_CHECK_LEAST_S", "FIRST_CHECK_MOST_S", "CHECK_LEAST_S", "CHECK_MOST_S"):
-        monkeypatch.setattr(patience, name, 0.05)
 
 
 @pytest.mark.parametrize("mode", ["down", "hang", "reset", "error"])
@@ -285,174 +238,6 @@ async def test_a_call_that_is_given_up_leaves_nothing_behind():
         assert not session_of(client)._nearest.ejections.failing("a")
 
 
-async def test_a_node_may_hand_a_request_on():
-    async with fleet("a", "b", "c", api_key="k") as (nodes, _, client):
-        await nodes["a"].set("hand_on")
-        nodes["a"].location = nodes["b"].url
-        served, _ = await ask(client)
-        assert (served.node_id, served.handed_on, served.attempts) == ("b", 1, 1)
-        assert nodes["b"].heads[0]["authorization"] == "bearer k"
-        await nodes["b"].set("hand_on")
-        nodes["b"].location = nodes["c"].url
-        assert (await ask(client))[0].handed_on == 2
-        await nodes["c"].set("hand_on")
-        nodes["c"].location = nodes["a"].url
-        with pytest.raises(AnswerInvalidError, match="more than 2"):
-            await ask(client)
-
-
-async def test_the_key_goes_to_no_node_that_the_origin_did_not_name():
-    stranger = FaultyNode("stranger")
-    await stranger.start()
-    async with fleet("a", "b", api_key="k") as (nodes, _, client):
-        await nodes["a"].set("hand_on")
-        nodes["a"].location = stranger.url
-        served, _ = await ask(client)
-        assert (served.node_id, served.handed_on) == ("stranger", 1)
-        assert "authorization" not in stranger.heads[0]
-        assert nodes["a"].heads[0]["authorization"] == "bearer k"
-        # A stranger that fails says nothing against the node that is known.
-        await stranger.set("down")
-        assert (await ask(client))[0].node_id == "b"
-        assert not session_of(client)._nearest.ejections.failing("a")
-    await stranger.stop()
-
-
-@pytest.mark.parametrize("location", ["ftp://x/", "http://[", "//", ""])
-async def test_handed_on_to_nonsense(location):
-    async with fleet("a", "b") as (nodes, _, client):
-        await nodes["a"].set("hand_on")
-        nodes["a"].location = location
-        served, _ = await ask(client)
-        assert served.node_id == "b"
-
-
-async def test_a_first_try_carries_the_ticket_of_its_list_and_a_second_one_does_not():
-    async with fleet("a", "b") as (nodes, origin, client):
-        origin.ticket = "signed"
-        await nodes["a"].set("error")
-        await ask(client)
-        assert nodes["a"].heads[0]["x-edgeward-ticket"] == "signed"
-        # Its node must not hand the request on to the one that has just failed it.
-        assert "x-edgeward-ticket" not in nodes["b"].heads[0]
-        session = session_of(client)
-        real_s = session.now_s
-        origin.up = False
-        session.now_s = lambda: real_s() + 61
-        await ask(client)
-        assert "x-edgeward-ticket" not in nodes["a"].heads[1]
-
-
-async def test_what_goes_on_elsewhere_is_not_handed_back():
-    async with fleet("a", "b") as (nodes, origin, client):
-        origin.ticket = "signed"
-        session = session_of(client)
-
-        async def attempt(call, node):
-            async with session.post(
-                node, "/v1/chat/completions", {}, "application/json", call=call
-            ) as response:
-                return await session.body_of(response)
-
-        await session.call("chat", attempt, avoid=["a"])
-        assert "x-edgeward-ticket" not in nodes["b"].heads[0]
-
-
-async def embed_often(client, count):
-    for _ in range(count):
-        await client.embed("x", model="embed")
-
-
-async def test_a_late_embedding_is_asked_for_twice_and_the_loser_is_cancelled():
-    async with fleet("a", "b") as (nodes, _, client):
-        await embed_often(client, 49)  # the next one may be hedged
-        assert nodes["b"].asked_count == 0
-        await nodes["a"].set("slow")
-        vectors = await client.embed("x", model="embed")
-        assert (vectors.served.node_id, vectors.served.hedged, vectors.served.total_ms < 200) == (
-            "b",
-            True,
-            True,
-        )
-        await until(lambda: nodes["a"].gone_count == 1)
-        # One in fifty: the next late one is not.
-        assert not (await client.embed("x", model="embed")).served.hedged
-        assert session_of(client)._turns._budget.taken_count == 0
-        assert not session_of(client)._nearest.ejections.failing("a")
-
-
-async def test_a_hedge_that_fails_costs_nothing():
-    async with fleet("a", "b") as (nodes, _, client):
-        await embed_often(client, 49)  # the next one may be hedged
-        await nodes["a"].set("slow")
-        await nodes["b"].set("error")
-        vectors = await client.embed("x", model="embed")
-        assert (vectors.served.node_id, vectors.served.hedged) == ("a", False)
-        assert nodes["b"].asked_count == 1
-
-
-async def test_a_hedge_that_finds_nobody_goes_to_the_next():
-    async with fleet("a", "b", "c") as (nodes, _, client):
-        await embed_often(client, 49)  # the next one may be hedged
-        await nodes["a"].set("slow")
-        await nodes["b"].set("down")
-        vectors = await client.embed("x", model="embed")
-        assert (vectors.served.node_id, vectors.served.hedged) == ("c", True)
-
-
-async def test_text_is_never_hedged():
-    async with fleet("a", "b") as (nodes, _, client):
-        for _ in range(60):
-            await ask(client)
-        await nodes["a"].set("slow")
-        assert (await ask(client))[0].node_id == "a"
-        assert nodes["b"].asked_count == 0
-
-
-async def read_on(client, node, mode):
-    stream = client.stream_chat("x", model="chat")
-    async for _ in stream:
-        if node.mode == "ok":
-            await node.set(mode)
-    return stream
-
-
-async def test_a_node_that_hangs_in_the_middle_of_a_stream_is_found_out(hasty, monkeypatch):
-    monkeypatch.setattr(silence, "FIRST_CHECK_LEAST_S", 0.05)
-    async with fleet("a", "b") as (nodes, _, client):
-        await ask(client)
-        await until(lambda: nodes["a"].probes_count == 3)
-        began_s = time.monotonic()
-        with pytest.raises(StreamBrokenError) as broken:
-            await read_on(client, nodes["a"], "hang")
-        assert broken.value.text.startswith("more ")
-        assert time.monotonic() - began_s < 1.0
-        assert session_of(client)._nearest.ejections.failing("a")
-
-
-async def test_a_node_that_thinks_in_the_middle_of_a_stream_is_waited_for(hasty, monkeypatch):
-    monkeypatch.setattr(silence, "FIRST_CHECK_LEAST_S", 0.05)
-    async with fleet("a", "b") as (nodes, _, client):
-        await ask(client)
-        await until(lambda: nodes["a"].probes_count == 3)
-        reading = asyncio.create_task(read_on(client, nodes["a"], "pause"))
-        await until(lambda: nodes["a"].probes_count > 3)
-        await nodes["a"].set("end")
-        assert (await reading).text.endswith("end")
-        assert not [task for task in asyncio.all_tasks() if "cut_off" in repr(task)]
-
-
-async def test_a_stream_left_early_is_watched_no_more():
-    async with fleet("a") as (nodes, _, client):
-        async with client.stream_chat("x", model="chat") as stream:
-            await anext(stream)
-            assert [task for task in asyncio.all_tasks() if "cut_off" in repr(task)] == []
-            await anext(stream)
-            assert len([task for task in asyncio.all_tasks() if "cut_off" in repr(task)]) == 1
-        assert [task for task in asyncio.all_tasks() if "cut_off" in repr(task)] == []
-        await nodes["a"].set("down")
-
-
 async def test_threads_that_share_a_client_fail_over_too():
     async with fleet("a", "b", "c") as (nodes, origin, _):
 
@@ -467,15 +252,3 @@ async def test_threads_that_share_a_client_fail_over_too():
             await asyncio.to_thread(client.close)
         assert all(served[0] == "a" and served[-1] == "b" for served in found)
         assert sum(map(len, found)) == 120
-
-
-async def test_a_named_node_whose_url_is_nonsense_is_passed_by():
-    async with fleet("a", "b") as (nodes, _, client):
-        await ask(client)
-        nodes["a"].__class__ = type("Lost", (FaultyNode,), {"url": "nonsense"})
-        await client.route("chat")
-        assert (await ask(client))[0].node_id == "b"
-        await nodes["b"].set("hand_on")
-        nodes["b"].location = nodes["b"].url
-        with pytest.raises(AnswerInvalidError, match="more than 2"):
-            await ask(client)
