@@ -12,6 +12,7 @@ import structlog
 from edge_node.blame import fingerprint
 from edge_node.engines import ChatMessage, Embed, Finished, Generate, Sampling, Started
 from edge_node.errors import EngineDiedError, EngineFailedError, ModelNotReadyError, RequestInvalidError
+from edge_node.works import first_of
 from registry.errors import EdgewardError
 
 if TYPE_CHECKING:
@@ -167,15 +168,7 @@ class Supervisor:
             left_s = until_s - self._clock.now_s()
             if self.load_left_s() > left_s:
                 return False
-            waits = [
-                asyncio.ensure_future(self._moved.wait()),
-                asyncio.ensure_future(self._clock.sleep(left_s)),
-            ]
-            try:
-                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                for wait in waits:
-                    wait.cancel()
+            await first_of(self._moved, self._clock.sleep(left_s))
         return False
 
     def measure(self) -> None:

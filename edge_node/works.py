@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Coroutine
     from typing import Any
 
 log = structlog.get_logger()
@@ -20,22 +20,27 @@ class Works:
     """The tasks of one node; after `end` they can begin anew."""
 
     def __init__(self) -> None:
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def begin(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         """Do it for ever: a part that breaks is started again, since all that it does begins from what is."""
-        self._tasks.append(asyncio.create_task(_for_ever(name, work), name=name))
+        self._start(name, _for_ever(name, work))
 
     def once(self, name: str, work: Callable[[], Awaitable[object]]) -> None:
-        """Do it one time, beside the others."""
-        self._tasks.append(asyncio.create_task(_once(work), name=name))
+        """Do it one time, beside the others; if it breaks, the log says so."""
+        self._start(name, _once(name, work))
 
     async def end(self) -> None:
         """Cancel all, and wait until they have ended."""
-        tasks, self._tasks = self._tasks, []
+        tasks = tuple(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _start(self, name: str, work: Coroutine[object, object, None]) -> None:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
 
 async def _for_ever(name: str, work: Callable[[], Awaitable[None]]) -> None:
@@ -47,11 +52,14 @@ async def _for_ever(name: str, work: Callable[[], Awaitable[None]]) -> None:
         await asyncio.sleep(_REVIVE_S)
 
 
-async def _once(work: Callable[[], Awaitable[object]]) -> None:
-    await work()
+async def _once(name: str, work: Callable[[], Awaitable[object]]) -> None:
+    try:
+        await work()
+    except Exception:
+        log.exception("task.broke", task=name)
 
 
-async def first_of(event: asyncio.Event, pause: Awaitable[None] | None) -> None:
+async def first_of(event: asyncio.Event, pause: Awaitable[object] | None) -> None:
     """Wait for what happens, or for a pause to end, whichever is first."""
     waits: list[asyncio.Future[Any]] = [asyncio.ensure_future(event.wait())]
     if pause is not None:
