@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 
 from edge_node.api.health import ClientKeysStatus
-from edge_node.works import first_of
 from origin.gate import Gate
 from origin.kept_keys import KeptKeys
 from registry.errors import EdgewardError
+from registry.works import first_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

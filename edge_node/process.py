@@ -12,9 +12,9 @@ import structlog
 
 from edge_node.daemon import Node, running_node
 from edge_node.succession import TURN_LIMIT_S, WARM_LIMIT_S, heir_of, start_successor
-from edge_node.works import first_of
 from registry.errors import ConfigError
 from registry.systemd import is_supervised, keep_telling, notify, passed_socket
+from registry.works import first_of
 
 if TYPE_CHECKING:
     from edge_node.config import NodeConfig

@@ -21,9 +21,9 @@ from edge_node.residents import ReadyModel
 from edge_node.runner_lease import RunnerLease, stamp_of
 from edge_node.supervisor import Supervisor
 from edge_node.wakening import Wakening
-from edge_node.works import first_of
 from registry.errors import EdgewardError, InputInvalidError
 from registry.reference import parse_reference
+from registry.works import first_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -12,8 +12,8 @@ import structlog
 from edge_node.blame import fingerprint
 from edge_node.engines import ChatMessage, Embed, Finished, Generate, Sampling, Started
 from edge_node.errors import EngineDiedError, EngineFailedError, ModelNotReadyError, RequestInvalidError
-from edge_node.works import first_of
 from registry.errors import EdgewardError
+from registry.works import first_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator

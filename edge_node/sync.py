@@ -16,8 +16,8 @@ from edge_node.arrivals import Arrival
 from edge_node.install import install, verify_whole
 from edge_node.model_store import Remembered
 from edge_node.reconcile import Situation, plan, served_after
-from edge_node.works import first_of
 from registry.errors import ArtifactError, DiskFullError, EdgewardError, InputInvalidError
+from registry.works import first_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Coroutine

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from edge_node.residency import Prospect, foresee, free_bytes, make_room
-from edge_node.works import first_of
+from registry.works import first_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""What a node does besides answering: tasks that begin again when they break, and end together."""
+"""What a daemon does besides answering: tasks that begin again when they break, and end together."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import structlog
+
+from registry.errors import EdgewardError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -17,7 +19,7 @@ _REVIVE_S = 1.0
 
 
 class Works:
-    """The tasks of one node; after `end` they can begin anew."""
+    """The tasks of one daemon; after `end` they can begin anew."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
@@ -57,6 +59,21 @@ async def _once(name: str, work: Callable[[], Awaitable[object]]) -> None:
         await work()
     except Exception:
         log.exception("task.broke", task=name)
+
+
+async def problem_of(name: str, work: Callable[[], Awaitable[object]]) -> str:
+    """Do it one time; why it failed, in words, and "" when it did not.
+
+    For what is kept fresh for ever and says why it is not: it outlives any defect, which the log tells.
+    """
+    try:
+        await work()
+    except EdgewardError as error:
+        return error.message
+    except Exception as error:
+        log.exception("task.broke", task=name)
+        return f"{type(error).__name__}: {error}"
+    return ""
 
 
 async def first_of(event: asyncio.Event, pause: Awaitable[object] | None) -> None:

@@ -1,11 +1,12 @@
-"""A node's tasks: begun again, told of when they break, ended together; and waiting for the first of two."""
+"""A daemon's tasks: begun again, told of when they break, ended together; and waiting for the first of two."""
 
 import asyncio
 
 import pytest
 import structlog
 
-from edge_node.works import Works, first_of
+from registry.errors import StoreError
+from registry.works import Works, first_of, problem_of
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ async def nothing():
 
 
 async def test_work_that_breaks_begins_again(works, monkeypatch):
-    monkeypatch.setattr("edge_node.works._REVIVE_S", 0)
+    monkeypatch.setattr("registry.works._REVIVE_S", 0)
     runs = []
 
     async def work():
@@ -124,3 +125,23 @@ async def test_who_is_cancelled_leaves_nothing_behind():
         await waiting
     await asyncio.sleep(0)
     assert len(asyncio.all_tasks()) == 1
+
+
+async def test_a_problem_is_told_in_words_and_a_defect_is_logged_too():
+    async def refuse():
+        raise StoreError("the store is away")
+
+    with structlog.testing.capture_logs() as lines:
+        assert await problem_of("catalog", nothing) == ""
+        assert await problem_of("catalog", refuse) == "the store is away"
+        assert lines == []
+        assert await problem_of("catalog", break_off) == "ValueError: broken"
+    assert [(line["event"], line["task"]) for line in lines] == [("task.broke", "catalog")]
+
+
+async def test_who_is_cancelled_meanwhile_is_cancelled():
+    task = asyncio.create_task(problem_of("catalog", lambda: asyncio.sleep(60)))
+    await asyncio.sleep(0.001)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
