@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import structlog
 
-from origin.api import OriginView, SharingView
+from origin.api_fleet import OriginView, SharingView
 from origin.errors import FleetFullError, NodeSupersededError
 from origin.sharing.messages import kept_node, node_key, outdates, read_kept, read_news, read_report
 from origin.sharing.outgoing import Outgoing
