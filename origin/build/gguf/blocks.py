@@ -1,9 +1,9 @@
 """ggml's block types of 32 numbers: scales and codes to bytes and back, and ggml's own way to choose both.
 
 Q4_0, Q4_1, Q5_0, Q5_1 and Q8_0 are chosen bit for bit as ggml's reference functions choose them (ggml-quants.c,
-`quantize_row_*_ref`), where its compiler fused multiplication and addition, as it does for every x86 processor with
-AVX2 and for ARM. All types here say the same: a number is its block's scale times a step of the type's table, plus
-the block's lowest number where the type has one.
+`quantize_row_*_ref`), in float32, as a compiler that does not fuse multiplication and addition makes them. All types
+here say the same: a number is its block's scale times a step of the type's table, plus the block's lowest number
+where the type has one.
 """
 
 from __future__ import annotations
@@ -143,9 +143,10 @@ def _encode_symmetric(kind: BlockType, blocks: NDArray[np.float32]) -> tuple[NDA
         codes = np.where(off, np.trunc(scaled), whole) + 128
         return scales.astype(np.float16), codes.astype(np.uint8)
     half = 2 ** (kind.bits - 1)
-    largest = np.take_along_axis(blocks, np.abs(blocks).argmax(axis=-1)[..., None], axis=-1)[..., 0]
+    # ggml starts from +0, so a block of zeros of either sign has the scale -0.
+    largest = _first(blocks, np.abs(blocks).argmax(axis=-1)) + np.float32(0)
     scales = largest / np.float32(-half)
-    shifted = np.trunc(_fused(blocks, _inverse(scales)[..., None], half + 0.5))
+    shifted = np.trunc(blocks * _inverse(scales)[..., None] + np.float32(half + 0.5))
     return scales.astype(np.float16), np.clip(shifted, 0, 2 * half - 1).astype(np.uint8)
 
 
@@ -153,9 +154,9 @@ def _encode_with_low(
     kind: BlockType, blocks: NDArray[np.float32]
 ) -> tuple[NDArray[np.float16], NDArray[np.float16], NDArray[np.uint8]]:
     most = 2**kind.bits - 1
-    low = blocks.min(axis=-1)
-    scales = (blocks.max(axis=-1) - low) / np.float32(most)
-    shifted = np.trunc(_fused(blocks - low[..., None], _inverse(scales)[..., None], 0.5))
+    low = _first(blocks, blocks.argmin(axis=-1))
+    scales = (_first(blocks, blocks.argmax(axis=-1)) - low) / np.float32(most)
+    shifted = np.trunc((blocks - low[..., None]) * _inverse(scales)[..., None] + np.float32(0.5))
     return scales.astype(np.float16), low.astype(np.float16), np.clip(shifted, 0, most).astype(np.uint8)
 
 
@@ -163,9 +164,8 @@ def _inverse(scales: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.where(scales == 0, np.float32(0), np.float32(1) / scales)
 
 
-def _fused(numbers: NDArray[np.float32], factors: NDArray[np.float32], add: float) -> NDArray[np.float32]:
-    """`numbers * factors + add`, rounded to float32 once."""
-    return (numbers.astype(np.float64) * factors + add).astype(np.float32)
+def _first(numbers: NDArray[np.float32], place: NDArray[np.intp]) -> NDArray[np.float32]:
+    return np.take_along_axis(numbers, place[..., None], axis=-1)[..., 0]
 
 
 def _halves(numbers: NDArray[np.float16]) -> NDArray[np.uint8]:
