@@ -136,7 +136,8 @@ def plan_build(
     variants = _chosen(recipe, only)
     names = {it.name for it in recipe.variants}
     for variant in recipe.variants:
-        check_gates(recipe.gates_of(variant.name) or {}, frozenset(names - {variant.name}))
+        if gates := recipe.gates_of(variant.name):
+            check_gates(gates, frozenset(names - {variant.name}))
     source = find_source(source_path or folder / recipe.model.source, sha256=recipe.model.sha256)
     steps = order_steps(recipe, source.kind, [it.name for it in variants])
     texts = _texts(recipe, steps)
