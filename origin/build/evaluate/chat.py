@@ -197,7 +197,9 @@ def speeds(
     raced = measure(_CHILD, job, Raced, report)
 
     def ratio(of: Callable[[Lap], float]) -> Figure:
-        quotients = np.array([of(slow) / of(own) for own, slow in zip(raced.candidate, raced.sibling, strict=True)])
+        quotients = np.array(
+            [of(slow) / of(own) for own, slow in zip(raced.candidate, raced.sibling, strict=True)]
+        )
         return resampled(len(quotients), seed, lambda drawn: float(np.median(quotients[drawn])))
 
     def median(of: Callable[[Lap], float]) -> Figure:

@@ -61,9 +61,7 @@ def measure(
     raise StepFailedError(f"measuring ended with status {child.returncode}: {said[-_TAIL_CHARACTERS:]}")
 
 
-def _converse(
-    child: subprocess.Popen[bytes], job: Any, report: Callable[[int, int], None]
-) -> _Line | None:
+def _converse(child: subprocess.Popen[bytes], job: Any, report: Callable[[int, int], None]) -> _Line | None:
     assert child.stdin is not None
     assert child.stdout is not None
     with contextlib.suppress(BrokenPipeError):
