@@ -68,20 +68,6 @@ def check_evaluated(plan: Plan) -> None:
         )
 
 
-def check_evaluated(plan: Plan) -> None:
-    """Refuse to publish by a recipe that judges nothing, before anything is built.
-
-    Raises:
-        GateRefusedError: it has no `[evaluate]`.
-    """
-    if plan.recipe.evaluate is None:
-        raise GateRefusedError(
-            f"{plan.recipe.path.name} has no [evaluate], so nothing would say that its variants are any good: add one "
-            "that names texts",
-            param="evaluate",
-        )
-
-
 def check_gates_passed(plan: Plan, built: Sequence[BuiltVariant]) -> None:
     """Refuse what must not be published.
 
