@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 import msgspec
 
-from origin.build.step import ArtifactKind, Step  # noqa: TC001 - msgspec reads it at run time
+from origin.build.step import ArtifactKind, Step
 
 CompensatedType = Literal["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "IQ4_NL"]
 """Types of blocks of 32 whose codes are chosen here."""

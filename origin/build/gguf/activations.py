@@ -57,7 +57,9 @@ class Activations:
     def gram(self, weight: str) -> NDArray[np.float32] | None:
         """Mean of `x xᵀ` over the tokens; None when it was not asked for."""
         name = self.inputs.get(weight)
-        return None if name is None or name not in self.grams else self.grams[name] / max(1, self.tokens_count)
+        return (
+            None if name is None or name not in self.grams else self.grams[name] / max(1, self.tokens_count)
+        )
 
     def influences(self) -> NDArray[np.float32]:
         """One minus the mean cosine, by the layer; layers that were not seen count as 1."""
@@ -98,7 +100,9 @@ class _Watch:
             weight := name_of(node_at(source_of(node, 0)))
         )
         if ask:
-            return bool(multiplies or name in {_LAST_INPUT, "embd", "inp_embd"} or _LAYER_OUTPUT.fullmatch(name))
+            return bool(
+                multiplies or name in {_LAST_INPUT, "embd", "inp_embd"} or _LAYER_OUTPUT.fullmatch(name)
+            )
         if multiplies:
             given = source_of(node, 1)
             self._add(weight, name_of(node_at(given)), given)
@@ -130,7 +134,9 @@ class _Watch:
         if layer and before is not None and before.shape == after.shape:
             norms = np.linalg.norm(before, axis=1) * np.linalg.norm(after, axis=1)
             cosines = np.einsum("tc,tc->t", before, after) / np.maximum(norms, 1e-12)
-            self._sums.cosines[int(layer[1])] = self._sums.cosines.get(int(layer[1]), 0.0) + float(cosines.sum())
+            self._sums.cosines[int(layer[1])] = self._sums.cosines.get(int(layer[1]), 0.0) + float(
+                cosines.sum()
+            )
 
 
 def collect(
@@ -150,7 +156,9 @@ def collect(
     """
     sums = Activations()
     watch = _Watch(sums, wants_gram)
-    with open_forward(model, chunk_tokens=chunk_tokens, threads_count=threads_count, observe=watch) as forward:
+    with open_forward(
+        model, chunk_tokens=chunk_tokens, threads_count=threads_count, observe=watch
+    ) as forward:
         pieces = chunks(forward, texts, chunk_tokens=chunk_tokens, limit_tokens=limit_tokens)
         if not pieces:
             raise StepFailedError("the texts to measure on hold not two tokens; give more text")

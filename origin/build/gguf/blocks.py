@@ -133,7 +133,9 @@ def encode(name: str, values: NDArray[np.float32]) -> Blocks:
     return Blocks(kind, scales, lows, codes.reshape(rows, columns))
 
 
-def _encode_symmetric(kind: BlockType, blocks: NDArray[np.float32]) -> tuple[NDArray[np.float16], NDArray[np.uint8]]:
+def _encode_symmetric(
+    kind: BlockType, blocks: NDArray[np.float32]
+) -> tuple[NDArray[np.float16], NDArray[np.uint8]]:
     if kind.bits == 8:
         scales = np.abs(blocks).max(axis=-1) / np.float32(127)
         scaled = blocks * _inverse(scales)[..., None]

@@ -73,7 +73,9 @@ def run(step: Compensate, work: StepWork) -> Mapping[str, Fact]:
 
     def content(name: str, element: str) -> NDArray[np.uint8]:
         values = model.values(name)
-        rounded, losses[name] = round_matrix(element, values, gram_of(sums, name, values.shape[1]), step.sweeps)
+        rounded, losses[name] = round_matrix(
+            element, values, gram_of(sums, name, values.shape[1]), step.sweeps
+        )
         return rounded
 
     write_model(

@@ -48,7 +48,9 @@ class Forward:
         """The tokens of a text, without a token that begins texts."""
         encoded = text.encode()
         found = (native.llama_token * (len(encoded) + 8))()
-        count = native.llama_tokenize(self._vocabulary, encoded, len(encoded), found, len(found), False, False)
+        count = native.llama_tokenize(
+            self._vocabulary, encoded, len(encoded), found, len(found), False, False
+        )
         return list(found[: max(0, count)])
 
     @property
@@ -142,7 +144,9 @@ def said() -> str:
     return f": {'; '.join(_errors)}" if _errors else ""
 
 
-def chunks(forward: Forward, texts: Sequence[str], *, chunk_tokens: int, limit_tokens: int) -> list[list[int]]:
+def chunks(
+    forward: Forward, texts: Sequence[str], *, chunk_tokens: int, limit_tokens: int
+) -> list[list[int]]:
     """The texts' tokens one after the other, in chunks of one length; what is left over is not used.
 
     A model that was taught to begin texts with a token gets it at the start of each chunk.

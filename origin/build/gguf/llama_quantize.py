@@ -80,7 +80,9 @@ def main() -> int:
             place.data = vector.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
         wanted.imatrix = figures
         kept += [figures, vectors]
-    return int(native.llama_model_quantize(order.source.encode(), order.target.encode(), ctypes.byref(wanted)))
+    return int(
+        native.llama_model_quantize(order.source.encode(), order.target.encode(), ctypes.byref(wanted))
+    )
 
 
 if __name__ == "__main__":

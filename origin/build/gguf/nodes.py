@@ -89,7 +89,10 @@ def numbers_of(address: int) -> NDArray[np.float32]:
 @cache
 def _library() -> Any:
     folder = Path(llama_cpp.__file__).parent / "lib"
-    path = next((folder / name for name in ("libggml-base.so", "libggml-base.dylib") if (folder / name).exists()), None)
+    path = next(
+        (folder / name for name in ("libggml-base.so", "libggml-base.dylib") if (folder / name).exists()),
+        None,
+    )
     if path is None:
         raise StepFailedError(f"llama-cpp-python has no libggml-base in {folder.name}; install its own wheel")
     library = ctypes.CDLL(str(path))
@@ -99,7 +102,12 @@ def _library() -> Any:
     library.ggml_get_name.argtypes = [ctypes.c_void_p]
     library.ggml_nbytes.restype = ctypes.c_size_t
     library.ggml_nbytes.argtypes = [ctypes.c_void_p]
-    library.ggml_backend_tensor_get.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t]
+    library.ggml_backend_tensor_get.argtypes = [
+        ctypes.c_void_p,
+        ctypes.c_void_p,
+        ctypes.c_size_t,
+        ctypes.c_size_t,
+    ]
     library.ggml_backend_tensor_get.restype = None
     return library
 

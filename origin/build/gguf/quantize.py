@@ -83,6 +83,7 @@ def _known(step_id: str, key: str, name: str, names: Mapping[str, int]) -> None:
     if name not in names:
         near = difflib.get_close_matches(name.upper(), names, n=1)
         raise RecipeInvalidError(
-            f"step {step_id}: {key} {name!r} is no type of llama.cpp" + (f"; did you mean {near[0]}?" if near else ""),
+            f"step {step_id}: {key} {name!r} is no type of llama.cpp"
+            + (f"; did you mean {near[0]}?" if near else ""),
             param=key,
         )

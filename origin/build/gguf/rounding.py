@@ -46,8 +46,12 @@ def compensated(
         left[part.stop :] -= inverse_root[part, part.stop :].T @ errors
     for _ in range(sweeps_count):
         _sweep(kind, values, gram, codes, scales, lows)
-    return Blocks(kind, np.ascontiguousarray(scales.T), np.ascontiguousarray(lows.T) if kind.has_low else None,
-                  np.ascontiguousarray(codes.T))
+    return Blocks(
+        kind,
+        np.ascontiguousarray(scales.T),
+        np.ascontiguousarray(lows.T) if kind.has_low else None,
+        np.ascontiguousarray(codes.T),
+    )
 
 
 def loss(values: NDArray[np.float32], other: NDArray[np.float32], gram: NDArray[np.float32]) -> float:
@@ -106,7 +110,9 @@ def _sweep(
         part = slice(block * BLOCK, (block + 1) * BLOCK)
         own, before = gram[part, part], stored[part]
         after = _best_scale(kind, before, codes[part], own, pull[part], scales[block], lows[block])
-        after = _best_codes(kind, after, codes[part], own, pull[part] - own @ (after - before), scales[block], lows[block])
+        after = _best_codes(
+            kind, after, codes[part], own, pull[part] - own @ (after - before), scales[block], lows[block]
+        )
         pull -= gram[:, part] @ (after - before)
         stored[part] = after
 
