@@ -55,7 +55,7 @@ class Quantize(Step, frozen=True, kw_only=True, tag="quantize"):
     type: str
     importance: str = ""
     embedding: str = ""
-    tensors: dict[str, str] = {}
+    tensors: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 class Compensate(Step, frozen=True, kw_only=True, tag="compensate"):
@@ -77,6 +77,6 @@ class Compensate(Step, frozen=True, kw_only=True, tag="compensate"):
     type: CompensatedType
     data: str
     embedding: CompensatedType = "Q8_0"
-    tensors: dict[str, CompensatedType] = {}
+    tensors: dict[str, CompensatedType] = msgspec.field(default_factory=dict)
     tokens: Count = 32768
     sweeps: Annotated[int, msgspec.Meta(ge=0, le=100)] = 8

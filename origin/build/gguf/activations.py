@@ -57,9 +57,9 @@ class Activations:
     def gram(self, weight: str) -> NDArray[np.float32] | None:
         """Mean of `x xᵀ` over the tokens; None when it was not asked for."""
         name = self.inputs.get(weight)
-        return (
-            None if name is None or name not in self.grams else self.grams[name] / max(1, self.tokens_count)
-        )
+        if name is None or name not in self.grams:
+            return None
+        return self.grams[name] / np.float32(max(1, self.tokens_count))
 
     def influences(self) -> NDArray[np.float32]:
         """One minus the mean cosine, by the layer; layers that were not seen count as 1."""

@@ -11,10 +11,10 @@ from origin.build.step import StepProgress
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from origin.build.gguf.model_file import GgufTensor
     from origin.build.gguf.writing import NewTensor
     from origin.build.gguf_steps import Dequantize
     from origin.build.step import Fact, StepWork
+    from registry.formats.gguf import GgufTensor
 
 VERSION = 1
 _AS_IT_IS = {"F32", "F16", "BF16"}

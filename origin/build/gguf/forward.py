@@ -24,10 +24,12 @@ _METADATA_BYTES = 256
 _errors: deque[str] = deque(maxlen=4)
 
 
-@native.llama_log_callback
 def _keep_errors(level: int, text: bytes, _data: Any) -> None:
     if level == _ERROR and text.strip():
         _errors.append(text.decode(errors="replace").strip())
+
+
+_log_callback = native.llama_log_callback(_keep_errors)
 
 
 class Forward:
@@ -113,7 +115,7 @@ def open_forward(
         StepFailedError: llama.cpp cannot open it.
     """
     _errors.clear()
-    native.llama_log_set(_keep_errors, ctypes.c_void_p(0))
+    native.llama_log_set(_log_callback, ctypes.c_void_p(0))
     native.llama_backend_init()
     wanted = native.llama_model_default_params()
     wanted.n_gpu_layers = 0

@@ -61,7 +61,7 @@ def main() -> int:
     wanted.allow_requantize = False
     if order.embedding_type >= 0:
         wanted.token_embedding_type = wanted.output_tensor_type = order.embedding_type
-    kept = []  # what the library points to while it works
+    kept: list[object] = []  # what the library points to while it works
     if order.tensors:
         overrides = (native.llama_model_tensor_override * (len(order.tensors) + 1))()
         for place, (pattern, type_id) in zip(overrides, order.tensors, strict=False):

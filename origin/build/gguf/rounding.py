@@ -41,7 +41,9 @@ def compensated(
         part = slice(block * BLOCK, (block + 1) * BLOCK)
         root = inverse_root[part, part]
         # What an error costs when the columns after it make good what they can.
-        scales[block], lows[block] = best_scales(kind, left[part], 1 / np.diag(root) ** 2)
+        scales[block], lows[block] = best_scales(
+            kind, left[part], (1 / np.diag(root) ** 2).astype(np.float32)
+        )
         codes[part], errors = _round_block(kind, left[part], root, scales[block], lows[block])
         left[part.stop :] -= inverse_root[part, part.stop :].T @ errors
     for _ in range(sweeps_count):

@@ -11,29 +11,8 @@ from origin.build.step import Artifact, StepWork
 from origin.build.texts import TextSet
 from tests.origin.build.toy_llama import ToyShape, write_toy_llama
 
-WORDS = [
-    "the",
-    "cat",
-    "sat",
-    "on",
-    "the",
-    "mat",
-    "and",
-    "then",
-    "another",
-    "cat",
-    "told",
-    "a",
-    "story",
-    "of",
-    "rain",
-    "and",
-    "stone",
-    "in",
-    "the",
-    "old",
-    "harbour",
-]
+WORDS = """the cat sat on the mat and then another cat told a story of rain and stone in the old
+harbour""".split()  # noqa: SIM905
 
 
 @pytest.fixture
