@@ -87,15 +87,16 @@ class Blocks:
         """As ggml stores them, uint8 [rows, bytes of a row]."""
         rows, columns = self.codes.shape
         codes = self.codes.reshape(rows, columns // BLOCK, BLOCK)
-        parts = [_halves(self.scales)]
+        parts: list[NDArray[np.uint8]] = [_halves(self.scales)]
         if self.lows is not None:
             parts.append(_halves(self.lows))
         if self.kind.bits == 8:
-            parts.append((codes.astype(np.int16) - 128).astype(np.int8).view(np.uint8))
+            parts.append(np.bitwise_xor(codes, np.uint8(128)))  # two's complement of 128 less
         else:
             if self.kind.bits == 5:
-                parts.append(np.packbits(codes >> 4, axis=-1, bitorder="little"))
-            parts.append((codes[..., :16] & 15) | ((codes[..., 16:] & 15) << 4))
+                parts.append(np.packbits(codes > 15, axis=-1, bitorder="little"))
+            low, high = codes[..., :16] & np.uint8(15), codes[..., 16:] & np.uint8(15)
+            parts.append(low | (high << np.uint8(4)))
         return np.concatenate(parts, axis=-1).reshape(rows, -1)
 
 

@@ -6,9 +6,9 @@ import struct
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-
 from gguf import GGMLQuantizationType
 from gguf.quants import dequantize
+
 from registry.errors import FormatInvalidError
 from registry.formats.ggml_tables import GGML_TYPES
 from registry.formats.gguf import TYPE_STRING, GgufField, GgufHeader, GgufTensor, read_header

@@ -10,8 +10,8 @@ import numpy as np
 
 from origin.build.gguf.model_file import TYPE_ARRAY, TYPE_IDS
 from registry.durable import sync
-from registry.formats.gguf import MAGIC, TYPE_STRING
 from registry.formats.ggml_tables import FILE_TYPES, GGML_TYPES
+from registry.formats.gguf import MAGIC, TYPE_STRING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -60,10 +60,10 @@ def kept(model: ModelFile, name: str, new_name: str = "") -> NewTensor:
     return NewTensor(new_name or name, tensor.dimensions, tensor.element, lambda: model.raw(name))
 
 
-def plain(name: str, values: NDArray[np.floating[Any]]) -> NewTensor:
-    """A tensor of numbers as they are usual unquantized: matrices as F16, vectors as F32."""
-    element, form = ("F32", "<f4") if values.ndim == 1 else ("F16", "<f2")
-    return NewTensor(name, tuple(reversed(values.shape)), element, lambda: values.astype(form))
+def plain(name: str, shape: tuple[int, ...], values: Callable[[], NDArray[np.floating[Any]]]) -> NewTensor:
+    """A tensor of `shape`, rows first, as numbers are usual unquantized: matrices as F16, vectors as F32."""
+    element, form = ("F32", "<f4") if len(shape) == 1 else ("F16", "<f2")
+    return NewTensor(name, tuple(reversed(shape)), element, lambda: values().astype(form))
 
 
 def file_type(label: str) -> int:
