@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from origin.build.evaluate.figures import Figure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 Doubles = NDArray[np.float64]
 
@@ -29,7 +29,11 @@ def exact(value: float) -> Figure:
 
 
 def resampled(
-    groups_count: int, seed: int, statistic: Callable[[NDArray[np.int64]], float], *, resamples: int = RESAMPLES_COUNT
+    groups_count: int,
+    seed: int,
+    statistic: Callable[[NDArray[np.int64]], float],
+    *,
+    resamples: int = RESAMPLES_COUNT,
 ) -> Figure:
     """A figure of groups: `statistic` is given their numbers, each as often as it was drawn."""
     value = statistic(np.arange(groups_count))
@@ -45,11 +49,19 @@ def resampled(
     return Figure(value=value, low=min(value, float(low)), high=max(value, float(high)))
 
 
-def mean_of(values: Doubles, groups: list[slice], seed: int, *, then: Callable[[float], float] = float) -> Figure:
+def mean_of(
+    values: Doubles, groups: list[slice], seed: int, *, then: Callable[[float], float] = float
+) -> Figure:
     """The mean of all values, each group's together, and what `then` makes of it."""
     sums = np.array([values[group].sum() for group in groups], np.float64)
     counts = np.array([group.stop - group.start for group in groups], np.float64)
     return resampled(len(groups), seed, lambda drawn: then(float(sums[drawn].sum() / counts[drawn].sum())))
+
+
+def median_of(values: Sequence[float], seed: int) -> Figure:
+    """The median of measured values, such as the quotients of rounds."""
+    found = np.array(values, np.float64)
+    return resampled(len(found), seed, lambda drawn: float(np.median(found[drawn])))
 
 
 def percentile_of(values: Doubles, groups: list[slice], seed: int, percent: float) -> Figure:
