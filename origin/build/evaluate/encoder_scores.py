@@ -78,11 +78,15 @@ def probed(vectors: Doubles, labels: Integers, train_count: int) -> Doubles:
     """
     rows = np.hstack([vectors, np.ones((len(vectors), 1))])
     classes = np.unique(labels[:train_count])
-    margins = [
-        rows[train_count:] @ _logistic(rows[:train_count], (labels[:train_count] == each).astype(np.float64))
-        for each in classes
-    ]
-    chosen = classes[np.argmax(np.array(margins), axis=0)]
+
+    def margin(each: np.int64) -> Doubles:
+        weights = _logistic(rows[:train_count], (labels[:train_count] == each).astype(np.float64))
+        return np.asarray(rows[train_count:] @ weights)
+
+    if len(classes) == 2:
+        chosen = np.where(margin(classes[1]) > 0, classes[1], classes[0])
+    else:
+        chosen = classes[np.argmax(np.array([margin(each) for each in classes]), axis=0)]
     return np.asarray((chosen == labels[train_count:]).astype(np.float64))
 
 
