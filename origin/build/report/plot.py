@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from origin.build.evaluate.figures import Figure
     from origin.build.report.scale import Scale
 
+Box = tuple[float, float, float, float]
+"""Left, top, right and bottom."""
+
 WIDTH, HEIGHT = 640, 400
 _LEFT, _RIGHT, _TOP, _BOTTOM = 74, 24, 20, 52
 _LETTER_WIDTH = 6.4
@@ -60,8 +63,10 @@ def draw(points: Sequence[Point], across: Axis, up: Axis, *, name: str, limit: f
     x_scale = scale_of(ends_x, _LEFT, WIDTH - _RIGHT)
     y_scale = scale_of(ends_y, HEIGHT - _BOTTOM, _TOP)
     drawn = [_placed(point, across, up, x_scale, y_scale) for point in points]
-    values = [((point.x.value or 0.0), (point.y.value or 0.0)) for point in points]
-    best = front(values, less_x=across.less, less_y=up.less)
+    # A variant that its gate refused is no choice that anybody has.
+    able = [index for index, point in enumerate(points) if point.passed] or list(range(len(points)))
+    values = [(points[index].x.value or 0.0, points[index].y.value or 0.0) for index in able]
+    best = [able[place] for place in front(values, less_x=across.less, less_y=up.less)]
     words = ", ".join(points[index].label for index in best)
     told = escape(f"{len(points)} variants; on the Pareto front: {words}. The tables have the same numbers.")
     parts = [
@@ -70,17 +75,33 @@ def draw(points: Sequence[Point], across: Axis, up: Axis, *, name: str, limit: f
         f'<desc id="{name}-text">{told}</desc>',
         *_grid(x_scale, y_scale, across, up),
     ]
+    taken = []
     if limit is not None:
         place = y_scale.place(limit * up.factor)
-        parts += [
-            f'<line class="limit" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{place:.1f}" y2="{place:.1f}"/>',
-            f'<text class="limit-text" x="{_LEFT + 6}" y="{place - 5:.1f}">gate {limit * up.factor:g}</text>',
-        ]
-    line = " ".join(f"{drawn[index].x:.1f},{drawn[index].y:.1f}" for index in best)
-    parts.append(f'<polyline class="front" points="{line}"/>')
+        parts += _gate_line(place, f"gate {limit * up.factor:g}")
+        taken.append((WIDTH - _RIGHT - 70.0, place - 16, WIDTH - _RIGHT, place + 1))
+    parts.append(f'<polyline class="front" points="{_stairs([drawn[index] for index in best], across)}"/>')
     parts += [_mark(each, index in best, across, up) for index, each in enumerate(drawn)]
-    parts += _labels(drawn)
+    parts += _labels(drawn, taken)
     return "\n".join([*parts, "</svg>"])
+
+
+def _gate_line(place: float, words: str) -> list[str]:
+    right = WIDTH - _RIGHT
+    return [
+        f'<line class="limit" x1="{_LEFT}" x2="{right}" y1="{place:.1f}" y2="{place:.1f}"/>',
+        f'<text class="limit-text" x="{right}" y="{place - 5:.1f}" text-anchor="end">{escape(words)}</text>',
+    ]
+
+
+def _stairs(best: Sequence[Drawn], across: Axis) -> str:
+    """The line along the front: what lies between two of its points is no better than the worse of them in each way."""
+    corners: list[tuple[float, float]] = []
+    for each in best:
+        if corners:
+            corners.append((each.x, corners[-1][1]) if across.less else (corners[-1][0], each.y))
+        corners.append((each.x, each.y))
+    return " ".join(f"{x:.1f},{y:.1f}" for x, y in corners)
 
 
 def _values(figure: Figure) -> list[float]:
@@ -151,9 +172,11 @@ def _mark(drawn: Drawn, best: bool, across: Axis, up: Axis) -> str:
     return f"<g><title>{escape(told)}</title>{whiskers}{shape}</g>"
 
 
-def _labels(drawn: Sequence[Drawn]) -> list[str]:
+def _labels(drawn: Sequence[Drawn], also_taken: Sequence[Box]) -> list[str]:
     """Names beside their points: to the right, else to the left, above or below, where no other name is."""
-    taken = [(each.x - 7, each.y - 7, each.x + 7, each.y + 7) for each in drawn]
+    taken = [*also_taken, *((each.x - 7, each.y - 7, each.x + 7, each.y + 7) for each in drawn)]
+    taken += [(each.x_ends[0], each.y - 1, each.x_ends[1], each.y + 1) for each in drawn]
+    taken += [(each.x - 1, each.y_ends[0], each.x + 1, each.y_ends[1]) for each in drawn]
     parts = []
     for each in drawn:
         width = len(each.point.label) * _LETTER_WIDTH

@@ -23,7 +23,8 @@ tbody th { font-weight: 600; } td:last-child { white-space: normal; }
 figure { margin: 0; background: var(--panel); border: 1px solid var(--rule); border-radius: 8px; padding: .9rem; }
 figcaption { font-weight: 600; margin-bottom: .4rem; }
 svg { width: 100%; height: auto; display: block; font: 12px system-ui, sans-serif; }
-.grid { stroke: var(--rule); stroke-width: 1; } .tick, .axis { fill: var(--soft); } .label { fill: var(--ink); }
+.grid { stroke: var(--rule); stroke-width: 1; } .tick, .axis { fill: var(--soft); } .label { fill: var(--ink);
+  paint-order: stroke; stroke: var(--panel); stroke-width: 3px; }
 .whisker { stroke: var(--soft); stroke-width: 1.5; } .front { fill: none; stroke: var(--front); stroke-width: 1.5; }
 .limit { stroke: var(--limit); stroke-dasharray: 5 4; } .limit-text { fill: var(--limit); }
 circle.passed { fill: var(--panel); stroke: var(--good); stroke-width: 2; } circle.best { fill: var(--good); }
