@@ -24,7 +24,7 @@ from origin.build.evaluate.chat_jobs import (
     RaceJob,
 )
 from origin.build.evaluate.children import CandidateUnfitError, measure
-from origin.build.evaluate.intervals import exact, mean_of, percentile_of, resampled
+from origin.build.evaluate.intervals import exact, mean_of, median_of, percentile_of, resampled
 from origin.errors import RecipeInvalidError, StepFailedError
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def prepare(
                 threads_count=threads_count,
             )
             try:
-                sizes = measure(_CHILD, job, dict[str, int], report)
+                sizes = measure(_CHILD, job, dict[str, int], report, threads_count=job.threads_count)
             except CandidateUnfitError as error:
                 raise StepFailedError(f"the reference cannot be measured: {error}") from error
             _check_length(sizes["tokens_count"], tokens_count, texts)
@@ -115,7 +115,7 @@ def nearness(
             rows_file=str(rows_file),
             threads_count=threads_count,
         )
-        compared = measure(_CHILD, job, Compared, report)
+        compared = measure(_CHILD, job, Compared, report, threads_count=job.threads_count)
         rows = _load(rows_file) if compared.same_length else None
     reference = _load(prepared.directory / "rows.npz")
     chunks = msgspec.json.decode((prepared.directory / "chunks.json").read_bytes(), type=list[Chunk])
@@ -194,17 +194,15 @@ def speeds(
         rounds_count=_ROUNDS_COUNT,
         threads_count=1,
     )
-    raced = measure(_CHILD, job, Raced, report)
+    raced = measure(_CHILD, job, Raced, report, threads_count=job.threads_count)
 
     def ratio(of: Callable[[Lap], float]) -> Figure:
-        quotients = np.array(
-            [of(slow) / of(own) for own, slow in zip(raced.candidate, raced.sibling, strict=True)]
+        return median_of(
+            [of(slow) / of(own) for own, slow in zip(raced.candidate, raced.sibling, strict=True)], seed
         )
-        return resampled(len(quotients), seed, lambda drawn: float(np.median(quotients[drawn])))
 
     def median(of: Callable[[Lap], float]) -> Figure:
-        values = np.array([of(lap) for lap in raced.candidate])
-        return resampled(len(values), seed, lambda drawn: float(np.median(values[drawn])))
+        return median_of([of(lap) for lap in raced.candidate], seed)
 
     suffix = f"@{name}" if name else ""
     return {

@@ -83,7 +83,7 @@ def _chunks_of(model: LlamaModel, text: str) -> Iterator[Chunk]:
 
 
 def _scored_bytes(model: LlamaModel, text: str, tokens: list[int]) -> int:
-    """Of the text all bytes but those of the first token, which nothing predicts, unless that is the mark of a start."""
+    """All bytes of the text but those of the first token, which nothing predicts, unless that marks a start."""
     return len(text.encode()) - (0 if model.adds_bos else len(model.piece(tokens[0])))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 Answer = TypeVar("Answer")
 
 _TAIL_CHARACTERS = 400
+_THREAD_SETTINGS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 class CandidateUnfitError(Exception):
@@ -32,18 +34,26 @@ class _Line(msgspec.Struct):
 
 
 def measure(
-    module: str, job: msgspec.Struct, answer_type: type[Answer], report: Callable[[int, int], None]
+    module: str,
+    job: msgspec.Struct,
+    answer_type: type[Answer],
+    report: Callable[[int, int], None],
+    *,
+    threads_count: int,
 ) -> Answer:
-    """Run `python -m MODULE` with a job; what it answers.
+    """Run `python -m MODULE` with a job; what it answers. numpy computes in so many threads.
 
     Raises:
         CandidateUnfitError: the model is at fault.
         StepFailedError: the program is, such as when a package is missing.
     """
     with tempfile.TemporaryFile() as complaints:
-        command = [sys.executable, "-m", module]
         with subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=complaints
+            [sys.executable, "-m", module],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=complaints,
+            env=os.environ | dict.fromkeys(_THREAD_SETTINGS, str(threads_count)),
         ) as child:
             try:
                 answer = _converse(child, job, report)

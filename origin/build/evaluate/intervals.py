@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from origin.build.evaluate.figures import Figure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 Doubles = NDArray[np.float64]
 
@@ -56,6 +56,12 @@ def mean_of(
     sums = np.array([values[group].sum() for group in groups], np.float64)
     counts = np.array([group.stop - group.start for group in groups], np.float64)
     return resampled(len(groups), seed, lambda drawn: then(float(sums[drawn].sum() / counts[drawn].sum())))
+
+
+def median_of(values: Sequence[float], seed: int) -> Figure:
+    """The median of measured values, such as the quotients of rounds."""
+    found = np.array(values, np.float64)
+    return resampled(len(found), seed, lambda drawn: float(np.median(found[drawn])))
 
 
 def percentile_of(values: Doubles, groups: list[slice], seed: int, percent: float) -> Figure:
