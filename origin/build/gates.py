@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from origin.build.evaluate.figures import Figure  # noqa: TC001 - msgspec reads it
+from origin.build.evaluate.figures import Figure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from origin.build.evaluate.figures import Evaluation  # noqa: TC001 - msgspec reads it
-from origin.build.gates import Verdict  # noqa: TC001 - msgspec reads it
+from origin.build.evaluate.figures import Evaluation
+from origin.build.gates import Verdict
 
 if TYPE_CHECKING:
     from pathlib import Path
