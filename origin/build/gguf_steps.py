@@ -80,3 +80,41 @@ class Compensate(Step, frozen=True, kw_only=True, tag="compensate"):
     tensors: dict[str, CompensatedType] = msgspec.field(default_factory=dict)
     tokens: Count = 32768
     sweeps: Annotated[int, msgspec.Meta(ge=0, le=100)] = 8
+
+
+class DropLayers(Step, frozen=True, kw_only=True, tag="drop_layers"):
+    """Leave out whole layers: `layers`, or the `count` that are missed least.
+
+    Attributes:
+        importance: the id of an `importance` step; its influences rank the layers.
+        data: texts to judge on; then the layers are chosen by KL divergence, one after the other.
+        candidates: with both, how many of the least influential layers are tried.
+        tokens: how many are read of `data` in each trial.
+    """
+
+    INPUTS: ClassVar = {"source": _GGUF, "importance": ("importance",)}
+    TEXTS: ClassVar = ("data",)
+    MAKES: ClassVar[ArtifactKind] = "gguf"
+    MODULE: ClassVar[str] = "origin.build.gguf.drop_layers"
+
+    count: Annotated[int, msgspec.Meta(ge=0)] = 0
+    layers: list[Annotated[int, msgspec.Meta(ge=0)]] = msgspec.field(default_factory=list)
+    importance: str = ""
+    data: str = ""
+    candidates: Count = 8
+    tokens: Count = 2048
+
+
+class NarrowFfn(Step, frozen=True, kw_only=True, tag="narrow_ffn"):
+    """Feed-forward layers of `width` neurons each, the most important ones.
+
+    Attributes:
+        importance: the id of an `importance` step on this model.
+    """
+
+    INPUTS: ClassVar = {"source": _GGUF, "importance": ("importance",)}
+    MAKES: ClassVar[ArtifactKind] = "gguf"
+    MODULE: ClassVar[str] = "origin.build.gguf.narrow_ffn"
+
+    importance: str
+    width: Count
