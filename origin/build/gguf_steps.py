@@ -118,3 +118,35 @@ class NarrowFfn(Step, frozen=True, kw_only=True, tag="narrow_ffn"):
 
     importance: str
     width: Count
+
+
+class Mix(Step, frozen=True, kw_only=True, tag="mix"):
+    """Blocks of 32 as `compensate` makes them, the types chosen by what they cost this model, in a budget of bytes.
+
+    Attributes:
+        budget_mb: the most that the file may take, in millions of bytes.
+        types: what a matrix may become.
+        embedding_types: what the token embedding may become.
+        bands: how many bands of layers are told apart.
+        tokens: how many of `data` are read for the Gram matrices.
+        trial_tokens: how many of `data` each group is judged on.
+        sweeps: as of `compensate`.
+    """
+
+    INPUTS: ClassVar = {"source": _GGUF}
+    TEXTS: ClassVar = ("data",)
+    MAKES: ClassVar[ArtifactKind] = "gguf"
+    MODULE: ClassVar[str] = "origin.build.gguf.mix"
+
+    budget_mb: Annotated[float, msgspec.Meta(gt=0)]
+    data: str
+    types: Annotated[list[CompensatedType], msgspec.Meta(min_length=1)] = msgspec.field(
+        default_factory=lambda: ["IQ4_NL", "Q5_0", "Q8_0"]
+    )
+    embedding_types: Annotated[list[CompensatedType], msgspec.Meta(min_length=1)] = msgspec.field(
+        default_factory=lambda: ["Q4_0", "Q5_1", "Q8_0"]
+    )
+    bands: Count = 5
+    tokens: Count = 32768
+    trial_tokens: Count = 2048
+    sweeps: Annotated[int, msgspec.Meta(ge=0, le=100)] = 8

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from origin.build.gguf_steps import Compensate, Dequantize, Importance, Quantize
+from origin.build.gguf_steps import Compensate, Dequantize, DropLayers, Importance, Mix, NarrowFfn, Quantize
 
 if TYPE_CHECKING:
     from origin.build.step import Step
@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 OPERATIONS: dict[str, type[Step]] = {
     "compensate": Compensate,
     "dequantize": Dequantize,
+    "drop_layers": DropLayers,
     "importance": Importance,
+    "mix": Mix,
+    "narrow_ffn": NarrowFfn,
     "quantize": Quantize,
 }
 """By the word that `op` is in a recipe."""

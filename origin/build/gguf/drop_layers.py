@@ -105,7 +105,9 @@ def _by_divergence(step: DropLayers, work: StepWork, path: Path) -> tuple[list[i
     layers = list(range(model.layers_count))
     if step.importance:
         influence = read_influence(work.inputs["importance"])
-        layers = [int(layer) for layer in np.argsort(influence, kind="stable")[: max(step.candidates, step.count)]]
+        layers = [
+            int(layer) for layer in np.argsort(influence, kind="stable")[: max(step.candidates, step.count)]
+        ]
     total = sum(len(layers) - round_ for round_ in range(step.count))
     gone: list[int] = []
     cost, done = 0.0, 0
@@ -131,7 +133,9 @@ def _cost(trial: Trial, model: ModelFile, gone: list[int]) -> float:
     silent: dict[str, NDArray[np.float32]] = {}
     for name in (f"blk.{layer}.{part}" for layer in gone for part in _PARTS_OUT):
         if name not in model:
-            raise StepFailedError(f"cannot try the model without a layer: it has no {name}; choose by importance alone")
+            raise StepFailedError(
+                f"cannot try the model without a layer: it has no {name}; choose by importance alone"
+            )
         silent[name] = np.zeros(tuple(reversed(model.tensors[name].dimensions)), np.float32)
     with trial.changed(silent):
         return trial.divergence()

@@ -41,7 +41,8 @@ def check(step: NarrowFfn, source: Artifact) -> None:
     down = model.tensors.get("blk.0.ffn_down.weight")
     if down is None or "blk.0.ffn_up.weight" not in model:
         raise RecipeInvalidError(
-            f"step {step.id}: a {model.architecture} model has no ffn_up and ffn_down to make narrower", param="from"
+            f"step {step.id}: a {model.architecture} model has no ffn_up and ffn_down to make narrower",
+            param="from",
         )
     if step.width >= down.dimensions[0] or step.width % _MULTIPLE:
         raise RecipeInvalidError(
@@ -50,7 +51,8 @@ def check(step: NarrowFfn, source: Artifact) -> None:
         )
     if down.element not in _PLAIN_TYPES:
         raise RecipeInvalidError(
-            f"step {step.id}: the model is {down.element} already; put a dequantize step before it", param="from"
+            f"step {step.id}: the model is {down.element} already; put a dequantize step before it",
+            param="from",
         )
 
 

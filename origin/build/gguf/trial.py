@@ -34,7 +34,9 @@ class Trial:
         tokens_count: over how many tokens it is judged.
     """
 
-    def __init__(self, file: ModelFile, forward: Forward, pieces: list[list[int]], weights: dict[str, int]) -> None:
+    def __init__(
+        self, file: ModelFile, forward: Forward, pieces: list[list[int]], weights: dict[str, int]
+    ) -> None:
         self._file, self._forward, self._pieces, self._weights = file, forward, pieces, weights
         self.tokens_count = sum(map(len, pieces))
         # Half precision: 1/1000 of a log-probability averages out over the vocabulary, and memory is bounded.
@@ -58,7 +60,9 @@ class Trial:
         """
         for name in values:
             if name not in self._weights or self._file.tensors[name].element not in _FORMS:
-                raise StepFailedError(f"cannot try another {name}: the model does not use it, or it is quantized")
+                raise StepFailedError(
+                    f"cannot try another {name}: the model does not use it, or it is quantized"
+                )
         try:
             for name, new in values.items():
                 write_at(self._weights[name], new.astype(_FORMS[self._file.tensors[name].element]))

@@ -7,7 +7,7 @@ import pytest
 
 from origin.build.gguf.forward import open_forward
 from origin.build.gguf.model_file import ModelFile
-from origin.build.gguf.writing import NewTensor, edited_fields, kept, write_model
+from origin.build.gguf.writing import NewTensor, edited_fields, write_model
 from origin.build.gguf_steps import DropLayers, Importance, NarrowFfn, Quantize
 from origin.build.step import Artifact
 from origin.errors import RecipeInvalidError
@@ -29,7 +29,9 @@ def with_zeros(source, directory, zero):
         values = model.values(tensor.name)
         zero(tensor.name, values)
         form = "<f4" if values.ndim == 1 else "<f2"
-        tensors.append(NewTensor(tensor.name, tensor.dimensions, tensor.element, lambda v=values, f=form: v.astype(f)))
+        tensors.append(
+            NewTensor(tensor.name, tensor.dimensions, tensor.element, lambda v=values, f=form: v.astype(f))
+        )
     write_model(directory / "model.gguf", edited_fields(model, {}), tensors)
     return Artifact("1" * 64, "gguf", directory)
 

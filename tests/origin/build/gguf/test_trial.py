@@ -34,7 +34,10 @@ def test_it_is_put_back_after_an_error(toy, texts):
         with pytest.raises(KeyboardInterrupt), trial.changed({name: -file.values(name)}):
             raise KeyboardInterrupt
         assert trial.divergence() == before
-        with pytest.raises(StepFailedError, match=r"nope\.weight"), trial.changed({"nope.weight": np.zeros(3)}):
+        with (
+            pytest.raises(StepFailedError, match=r"nope\.weight"),
+            trial.changed({"nope.weight": np.zeros(3)}),
+        ):
             pass
         with pytest.raises(StepFailedError, match="8 bytes"), trial.changed({name: np.zeros(4)}):
             pass
