@@ -150,3 +150,34 @@ class Mix(Step, frozen=True, kw_only=True, tag="mix"):
     tokens: Count = 32768
     trial_tokens: Count = 2048
     sweeps: Annotated[int, msgspec.Meta(ge=0, le=100)] = 8
+
+
+class TrimVocabulary(Step, frozen=True, kw_only=True, tag="trim_vocabulary"):
+    """Without the tokens that are in `data` fewer than `min_count` times, for a model of one domain."""
+
+    INPUTS: ClassVar = {"source": _GGUF}
+    TEXTS: ClassVar = ("data",)
+    MAKES: ClassVar[ArtifactKind] = "gguf"
+    MODULE: ClassVar[str] = "origin.build.gguf.trim_vocabulary"
+
+    data: str
+    min_count: Count = 1
+
+
+class Sparsify(Step, frozen=True, kw_only=True, tag="sparsify"):
+    """Zeros in the place of the weights that matter least; smaller on the wire, not faster.
+
+    Attributes:
+        method: `magnitude`, or `wanda`, which weighs with the `importance`.
+        share: of each row that becomes zero.
+        pattern: instead of a share, `2:4` keeps 2 of every 4.
+    """
+
+    INPUTS: ClassVar = {"source": _GGUF, "importance": ("importance",)}
+    MAKES: ClassVar[ArtifactKind] = "gguf"
+    MODULE: ClassVar[str] = "origin.build.gguf.sparsify"
+
+    method: Literal["magnitude", "wanda"] = "magnitude"
+    share: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
+    pattern: Annotated[str, msgspec.Meta(pattern=r"^([0-9]{1,3}:[0-9]{1,3})?$")] = ""
+    importance: str = ""

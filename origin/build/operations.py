@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from origin.build.gguf_steps import Compensate, Dequantize, DropLayers, Importance, Mix, NarrowFfn, Quantize
+from origin.build.gguf_steps import (
+    Compensate,
+    Dequantize,
+    DropLayers,
+    Importance,
+    Mix,
+    NarrowFfn,
+    Quantize,
+    Sparsify,
+    TrimVocabulary,
+)
 
 if TYPE_CHECKING:
     from origin.build.step import Step
@@ -17,5 +27,7 @@ OPERATIONS: dict[str, type[Step]] = {
     "mix": Mix,
     "narrow_ffn": NarrowFfn,
     "quantize": Quantize,
+    "sparsify": Sparsify,
+    "trim_vocabulary": TrimVocabulary,
 }
 """By the word that `op` is in a recipe."""
