@@ -273,7 +273,9 @@ class AsyncClient:
                 )
             if len(names) > 1:
                 raise InputInvalidError(
-                    f"there are several {ability} models, say which: {', '.join(names)}", param="model"
+                    f"there are several {ability} models, say which as model (on the command line --model): "
+                    f"{', '.join(names)}",
+                    param="model",
                 )
             self._only[ability] = names[0]
         return self._only[ability]
