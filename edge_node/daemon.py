@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from edge_node.config import NodeConfig
-    from edge_node.engines import EngineSpec
+    from edge_node.engines.spec import EngineSpec
     from edge_node.enrolment.membership import Membership
     from edge_node.identity import Identity
     from edge_node.succession import Heir

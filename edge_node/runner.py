@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
     from edge_node.arrivals import Arrival
     from edge_node.engine_plan import Measured, RunnerLimits
-    from edge_node.engines import EngineSpec, Ready
+    from edge_node.engines import Ready
+    from edge_node.engines.spec import EngineSpec
     from edge_node.model_store import InstalledRelease
     from edge_node.reconcile import ReleaseKey, ResidentState
     from edge_node.supervisor import Clock, Engine
