@@ -183,7 +183,7 @@ class AsyncClient:
         return self._stream(_COMPLETIONS, model, {**sampling, "prompt": prompt})
 
     async def embed(self, inputs: str | Sequence[str], *, model: str | None = None) -> Embeddings:
-        """One vector for each input.
+        """One vector for each input, all in one space; `embed#SPACE` as the model insists on it.
 
         Raises:
             EdgewardError: the origin or the last node refused, or cannot be reached.
@@ -195,7 +195,9 @@ class AsyncClient:
         if len(in_order) != len(texts):
             raise AnswerInvalidError(f"asked for {len(texts)} embeddings, the node gave {len(in_order)}")
         vectors = [vector_of(vector.embedding) for vector in in_order]
-        return Embeddings(vectors, usage=reply.usage, model=reply.model, served=served)
+        return Embeddings(
+            vectors, usage=reply.usage, model=reply.model, served=served, space_id=reply.space_id
+        )
 
     async def rerank(
         self, query: str, documents: Sequence[str], *, model: str, top_n: int | None = None
