@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from origin.build.gguf_steps import Compensate, Dequantize, Importance, Quantize
+from origin.build.gguf_steps import (
+    Compensate,
+    Dequantize,
+    DropLayers,
+    Importance,
+    Mix,
+    NarrowFfn,
+    Quantize,
+    Sparsify,
+    TrimVocabulary,
+)
 
 if TYPE_CHECKING:
     from origin.build.step import Step
@@ -12,7 +22,12 @@ if TYPE_CHECKING:
 OPERATIONS: dict[str, type[Step]] = {
     "compensate": Compensate,
     "dequantize": Dequantize,
+    "drop_layers": DropLayers,
     "importance": Importance,
+    "mix": Mix,
+    "narrow_ffn": NarrowFfn,
     "quantize": Quantize,
+    "sparsify": Sparsify,
+    "trim_vocabulary": TrimVocabulary,
 }
 """By the word that `op` is in a recipe."""
