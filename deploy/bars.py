@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from origin.api import NodeView
+    from origin.api_fleet import NodeView
     from registry import progress as registry_progress
 
 _LINE_EVERY_S = 10.0

@@ -43,9 +43,9 @@ from edge_node.telemetry import Metrics
 from edge_node.tracing import open_tracing
 from edge_node.trust import NodeTrust
 from edge_node.variant_choice import Machine, speed_features
-from edge_node.works import Works
 from origin.api import NodeReport
 from origin.client import OriginClient
+from registry.works import Works
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -14,6 +14,7 @@ from edge_node.daemon import Node, running_node
 from edge_node.succession import TURN_LIMIT_S, WARM_LIMIT_S, heir_of, start_successor
 from registry.errors import ConfigError
 from registry.systemd import is_supervised, keep_telling, notify, passed_socket
+from registry.works import first_of
 
 if TYPE_CHECKING:
     from edge_node.config import NodeConfig
@@ -73,10 +74,7 @@ async def _serve_until_told(config: NodeConfig) -> None:
 async def _until_the_end(node: Node, signals: Signals) -> bool:
     """Wait; returns whether another process serves in this one's place."""
     while True:
-        waits = [asyncio.ensure_future(event.wait()) for event in (signals.end, signals.succeed)]
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        for wait in waits:
-            wait.cancel()
+        await first_of(signals.end, signals.succeed.wait())
         if signals.end.is_set():
             return False
         signals.succeed.clear()

@@ -23,6 +23,7 @@ from edge_node.supervisor import Supervisor
 from edge_node.wakening import Wakening
 from registry.errors import EdgewardError, InputInvalidError
 from registry.reference import parse_reference
+from registry.works import first_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -366,17 +367,14 @@ class Runner:
             await self._until_moved(berth, left_s)
 
     async def _until_moved(self, berth: Berth, wait_s: float) -> None:
-        waits = [asyncio.ensure_future(berth.moved.wait()), asyncio.ensure_future(self._clock.sleep(wait_s))]
         self._waiting_count += 1
         berth.waiters_count += 1
         try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            await first_of(berth.moved, self._clock.sleep(wait_s))
         finally:
             self._waiting_count -= 1
             berth.waiters_count -= 1
             self._wakening.freed()
-            for wait in waits:
-                wait.cancel()
 
     def _absence(self, reference: Reference) -> ModelNotHereError | ModelNotReadyError:
         """Why a model cannot answer now: it is being loaded, is on its way, or is not for this node."""

@@ -11,7 +11,8 @@ from deploy.sizes import human_bytes
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from origin.api import ModelReport, NodeView
+    from origin.api import ModelReport
+    from origin.api_fleet import NodeView
 
 COLUMNS = (
     "NODE",

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from rich.console import Group
 
-    from origin.api import NodeView
+    from origin.api_fleet import NodeView
 
 DESCRIPTION = """\
 Show every edge node that the origin knows: whether it is up, how long ago it reported, how busy it is, how many

@@ -14,7 +14,7 @@ from deploy.local.client_key import enter_key, load_or_make_key
 from deploy.local.nats import load_or_make_token, start_nats, write_settings
 from deploy.local.objectstore import BUCKET, load_or_make_keys, start_object_store
 from edge_node.enrolment.membership import load_membership
-from origin.api import NodeView, Place
+from origin.api import Place
 from origin.client import OriginClient
 from origin.identity.authority import AuthorityDirectory, fresh_fleet
 from origin.identity.register import Register
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from deploy.local.ports import NetworkPorts
+    from origin.api_fleet import NodeView
     from registry.store import ObjectStore
     from registry.trust.signed_store import SignedStore
 

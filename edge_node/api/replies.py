@@ -199,7 +199,6 @@ class TextCompletion(Struct, frozen=True, kw_only=True):
 
 
 Chunk = ChatChunk | TextCompletion
-Whole = ChatCompletion | TextCompletion
 
 
 class Embedding(Struct, frozen=True, kw_only=True):

@@ -42,7 +42,8 @@ if TYPE_CHECKING:
     from edge_node.client.resumption import Resumption
     from edge_node.client.stream import OpenStream
     from edge_node.client.tensors import Tensor, Tensors
-    from origin.api import CatalogAnswer, NodeView, RankedNode, RouteAnswer
+    from origin.api import CatalogAnswer, RankedNode, RouteAnswer
+    from origin.api_fleet import NodeView
 
 Messages = str | list[dict[str, Any]]
 Ability = Literal["chat", "embedding"]

@@ -44,12 +44,6 @@ class Needs:
     token_bytes: int = 0
     features: tuple[str, ...] = ()
 
-    def memory_for(self, context_tokens: int) -> int:
-        """What it takes with another context; 0 is the one that was counted with."""
-        if not context_tokens:
-            return self.memory_bytes
-        return self.memory_bytes + (context_tokens - self.context_tokens) * self.token_bytes
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:

@@ -18,7 +18,8 @@ import pytest
 import structlog
 
 from deploy.cli.fleet_table import COLUMNS, handed_on, load_of, row_of, summary
-from origin.api import ModelReport, NodeReport, NodeView, Place
+from origin.api import ModelReport, NodeReport, Place
+from origin.api_fleet import NodeView
 from origin.client import OriginClient
 from origin.config import OriginConfig
 from origin.daemon import running_origin
