@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import Annotated, ClassVar
 
 from msgspec import Meta
 
-from origin.build.step import Step
+from origin.build.step import ArtifactKind, Step
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from origin.build.step import ArtifactKind
-
+_GGUF: tuple[ArtifactKind, ...] = ("gguf",)
 StepsCount = Annotated[int, Meta(ge=1, le=1_000_000)]
 RowTokens = Annotated[int, Meta(ge=16, le=8192)]
 RowsCount = Annotated[int, Meta(ge=1, le=1024)]
 Rate = Annotated[float, Meta(ge=0.0, le=1.0)]
 
 
-class Distill(Step, tag="distill"):
+class Distill(Step, frozen=True, kw_only=True, tag="distill"):
     """Train a model until it says what its teacher says: a pruned one is healed, a smaller one is taught.
 
     Attributes:
@@ -32,8 +28,8 @@ class Distill(Step, tag="distill"):
         hidden_share: weight of the distance between the layers' outputs next to the divergence of the predictions.
     """
 
-    INPUTS: ClassVar[Mapping[str, tuple[ArtifactKind, ...]]] = {"source": ("gguf",), "teacher": ("gguf",)}
-    TEXTS: ClassVar[tuple[str, ...]] = ("data",)
+    INPUTS: ClassVar = {"source": _GGUF, "teacher": _GGUF}
+    TEXTS: ClassVar = ("data",)
     MAKES: ClassVar[ArtifactKind] = "gguf"
     MODULE: ClassVar[str] = "origin.build.llama.distill"
 
@@ -47,7 +43,7 @@ class Distill(Step, tag="distill"):
     hidden_share: Annotated[float, Meta(ge=0.0)] = 0.0
 
 
-class Qat(Step, tag="qat"):
+class Qat(Step, frozen=True, kw_only=True, tag="qat"):
     """Train a quantized model on the codes and scales that its file keeps: what was trained is what runs.
 
     The types of the tensors are those of `source`; blocks of Q4_0, Q4_1, Q5_0, Q5_1 and IQ4_NL are trained, and so
@@ -62,12 +58,8 @@ class Qat(Step, tag="qat"):
         embedding_rate: as `code_rate`, for the embedding, most of whose rows are seen seldom.
     """
 
-    INPUTS: ClassVar[Mapping[str, tuple[ArtifactKind, ...]]] = {
-        "source": ("gguf",),
-        "teacher": ("gguf",),
-        "weights": ("gguf",),
-    }
-    TEXTS: ClassVar[tuple[str, ...]] = ("data",)
+    INPUTS: ClassVar = {"source": _GGUF, "teacher": _GGUF, "weights": _GGUF}
+    TEXTS: ClassVar = ("data",)
     MAKES: ClassVar[ArtifactKind] = "gguf"
     MODULE: ClassVar[str] = "origin.build.llama.qat"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from origin.build.gguf_steps import Compensate, Dequantize, Importance, Quantize
+from origin.build.llama_steps import Distill, Qat
 
 if TYPE_CHECKING:
     from origin.build.step import Step
@@ -12,7 +13,9 @@ if TYPE_CHECKING:
 OPERATIONS: dict[str, type[Step]] = {
     "compensate": Compensate,
     "dequantize": Dequantize,
+    "distill": Distill,
     "importance": Importance,
+    "qat": Qat,
     "quantize": Quantize,
 }
 """By the word that `op` is in a recipe."""

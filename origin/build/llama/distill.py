@@ -10,11 +10,11 @@ import torch
 
 from origin.build.gguf.model_file import ModelFile
 from origin.build.gguf.writing import edited_fields, plain, write_model
-from origin.build.llama.opening import check_pair, choose_machine, open_teacher, read_rows
+from origin.build.llama.opening import check_pair, choose_machine, open_teacher, rows_for
 from origin.build.llama.shape import read_shape
 from origin.build.llama.training import Lessons, train
 from origin.build.llama.weights import PlainWeight
-from origin.errors import RecipeInvalidError
+from origin.errors import RecipeInvalidError, StepFailedError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from origin.build.step import Artifact, Fact, StepWork
 
 VERSION = 1
+_LARGEST = float(np.finfo(np.float16).max)
 
 
 def check(step: Distill, source: Artifact) -> None:
@@ -47,7 +48,9 @@ def run(step: Distill, work: StepWork) -> Mapping[str, Fact]:
     teacher = open_teacher(work.inputs["teacher"].model_file, device, kind)
     check_pair(shape, teacher.shape)
     if step.hidden_share and shape.width != teacher.shape.width:
-        raise RecipeInvalidError("layers of another width than the teacher's cannot be compared", param="hidden_share")
+        raise RecipeInvalidError(
+            "layers of another width than the teacher's cannot be compared", param="hidden_share"
+        )
     student = {
         name: PlainWeight(
             torch.from_numpy(model.values(old)).to(device),
@@ -57,18 +60,20 @@ def run(step: Distill, work: StepWork) -> Mapping[str, Fact]:
         for name, old in named.items()
     }
     lessons = Lessons(
-        rows=read_rows(step, work),
+        rows=rows_for(step, work),
         steps_count=step.steps_count,
         hidden_share=step.hidden_share,
         layers_of_teacher=_layers_of_teacher(model, layers, ModelFile(work.inputs["teacher"].model_file)),
     )
     learned = train(student, shape, teacher, lessons, checkpoints=work.checkpoints, report=work.report)
-    numbers = {name: weight.numbers() for name, weight in student.items()}
-    largest = max(float(np.abs(value).max()) for value in numbers.values())
-    if largest > np.finfo(np.float16).max:
-        raise RecipeInvalidError(f"a weight grew to {largest:.3g}, more than F16 holds", param="rate")
+    for name, weight in student.items():
+        if (largest := float(np.abs(weight.numbers()).max())) > _LARGEST:
+            raise StepFailedError(f"{name} grew to {largest:.3g}, more than F16 holds; give a lower rate")
     fields = edited_fields(model, {"llama.block_count": len(layers)})
-    write_model(work.directory / "model.gguf", fields, [plain(name, value) for name, value in numbers.items()])
+    tensors = [
+        plain(name, student[name].numbers().shape, student[name].numbers) for name in shape.tensor_names
+    ]
+    write_model(work.directory / "model.gguf", fields, tensors)
     return {
         "tokens_count": learned.tokens_count,
         "kl_first": round(learned.first, 6),
@@ -84,7 +89,8 @@ def _chosen_layers(step: Distill, shape: LlamaShape) -> tuple[int, ...]:
         raise RecipeInvalidError("layers are named once each, in their order", param="layers")
     if layers[0] < 0 or layers[-1] >= shape.layers_count:
         raise RecipeInvalidError(
-            f"the model has the layers 0 to {shape.layers_count - 1}, and {layers[-1]} is asked for", param="layers"
+            f"the model has the layers 0 to {shape.layers_count - 1}, and {layers[-1]} is asked for",
+            param="layers",
         )
     return layers
 
@@ -106,7 +112,9 @@ def _layers_of_teacher(student: ModelFile, layers: Sequence[int], teacher: Model
     found: list[int] = []
     for layer in layers:
         own: NDArray[np.float32] = student.values(f"blk.{layer}.attn_norm.weight")
-        distances = [float(np.square(own - one).sum()) if own.shape == one.shape else np.inf for one in theirs]
+        distances = [
+            float(np.square(own - one).sum()) if own.shape == one.shape else np.inf for one in theirs
+        ]
         found.append(int(np.argmin(distances)))
     if found != sorted(set(found)):
         count = len(layers)

@@ -37,11 +37,8 @@ def divergence(
 ) -> Divergence:
     """KL(teacher || student) over all positions.
 
-    By the logits of the student the gradient is the difference of the two distributions.
-
-    Args:
-        student_hidden: one row a position.
-        student_output: one row a token of the vocabulary.
+    By the logits of the student the gradient is the difference of the two distributions. Hidden states have one row
+    a position, output layers one row a token of the vocabulary.
     """
     count = len(student_hidden)
     by_hidden = torch.empty_like(student_hidden)

@@ -25,9 +25,7 @@ def hidden_states(
     """What stands after the embedding and after each layer, and the normed last one that logits are made of.
 
     Matrices of `weights` are in the type to compute in; norms, and what is carried from layer to layer, are float32.
-
-    Args:
-        tokens: one row a sequence.
+    Of `tokens` one row is a sequence.
     """
     turns = _turns(shape, tokens.shape[1], weights[EMBEDDING])
     state = functional.embedding(tokens, weights[EMBEDDING]).float()

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 _NAME = "training.safetensors"
 
 
-def keep(directory: Path, done_count: int, tensors: Mapping[str, torch.Tensor], notes: Mapping[str, str]) -> None:
+def keep(
+    directory: Path, done_count: int, tensors: Mapping[str, torch.Tensor], notes: Mapping[str, str]
+) -> None:
     """Write how many steps are done, and all numbers; the file before is replaced only by a whole one."""
     part = directory / (_NAME + ".part")
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from origin.build.gguf.model_file import ModelFile
-from origin.build.llama.samples import token_rows
+from origin.build.llama.samples import read_rows
 from origin.build.llama.shape import read_shape
 from origin.build.llama.training import Teacher
 from origin.errors import RecipeInvalidError
@@ -57,9 +57,9 @@ def check_pair(student: LlamaShape, teacher: LlamaShape) -> None:
         )
 
 
-def read_rows(step: Distill | Qat, work: StepWork) -> NDArray[np.int64]:
+def rows_for(step: Distill | Qat, work: StepWork) -> NDArray[np.int64]:
     """The tokens that the step trains on."""
-    return token_rows(
+    return read_rows(
         work.inputs["teacher"].model_file,
         work.texts["data"],
         seed=work.seed,

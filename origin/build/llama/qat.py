@@ -9,7 +9,7 @@ import torch
 from origin.build.gguf.blocks import BLOCK_TYPES, from_bytes
 from origin.build.gguf.model_file import ModelFile
 from origin.build.gguf.writing import NewTensor, edited_fields, kept, plain, write_model
-from origin.build.llama.opening import check_pair, choose_machine, open_teacher, read_rows
+from origin.build.llama.opening import check_pair, choose_machine, open_teacher, rows_for
 from origin.build.llama.shape import EMBEDDING, read_shape
 from origin.build.llama.training import Lessons, train
 from origin.build.llama.weights import CodedWeight, FixedWeight, PlainWeight
@@ -55,7 +55,7 @@ def run(step: Qat, work: StepWork) -> Mapping[str, Fact]:
     check_pair(shape, teacher.shape)
     origin = work.inputs.get("weights", work.inputs["teacher"])
     student = _student(step, model, ModelFile(origin.model_file), device, kind)
-    lessons = Lessons(rows=read_rows(step, work), steps_count=step.steps_count)
+    lessons = Lessons(rows=rows_for(step, work), steps_count=step.steps_count)
     learned = train(student, shape, teacher, lessons, checkpoints=work.checkpoints, report=work.report)
     tensors = [_written(model, tensor.name, student[tensor.name]) for tensor in model]
     write_model(work.directory / "model.gguf", edited_fields(model, {}), tensors)
@@ -76,7 +76,9 @@ def _student(
     for tensor in model:
         name = tensor.name
         if len(tensor.dimensions) == 1:
-            student[name] = PlainWeight(torch.from_numpy(model.values(name)).to(device), step.scale_rate, torch.float32)
+            student[name] = PlainWeight(
+                torch.from_numpy(model.values(name)).to(device), step.scale_rate, torch.float32
+            )
         elif tensor.element in _TRAINED:
             if name not in origin or origin.tensors[name].dimensions != tensor.dimensions:
                 raise RecipeInvalidError(
@@ -99,7 +101,7 @@ def _student(
 
 def _written(model: ModelFile, name: str, weight: Weight) -> NewTensor:
     if isinstance(weight, PlainWeight):
-        return plain(name, weight.numbers())
+        return plain(name, weight.numbers().shape, weight.numbers)
     if isinstance(weight, CodedWeight):
         tensor = model.tensors[name]
         return NewTensor(name, tensor.dimensions, tensor.element, _bytes_of(weight))

@@ -83,7 +83,9 @@ def train(
     Raises:
         StepFailedError: the loss is no longer a number.
     """
-    moved = {f"{name}/{part}": one for name, weight in student.items() for part, one in weight.moved().items()}
+    moved = {
+        f"{name}/{part}": one for name, weight in student.items() for part, one in weight.moved().items()
+    }
     optimizer = _optimizer(moved)
     state = _state(moved, optimizer)
     done_count, notes = kept(checkpoints, state)
@@ -110,7 +112,9 @@ def train(
             keep(checkpoints, step + 1, state, {"first": repr(first), "last": repr(last)})
             kept_s = clock()
             every_s = max(_KEEP_EVERY_S, (kept_s - began_s) / _KEEP_SHARE)
-    return Learned(first=first, last=last, tokens_count=rows_a_step * lessons.steps_count * lessons.rows.shape[1])
+    return Learned(
+        first=first, last=last, tokens_count=rows_a_step * lessons.steps_count * lessons.rows.shape[1]
+    )
 
 
 def _gradients(
@@ -156,7 +160,8 @@ def _gradients(
 def _distance(own: Sequence[torch.Tensor], theirs: Sequence[torch.Tensor]) -> torch.Tensor:
     """Mean over the layers of the squared distance, in parts of the teacher's own square."""
     parts = [
-        (mine - other).square().mean() / other.square().mean() for mine, other in zip(own, theirs, strict=True)
+        (mine - other).square().mean() / other.square().mean()
+        for mine, other in zip(own, theirs, strict=True)
     ]
     return torch.stack(parts).mean()
 

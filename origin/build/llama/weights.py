@@ -1,4 +1,4 @@
-"""Weights: tensors in training, each with the numbers that an optimizer moves and the value that the model computes with."""
+"""Weights: tensors in training: the numbers that an optimizer moves, and the value that the model computes with."""
 
 from __future__ import annotations
 
@@ -203,10 +203,9 @@ def places(blocks: Blocks, values: NDArray[np.float32]) -> NDArray[np.float32]:
     steps = blocks.kind.steps
     rows = len(values)
     scales = np.where(blocks.scales == 0, np.float16(1), blocks.scales).astype(np.float32)[..., None]
-    stepped = values.reshape(rows, -1, BLOCK).astype(np.float32)
-    if blocks.lows is not None:
-        stepped = stepped - blocks.lows.astype(np.float32)[..., None]
-    stepped = (stepped / scales).reshape(values.shape)
+    lows = np.zeros_like(blocks.scales) if blocks.lows is None else blocks.lows
+    above = values.reshape(rows, -1, BLOCK) - lows.astype(np.float32)[..., None]
+    stepped = (above / scales).reshape(values.shape)
     between = np.interp(stepped, steps, np.arange(len(steps), dtype=np.float32)).astype(np.float32)
     middle = blocks.codes.astype(np.float32)
     near: NDArray[np.float32] = np.clip(between, middle - np.float32(_EDGE), middle + np.float32(_EDGE))
