@@ -162,7 +162,7 @@ class CodedWeight:
                 self._growth.grad -= by_low * self._low()
                 self._shift.grad = by_low * self._scales
             if self._code_rate:
-                self._places.grad = by_value.mul_(scale[:, None] * self._spacing)
+                self._places.grad = by_value * (scale[:, None] * self._spacing)
 
     def settle(self) -> None:
         """Keep places within the codes that there are: beyond the last one no gradient would be felt."""
