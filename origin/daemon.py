@@ -20,7 +20,9 @@ from origin.gate import Gate
 from origin.geo.network import Network
 from origin.geo_files import GeoFiles
 from origin.identity.authority import find_authority, fresh_fleet
+from origin.identity.aws_desk import AwsDesk
 from origin.identity.enrolment import Enrolment
+from origin.identity.sts import Sts
 from origin.kept_keys import KeptKeys
 from origin.releases import Blobs, Releases
 from origin.route_keys import RouteKeys
@@ -210,7 +212,8 @@ def _enrolment(config: OriginConfig, store_config: StoreConfig, store: SignedSto
     """With the fleet's authority, made at the first start of an origin that finds none."""
     directory = find_authority((config.keys_dir, store_config.keys_dir), store_config.keys_passphrase)
     directory.open_or_begin(fresh_fleet=fresh_fleet(), now_unix_s=time.time())
-    return Enrolment(directory, store, config.data_dir, time.time)
+    desk = AwsDesk(config.admitted_aws_roles, Sts(config.aws_sts_url))
+    return Enrolment(directory, store, config.data_dir, time.time, aws=desk)
 
 
 async def _ended(tasks: list[asyncio.Task[None]]) -> None:
