@@ -34,8 +34,8 @@ class StandInSts:
         self.heard = []
 
     @asynccontextmanager
-    async def running(self):
-        async with serving([web.route("*", "/{path:.*}", self._serve)]) as url:
+    async def running(self, **where):
+        async with serving([web.route("*", "/{path:.*}", self._serve)], **where) as url:
             self.url = url
             yield self
 
@@ -47,38 +47,87 @@ class StandInSts:
         code = self._fault(request, body)
         if code:
             return web.Response(status=403, text=REFUSAL.format(code), content_type="text/xml")
-        arn = self.callers[self._parts(request)["key"]][2]
+        arn = self.callers[parts_of(request)["key"]][2]
         return web.Response(text=ANSWER.format(arn), content_type="text/xml")
 
-    def _parts(self, request):
-        return re.fullmatch(
-            r"AWS4-HMAC-SHA256 Credential=(?P<key>\w+)/(?P<date>\d{8})/(?P<region>[a-z0-9-]+)/sts/aws4_request, "
-            r"SignedHeaders=(?P<headers>[a-z0-9;-]+), Signature=(?P<signature>[0-9a-f]{64})",
-            request.headers["Authorization"],
-        )
-
     def _fault(self, request, body):
-        parts = self._parts(request)
-        if body != b"Action=GetCallerIdentity&Version=2011-06-15" or parts is None:
+        if body != b"Action=GetCallerIdentity&Version=2011-06-15":
             return "InvalidAction"
-        if parts["key"] not in self.callers:
-            return "InvalidClientTokenId"
-        secret, token, _ = self.callers[parts["key"]]
-        signed_at = request.headers["X-Amz-Date"]
-        at_unix_s = datetime.strptime(signed_at, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()
-        if abs(at_unix_s - self.now_unix_s()) > 900:
-            return "SignatureDoesNotMatch"
-        signed = {name: request.headers[name] for name in parts["headers"].split(";")}
-        asked = AWSRequest(
-            method=request.method, url=f"https://{request.headers['Host']}/", data=body, headers=signed
+        keys = {access: (secret, token) for access, (secret, token, _) in self.callers.items()}
+        return fault_of(request, body, keys, self.now_unix_s())
+
+
+def parts_of(request):
+    """What an Authorization header says; None for one of another form."""
+    return re.fullmatch(
+        r"AWS4-HMAC-SHA256 "
+        r"Credential=(?P<key>\w+)/(?P<date>\d{8})/(?P<region>[a-z0-9-]+)/(?P<service>[a-z]+)/aws4_request, "
+        r"SignedHeaders=(?P<headers>[a-z0-9;-]+), Signature=(?P<signature>[0-9a-f]{64})",
+        request.headers["Authorization"],
+    )
+
+
+def fault_of(request, body, keys, now_unix_s):
+    """What AWS would call wrong about a signature, "" when it is right; by Amazon's own library."""
+    parts = parts_of(request)
+    if parts is None:
+        return "IncompleteSignature"
+    if parts["key"] not in keys:
+        return "InvalidClientTokenId"
+    secret, token = keys[parts["key"]]
+    signed_at = request.headers["X-Amz-Date"]
+    at_unix_s = datetime.strptime(signed_at, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()
+    if abs(at_unix_s - now_unix_s) > 900:
+        return "SignatureDoesNotMatch"
+    signed = {name: request.headers[name] for name in parts["headers"].split(";")}
+    asked = AWSRequest(
+        method=request.method, url=f"https://{request.headers['Host']}/", data=body, headers=signed
+    )
+    asked.context["timestamp"] = signed_at
+    auth = SigV4Auth(Credentials(parts["key"], secret, token), parts["service"], parts["region"])
+    expected = auth.signature(auth.string_to_sign(asked, auth.canonical_request(asked)), asked)
+    named = {name.lower() for name in request.headers if name.lower().startswith("x-")} | {"host"}
+    if expected != parts["signature"] or not named <= set(parts["headers"].split(";")):
+        return "SignatureDoesNotMatch"
+    return "" if request.headers.get("X-Amz-Security-Token", "") == token else "InvalidClientTokenId"
+
+
+class StandInParameters:
+    """A Parameter Store that checks signatures; `holds` has the parameters by name."""
+
+    def __init__(self, now_unix_s, holds):
+        self.now_unix_s = now_unix_s
+        self.holds = holds
+        self.answer = None
+
+    @asynccontextmanager
+    async def running(self, **where):
+        async with serving([web.post("/", self._serve)], **where) as url:
+            self.url = url
+            yield self
+
+    async def _serve(self, request):
+        body = await request.read()
+        if self.answer is not None:
+            return await self.answer(request)
+        code = fault_of(request, body, {KEYS.access: (KEYS.secret, KEYS.token)}, self.now_unix_s())
+        asked = json.loads(body)
+        if (
+            code
+            or request.headers["X-Amz-Target"] != "AmazonSSM.GetParameters"
+            or not asked["WithDecryption"]
+        ):
+            return web.json_response({"__type": code or "AccessDeniedException"}, status=400)
+        return web.json_response(
+            {
+                "Parameters": [
+                    {"Name": name, "Type": "SecureString", "Value": self.holds[name], "Version": 1}
+                    for name in asked["Names"]
+                    if name in self.holds
+                ],
+                "InvalidParameters": [name for name in asked["Names"] if name not in self.holds],
+            }
         )
-        asked.context["timestamp"] = signed_at
-        auth = SigV4Auth(Credentials(parts["key"], secret, token), "sts", parts["region"])
-        expected = auth.signature(auth.string_to_sign(asked, auth.canonical_request(asked)), asked)
-        named = {name.lower() for name in request.headers if name.lower().startswith("x-")} | {"host"}
-        if expected != parts["signature"] or not named <= set(parts["headers"].split(";")):
-            return "SignatureDoesNotMatch"
-        return "" if request.headers.get("X-Amz-Security-Token", "") == token else "InvalidClientTokenId"
 
 
 class StandInMetadata:
@@ -124,13 +173,13 @@ class StandInMetadata:
 
 
 @asynccontextmanager
-async def serving(routes, host="127.0.0.1", port=0):
+async def serving(routes, host="127.0.0.1", port=0, tls=None):
     """A server with these routes; gives its URL."""
     app = web.Application()
     app.add_routes(routes)
     runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
     await runner.setup()
-    site = web.TCPSite(runner, host, port)
+    site = web.TCPSite(runner, host, port, ssl_context=tls)
     await site.start()
     try:
         yield f"http://{host}:{runner.addresses[0][1]}"

@@ -23,6 +23,8 @@ Run an edge node, or make it a member of a fleet. Settings: [node].
 and, as root, this machine as a node (deploy/README.md):
   install     what install.sh runs: put program, units and settings in place, start the node, or upgrade the one that
               runs; a release that is not well after 60 s is taken back
+  certificate on AWS: read the certificate for clients and its key out of the Parameter Store, by the instance's role,
+              into /etc/edgeward/tls; a running node takes them over
   uninstall   remove all of it but settings and models; --purge those too
   drain       have no client sent here, also after restarts, and wait until nothing runs
   uncordon    take part again
@@ -37,7 +39,7 @@ EXAMPLES = """\
   edgeward node drain && apt-get upgrade && edgeward node uncordon
   edgeward node serve --port 7711 --data-dir ./node-b --follows 'chat,team/*' --channel canary"""
 
-_MACHINE_ACTIONS = ("install", "uninstall", "drain", "uncordon", "doctor", "rejoin")
+_MACHINE_ACTIONS = ("install", "certificate", "uninstall", "drain", "uncordon", "doctor", "rejoin")
 _FLAGS = (
     "node_id",
     "host",

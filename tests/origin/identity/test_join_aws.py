@@ -201,11 +201,11 @@ async def test_credentials_that_are_not_amazons(origin, machine, lost):
 
 
 async def test_clocks_that_are_apart(origin, machine, wall_clock, sts):
-    for ahead_s in (-301, 301):
+    for ahead_s in (-330, 330):
         with pytest.raises(ClockSkewError):
             await join(origin, machine, now_unix_s=origin.clock() + ahead_s)
     assert sts.heard == []
-    assert (await join(origin, machine, now_unix_s=origin.clock() - 290)).node_id == INSTANCE
+    assert (await join(origin, machine, now_unix_s=origin.clock() - 240)).node_id == INSTANCE
 
 
 @pytest.mark.parametrize(
