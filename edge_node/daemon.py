@@ -25,7 +25,7 @@ from edge_node.engines.process import EngineProcess
 from edge_node.enrolment.joining import enrolled, origin_urls
 from edge_node.enrolment.renewal import renewal_of
 from edge_node.heartbeat import Heartbeat, with_load
-from edge_node.identity import fresh_id, software_version, take_identity
+from edge_node.identity import fresh_id, take_identity
 from edge_node.listener import BYE_S, Listener
 from edge_node.machine import probe_machine, usable_bytes
 from edge_node.model_store import ModelStore
@@ -46,6 +46,7 @@ from edge_node.variant_choice import Machine, speed_features
 from edge_node.works import Works
 from origin.api import NodeReport
 from origin.client import OriginClient
+from registry.software import software_version
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

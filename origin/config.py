@@ -57,6 +57,8 @@ class OriginConfig:
         geo_file: a database of addresses (.mmdb), for the places of clients; None is `places.mmdb` in `data_dir`.
         geo_url: where `edgeward geo fetch` gets it; `{month}` stands for the year and month, such as 2026-11.
         as_file: another one, for their autonomous systems.
+        otlp_endpoint: where spans of requests that belong to a trace go (OTLP over HTTP); empty makes none. Needs the
+            extra `otel`.
         trusted_proxies: networks of proxies in front of the origin, whose `X-Forwarded-For` is believed.
         dns_zone: the domain that this origin answers DNS for; empty answers none.
         dns_hosts: addresses to answer DNS on.
@@ -107,6 +109,7 @@ class OriginConfig:
     geo_file: Path | None = None
     geo_url: str = "https://download.db-ip.com/free/dbip-city-lite-{month}.mmdb.gz"
     as_file: Path | None = None
+    otlp_endpoint: str = ""
     trusted_proxies: tuple[str, ...] = ()
 
     @property
@@ -121,16 +124,8 @@ class OriginConfig:
             raise ConfigError(
                 f"origin.nodes_port = {self.nodes_port}: a port is a number from 0 to {PORT_LIMIT}"
             )
-        if self.public_url and not self.public_url.startswith(("http://", "https://")):
-            raise ConfigError(
-                f"origin.public_url = {self.public_url[:120]!r} is not a URL (for example https://origin.example)"
-            )
-        if self.nodes_public_url and not self.nodes_public_url.startswith("https://"):
-            raise ConfigError(
-                f"origin.nodes_public_url = {self.nodes_public_url[:120]!r} is not the URL of a door for nodes "
-                "(for example https://origin.example:7743)"
-            )
-        self._check_aws()
+        self._check_urls()
+        self._check_sts_url()
         for key in (
             "heartbeat_s", "catalog_refresh_s", "route_ttl_s", "forget_node_after_s", "connection_idle_s"
         ):  # fmt: skip
@@ -144,7 +139,23 @@ class OriginConfig:
             if getattr(self, key) < 1024:
                 raise ConfigError(f"origin.{key} = {getattr(self, key)}: must be at least 1024")
 
-    def _check_aws(self) -> None:
+    def _check_urls(self) -> None:
+        if self.public_url and not self.public_url.startswith(("http://", "https://")):
+            raise ConfigError(
+                f"origin.public_url = {self.public_url[:120]!r} is not a URL (for example https://origin.example)"
+            )
+        if self.nodes_public_url and not self.nodes_public_url.startswith("https://"):
+            raise ConfigError(
+                f"origin.nodes_public_url = {self.nodes_public_url[:120]!r} is not the URL of a door for nodes "
+                "(for example https://origin.example:7743)"
+            )
+        if self.otlp_endpoint and not self.otlp_endpoint.startswith(("http://", "https://")):
+            raise ConfigError(
+                f"origin.otlp_endpoint = {self.otlp_endpoint[:120]!r} is not a URL (for example "
+                "http://127.0.0.1:4318/v1/traces)"
+            )
+
+    def _check_sts_url(self) -> None:
         url = urlsplit(self.aws_sts_url)
         local = url.scheme == "http" and is_loopback(url.hostname or "")
         if self.aws_sts_url and not ((url.scheme == "https" and url.hostname) or local):

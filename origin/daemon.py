@@ -8,6 +8,7 @@ import importlib
 import random
 import secrets
 import signal
+import socket
 import time
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,7 @@ from origin.sharing.config import SharingConfig
 from origin.sharing.in_process import InProcessBus
 from origin.sharing.messages import OriginCard, Probed
 from origin.sharing.sharing import Sharing
+from origin.spans import open_spans
 from origin.telemetry import Telemetry
 from origin.tickets import SEED_BYTES
 from origin.trust import TrustFiles
@@ -38,6 +40,7 @@ from origin.web.context import Context
 from origin.whereabouts import Whereabouts, keep_known
 from registry.errors import ConfigError
 from registry.listening import listen
+from registry.software import software_version
 from registry.store.opening import open_store
 from registry.store.retrying import RetryingStore
 from registry.systemd import keep_telling, notify
@@ -53,6 +56,7 @@ if TYPE_CHECKING:
     from origin.api import NodeReport
     from origin.config import OriginConfig
     from origin.sharing.bus import Bus
+    from origin.spans import Spans
     from registry.store.config import StoreConfig
     from registry.tls import TlsFiles
     from registry.trust.signed_store import SignedStore
@@ -105,7 +109,14 @@ async def running_origin(
         ConfigError: as `run_origin`.
     """
     geo_files = GeoFiles([path for path in (config.geo_database, config.as_file) if path is not None])
-    context = _context(config, store, sharing_config, geo_files, enrolment)
+    spans = open_spans(
+        config.otlp_endpoint,
+        origin_id=socket.gethostname(),
+        software=software_version(),
+        now_s=time.monotonic,
+        now_unix_ns=time.time_ns,
+    )
+    context = _context(config, store, sharing_config, geo_files, enrolment, spans)
     tls = tls_files("origin", config.tls_cert_file, config.tls_key_file)
     runner = make_runner(
         make_app(context), stop_grace_s=config.stop_grace_s, connection_idle_s=config.connection_idle_s
@@ -131,6 +142,8 @@ async def running_origin(
     finally:
         await runner.cleanup()
         geo_files.close()
+        if spans is not None:
+            await asyncio.to_thread(spans.close)
 
 
 def _context(
@@ -139,6 +152,7 @@ def _context(
     sharing_config: SharingConfig,
     geo_files: GeoFiles,
     enrolment: Enrolment | None,
+    spans: Spans | None,
 ) -> Context:
     """All parts of an origin, put together; nothing runs yet."""
     rules = FleetRules(heartbeat_s=config.heartbeat_s, forget_after_s=config.forget_node_after_s)
@@ -170,7 +184,7 @@ def _context(
     )
     return Context(
         config, fleet, releases, Blobs(store), trust, telemetry, sharing, route_keys, time.monotonic,
-        whereabouts=whereabouts, enrolment=enrolment, gate=gate, client_keys=client_keys,
+        whereabouts=whereabouts, enrolment=enrolment, gate=gate, client_keys=client_keys, spans=spans,
     )  # fmt: skip
 
 

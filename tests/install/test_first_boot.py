@@ -151,7 +151,8 @@ def test_user_data_of_terraform_make_a_node_that_serves(cloud, fleet, self_signe
     ).stdout.strip()  # fmt: skip
     (machine.root / "opt/user-data.sh").write_text(_user_data(pin))
     began_s = time.monotonic()
-    machine.run("umask 077; sh /opt/user-data.sh", timeout_s=400)
+    done = machine.run("umask 077; sh /opt/user-data.sh", timeout_s=400, check=False)
+    assert done.returncode == 0, done.stderr + machine.run("journalctl -u edgeward-node | tail -40").stdout
     authority = pairs[NODE][0]
     _until(
         lambda: '"ready":true' in _curl(machine, authority, "/readyz").replace(" ", ""),
