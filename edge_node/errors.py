@@ -139,6 +139,14 @@ class WrongPinError(EdgewardError):
     http_status = 502
 
 
+class InstanceUnknownError(EdgewardError):
+    """This machine cannot say which instance on AWS it is: no credentials in the environment, no metadata service."""
+
+    code = "enrolment.instance_unknown"
+    http_status = 503
+    retry = "later"
+
+
 class NodeUnreachableError(EdgewardError):
     """A node accepts no connection, or says nothing for too long.
 

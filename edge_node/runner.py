@@ -18,7 +18,6 @@ from edge_node.blame import Blame
 from edge_node.engine_plan import engine_kind
 from edge_node.errors import DrainingError, ModelNotHereError, ModelNotReadyError
 from edge_node.meaning import find_meant, read_asked
-from edge_node.residents import ReadyModel
 from edge_node.runner_lease import RunnerLease, stamp_of
 from edge_node.supervisor import Supervisor
 from edge_node.wakening import Wakening
@@ -30,9 +29,11 @@ if TYPE_CHECKING:
 
     from edge_node.arrivals import Arrival
     from edge_node.engine_plan import Measured, RunnerLimits
-    from edge_node.engines import EngineSpec, Ready
+    from edge_node.engines import Ready
+    from edge_node.engines.spec import EngineSpec
     from edge_node.model_store import InstalledRelease
     from edge_node.reconcile import ReleaseKey, ResidentState
+    from edge_node.residents import ReadyModel
     from edge_node.supervisor import Clock, Engine
     from origin.api import ModelReport
     from registry.reference import Reference
@@ -175,21 +176,11 @@ class Runner:
 
     def ready_models(self) -> tuple[ReadyModel, ...]:
         """The releases that answer, also those that would first be loaded; the current one of each name last."""
+        keys = sorted(self._berths, key=lambda key: (key[0], self._current.get(key[0]) == key[1], key))
         return tuple(
-            ReadyModel(
-                name=berth.release.name,
-                version=berth.release.version,
-                abilities=berth.ready.abilities if berth.ready else (),
-                slots=berth.ready.slots if berth.ready else 0,
-                context_tokens=berth.ready.context_tokens if berth.ready else 0,
-                created_unix_s=berth.release.created_unix_s,
-                asleep=berth.state == "asleep",
-                prefixes_unusable_count=berth.ready.prefixes_unusable if berth.ready else 0,
-            )
-            for key in sorted(
-                self._berths, key=lambda key: (key[0], self._current.get(key[0]) == key[1], key)
-            )
-            if (berth := self._berths[key]).state in {"ready", "asleep"}
+            berth.ready_model()
+            for berth in map(self._berths.__getitem__, keys)
+            if berth.state in {"ready", "asleep"}
         )
 
     def model_reports(self) -> tuple[ModelReport, ...]:

@@ -18,7 +18,7 @@ PlaceSource = Literal["stated", "learned", "mmdb", "region", "none"]
 """How a client's place is known: it said so; worked out from round trips; from a database of addresses; the middle of
 its country; not at all."""
 
-NodeId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
+NodeId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")]
 # Bounded, so that no report can poison an answer: msgpack holds 64 bits, JSON knows no infinity.
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Seconds = Annotated[float, Meta(ge=0, le=1e9)]

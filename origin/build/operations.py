@@ -15,6 +15,10 @@ from origin.build.gguf_steps import (
     Sparsify,
     TrimVocabulary,
 )
+from origin.build.llama_steps import (
+    Distill,
+    Qat,
+)
 
 if TYPE_CHECKING:
     from origin.build.step import Step
@@ -22,10 +26,12 @@ if TYPE_CHECKING:
 OPERATIONS: dict[str, type[Step]] = {
     "compensate": Compensate,
     "dequantize": Dequantize,
+    "distill": Distill,
     "drop_layers": DropLayers,
     "importance": Importance,
     "mix": Mix,
     "narrow_ffn": NarrowFfn,
+    "qat": Qat,
     "quantize": Quantize,
     "sparsify": Sparsify,
     "trim_vocabulary": TrimVocabulary,

@@ -56,6 +56,7 @@ def _layer(writer: GraphWriter, checkpoint: Checkpoint, index: int, state: str, 
         "MultiHeadAttention", [query, key, value, "", mask],
         domain=CONTRIB, num_heads=config.num_attention_heads,
     )  # fmt: skip
+    writer.describe(attended, ["rows", "tokens", config.hidden_size])
     after = _named_linear(writer, checkpoint, layer_name(index, names.ATTENDED), attended)
     state = _norm(writer, checkpoint, layer_name(index, names.ATTENDED_NORM), writer.add("Add", [after, state]))
     raised = _named_linear(writer, checkpoint, layer_name(index, names.RAISED), state)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from origin.build.onnx.checkpoint import Floats
 
 _LARGE_COUNT = 1 << 16
+# MatMulNBits' accuracy_level: what it multiplies in.
+_FLOATS, _INTEGERS = 1, 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +54,12 @@ def token_table(model: Any) -> Weighted:
     )
 
 
-def put_blocks(model: Any, place: Weighted, blocks: Blocks) -> None:
-    """Blocks in place of a matrix: a MatMulNBits. `blocks` has a row for each output."""
+def put_blocks(model: Any, place: Weighted, blocks: Blocks, *, rounds_inputs: bool = True) -> None:
+    """Blocks in place of a matrix: a MatMulNBits. `blocks` has a row for each output.
+
+    Args:
+        rounds_inputs: to 8 bits with a scale for each block of each row, and then multiplied as integers.
+    """
     outputs_count, inputs_count = blocks.codes.shape
     grid = blocks.grid
     block_bytes = grid.block_count * grid.bits // 8
@@ -62,6 +68,7 @@ def put_blocks(model: Any, place: Weighted, blocks: Blocks) -> None:
     node = helper.make_node(
         "MatMulNBits", [place.node.input[0], *names], list(place.node.output), name=place.node.name,
         domain=CONTRIB, K=inputs_count, N=outputs_count, bits=grid.bits, block_size=grid.block_count,
+        accuracy_level=_INTEGERS if rounds_inputs else _FLOATS,
     )  # fmt: skip
     _replace(model, place, [node])
 
@@ -70,15 +77,13 @@ def put_block_table(model: Any, place: Weighted, blocks: Blocks) -> None:
     """A table in 4-bit blocks: a GatherBlockQuantized."""
     grid = blocks.grid
     assert grid.bits == 4, "block tables have 4 bits: runtimes before 1.23 read no others"
-    codes = helper.make_tensor(
-        f"{place.name}.codes", TensorProto.UINT4, blocks.codes.shape, packed(blocks.codes, grid).tobytes(), raw=True
-    )
-    zero = bytes([0x88]) * -(-blocks.scales.size // 2)
-    zeros = helper.make_tensor(f"{place.name}.zeros", TensorProto.UINT4, blocks.scales.shape, zero, raw=True)
-    model.graph.initializer.extend([codes, zeros])
+    # With the top bit turned the codes are signed numbers, whose zero needs no tensor.
+    nibbles = (packed(blocks.codes, grid) ^ 0x88).tobytes()
+    codes = helper.make_tensor(f"{place.name}.codes", TensorProto.INT4, blocks.codes.shape, nibbles, raw=True)
+    model.graph.initializer.append(codes)
     (scales,) = _add(model, {f"{place.name}.scales": blocks.scales})
     node = helper.make_node(
-        "GatherBlockQuantized", [codes.name, place.node.input[1], scales, zeros.name], list(place.node.output),
+        "GatherBlockQuantized", [codes.name, place.node.input[1], scales], list(place.node.output),
         name=place.node.name, domain=CONTRIB, gather_axis=0, quantize_axis=1, block_size=grid.block_count,
     )  # fmt: skip
     _replace(model, place, [node])

@@ -30,6 +30,7 @@ class GraphWriter:
         self._nodes: list[Any] = []
         self._weights: dict[str, Any] = {}
         self._counts: dict[str, int] = {}
+        self._described: list[Any] = []
 
     def weight(self, name: str, values: NDArray[Any]) -> str:
         """A tensor that the file carries; the same name twice is the same tensor."""
@@ -50,11 +51,17 @@ class GraphWriter:
         self._nodes.append(helper.make_node(kind, list(inputs), outputs, name=f"{name}/{kind}", **attributes))
         return outputs
 
+    def describe(self, result: str, shape: Sequence[int | str]) -> str:
+        """Say the shape of floats that no standard rule infers: what follows a contrib operator is quantized by it."""
+        self._described.append(helper.make_tensor_value_info(result, TensorProto.FLOAT, list(shape)))
+        return result
+
     def model(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> Any:
         """The model, with the contrib operators of ONNX Runtime allowed where a node has them."""
         graph = helper.make_graph(
-            self._nodes, self._name, list(inputs), list(outputs), list(self._weights.values())
-        )
+            self._nodes, self._name, list(inputs), list(outputs), list(self._weights.values()),
+            value_info=self._described,
+        )  # fmt: skip
         return helper.make_model(
             graph,
             opset_imports=[helper.make_opsetid("", OPSET), helper.make_opsetid(CONTRIB, 1)],

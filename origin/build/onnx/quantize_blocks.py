@@ -1,4 +1,4 @@
-"""Quantize blocks: weights in 4 or 8 bits, inputs as they are. An answer does not depend on its company in a batch."""
+"""Quantize blocks: weights in 4 or 8 bits, a scale for each block. An answer does not depend on its company in a batch."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from origin.build.step import Artifact, Fact, StepWork
 
 VERSION = 1
-_TABLE_GRID = Grid(bits=4, levels_bits=4, block_count=32)
+TABLE_GRID = Grid(bits=4, levels_bits=4, block_count=32)
+"""Of a table of token vectors in `blocks4`."""
 
 
 def check(step: QuantizeBlocks, source: Artifact) -> None:
@@ -62,7 +63,7 @@ def run(step: QuantizeBlocks, work: StepWork) -> Mapping[str, Fact]:
         weights = np.ascontiguousarray(place.values.T)
         blocks = _rounded(step, weights, squares.get(place.node.input[0]))
         errors.append(float(np.square(weights - blocks.values()).mean() / np.square(weights).mean()))
-        put_blocks(model, place, blocks)
+        put_blocks(model, place, blocks, rounds_inputs=step.rounds_inputs)
         work.report(StepProgress(done=done, total=len(places), unit="matrices"))
     quantize_table(model, step.embedding, step.embedding_step_deviations)
     save_graph(model, work.directory / "model.onnx")
@@ -76,7 +77,7 @@ def quantize_table(model: Any, form: TableForm, step_deviations: float = 0.0) ->
         return
     table = token_table(model)
     if form == "blocks4":
-        put_block_table(model, table, round_blocks(table.values, _TABLE_GRID))
+        put_block_table(model, table, round_blocks(table.values, TABLE_GRID))
     elif step_deviations:
         put_row_table(model, table, *round_evenly(table.values, step_deviations))
     else:

@@ -65,14 +65,14 @@ def in_batches(rows: Sequence[Ids], *, batch_tokens: int, pad_token: int = 0) ->
         start += len(places)
 
 
-def batch_of(rows: Sequence[Ids], places: Ids, *, pad_token: int = 0) -> RowBatch:
+def batch_of(rows: Sequence[Ids], places: Sequence[int] | Ids, *, pad_token: int = 0) -> RowBatch:
     """The rows at these places."""
     lengths = np.asarray([len(rows[place]) for place in places])
     ids = np.full((len(places), int(lengths.max())), pad_token, np.int64)
     for index, place in enumerate(places):
         ids[index, : lengths[index]] = rows[place]
     mask = (np.arange(ids.shape[1]) < lengths[:, np.newaxis]).astype(np.int64)
-    return RowBatch(places, ids, mask)
+    return RowBatch(np.asarray(places, np.int64), ids, mask)
 
 
 def shuffled_batches(
