@@ -13,7 +13,7 @@ import edge_node
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from edge_node.engines import EngineSpec
+    from edge_node.engines.spec import EngineSpec
 
 # A runtime that parses downloaded files has no business with our secrets.
 _SECRET_PREFIXES = ("EDGEWARD_", "AWS_")

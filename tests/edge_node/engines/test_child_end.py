@@ -2,8 +2,8 @@
 
 import pytest
 
-from edge_node.engines import EngineSpec
 from edge_node.engines.child_end import LastLines, child_environment, death_in_words
+from edge_node.engines.spec import EngineSpec
 
 SPEC = EngineSpec(kind="onnx", name="m", version="1", model_dir="d", files=(), threads_count=3)
 
