@@ -7,7 +7,26 @@ from origin.build.step import Artifact
 from origin.build.texts import TextSet
 from tests.origin.build.toy_llama import write_toy_llama
 
-WORDS = "sand tin rate tone lend route sedan ration tear line seat road noise turn idea letter sun rain".split()
+WORDS = [
+    "sand",
+    "tin",
+    "rate",
+    "tone",
+    "lend",
+    "route",
+    "sedan",
+    "ration",
+    "tear",
+    "line",
+    "seat",
+    "road",
+    "noise",
+    "turn",
+    "idea",
+    "letter",
+    "sun",
+    "rain",
+]
 
 
 def some_texts(count, words_count, seed=3):

@@ -45,7 +45,9 @@ def test_refuses_a_table_that_does_not_fit(folder, content):
     assert "scores.txt" in refusal((SIMILARITY,), folder)
 
 
-@pytest.mark.parametrize("line", ["{", '{"text": "a"}', '{"text": "a", "label": "good"}', '{"text": 1, "label": 1}'])
+@pytest.mark.parametrize(
+    "line", ["{", '{"text": "a"}', '{"text": "a", "label": "good"}', '{"text": 1, "label": 1}']
+)
 def test_names_the_line_that_is_wrong(folder, line):
     (folder / "probe.jsonl").write_text((folder / "probe.jsonl").read_text() + "\n" + line)
     assert "line 51" in refusal((ProbeSpec(file="probe.jsonl", train_count=25),), folder)
