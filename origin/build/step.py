@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from origin.build.texts import TextSet
 
-ArtifactKind = Literal["gguf", "bert", "onnx", "importance"]
-"""`gguf`: model.gguf. `bert`: config.json, model.safetensors, tokenizer.json as Hugging Face lays them out.
+ArtifactKind = Literal["gguf", "bert", "llama", "onnx", "importance"]
+"""`gguf`: model.gguf. `bert`, `llama`: config.json, model.safetensors, tokenizer.json as Hugging Face lays them out.
 `onnx`: model.onnx with tokenizer.json and config.json. `importance`: importance.safetensors, a mean square for each
 column of each matrix."""
 
@@ -46,7 +46,7 @@ class Artifact:
     @property
     def model_file(self) -> Path:
         """The file with the weights."""
-        names = {"gguf": "model.gguf", "bert": "model.safetensors", "onnx": "model.onnx"}
+        names = {"gguf": "model.gguf", "bert": "model.safetensors", "llama": "model.safetensors", "onnx": "model.onnx"}
         return self.directory / names.get(self.kind, "importance.safetensors")
 
 
