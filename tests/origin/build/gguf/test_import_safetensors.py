@@ -38,11 +38,11 @@ def hugging(tmp_path):
         if name.startswith("blk."):
             _, layer, part, _ = name.split(".")
             heads = {"attn_q": shape.heads, "attn_k": shape.kv_heads}.get(part)
-            values = halves_apart(values, heads) if heads else values
-            name = f"model.layers.{layer}.{THEIRS[part]}.weight"
+            theirs = halves_apart(values, heads) if heads else values
+            weights[f"model.layers.{layer}.{THEIRS[part]}.weight"] = np.ascontiguousarray(theirs)
         else:
-            name = {"token_embd.weight": "model.embed_tokens.weight"}.get(name, "model.norm.weight")
-        weights[name] = np.ascontiguousarray(values)
+            to = {"token_embd.weight": "model.embed_tokens.weight"}.get(name, "model.norm.weight")
+            weights[to] = values
     save_file(weights, directory / "model.safetensors")
     config = {
         "model_type": "llama", "num_hidden_layers": 2, "max_position_embeddings": 512, "hidden_size": 64,
