@@ -80,3 +80,104 @@ class Compensate(Step, frozen=True, kw_only=True, tag="compensate"):
     tensors: dict[str, CompensatedType] = msgspec.field(default_factory=dict)
     tokens: Count = 32768
     sweeps: Annotated[int, msgspec.Meta(ge=0, le=100)] = 8
+
+
+class DropLayers(Step, frozen=True, kw_only=True, tag="drop_layers"):
+    """Leave out whole layers: `layers`, or the `count` that are missed least.
+
+    Attributes:
+        importance: the id of an `importance` step; its influences rank the layers.
+        data: texts to judge on; then the layers are chosen by KL divergence, one after the other.
+        candidates: with both, how many of the least influential layers are tried.
+        tokens: how many are read of `data` in each trial.
+    """
+
+    INPUTS: ClassVar = {"source": _GGUF, "importance": ("importance",)}
+    TEXTS: ClassVar = ("data",)
+    MAKES: ClassVar[ArtifactKind] = "gguf"
+    MODULE: ClassVar[str] = "origin.build.gguf.drop_layers"
+
+    count: Annotated[int, msgspec.Meta(ge=0)] = 0
+    layers: list[Annotated[int, msgspec.Meta(ge=0)]] = msgspec.field(default_factory=list)
+    importance: str = ""
+    data: str = ""
+    candidates: Count = 8
+    tokens: Count = 2048
+
+
+class NarrowFfn(Step, frozen=True, kw_only=True, tag="narrow_ffn"):
+    """Feed-forward layers of `width` neurons each, the most important ones.
+
+    Attributes:
+        importance: the id of an `importance` step on this model.
+    """
+
+    INPUTS: ClassVar = {"source": _GGUF, "importance": ("importance",)}
+    MAKES: ClassVar[ArtifactKind] = "gguf"
+    MODULE: ClassVar[str] = "origin.build.gguf.narrow_ffn"
+
+    importance: str
+    width: Count
+
+
+class Mix(Step, frozen=True, kw_only=True, tag="mix"):
+    """Blocks of 32 as `compensate` makes them, the types chosen by what they cost this model, in a budget of bytes.
+
+    Attributes:
+        budget_mb: the most that the file may take, in millions of bytes.
+        types: what a matrix may become.
+        embedding_types: what the token embedding may become.
+        bands: how many bands of layers are told apart.
+        tokens: how many of `data` are read for the Gram matrices.
+        trial_tokens: how many of `data` each group is judged on.
+        sweeps: as of `compensate`.
+    """
+
+    INPUTS: ClassVar = {"source": _GGUF}
+    TEXTS: ClassVar = ("data",)
+    MAKES: ClassVar[ArtifactKind] = "gguf"
+    MODULE: ClassVar[str] = "origin.build.gguf.mix"
+
+    budget_mb: Annotated[float, msgspec.Meta(gt=0)]
+    data: str
+    types: Annotated[list[CompensatedType], msgspec.Meta(min_length=1)] = msgspec.field(
+        default_factory=lambda: ["IQ4_NL", "Q5_0", "Q8_0"]
+    )
+    embedding_types: Annotated[list[CompensatedType], msgspec.Meta(min_length=1)] = msgspec.field(
+        default_factory=lambda: ["Q4_0", "Q5_1", "Q8_0"]
+    )
+    bands: Count = 5
+    tokens: Count = 32768
+    trial_tokens: Count = 2048
+    sweeps: Annotated[int, msgspec.Meta(ge=0, le=100)] = 8
+
+
+class TrimVocabulary(Step, frozen=True, kw_only=True, tag="trim_vocabulary"):
+    """Without the tokens that are in `data` fewer than `min_count` times, for a model of one domain."""
+
+    INPUTS: ClassVar = {"source": _GGUF}
+    TEXTS: ClassVar = ("data",)
+    MAKES: ClassVar[ArtifactKind] = "gguf"
+    MODULE: ClassVar[str] = "origin.build.gguf.trim_vocabulary"
+
+    data: str
+    min_count: Count = 1
+
+
+class Sparsify(Step, frozen=True, kw_only=True, tag="sparsify"):
+    """Zeros in the place of the weights that matter least; smaller on the wire, not faster.
+
+    Attributes:
+        method: `magnitude`, or `wanda`, which weighs with the `importance`.
+        share: of each row that becomes zero.
+        pattern: instead of a share, `2:4` keeps 2 of every 4.
+    """
+
+    INPUTS: ClassVar = {"source": _GGUF, "importance": ("importance",)}
+    MAKES: ClassVar[ArtifactKind] = "gguf"
+    MODULE: ClassVar[str] = "origin.build.gguf.sparsify"
+
+    method: Literal["magnitude", "wanda"] = "magnitude"
+    share: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
+    pattern: Annotated[str, msgspec.Meta(pattern=r"^([0-9]{1,3}:[0-9]{1,3})?$")] = ""
+    importance: str = ""

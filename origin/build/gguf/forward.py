@@ -104,12 +104,19 @@ class Forward:
 
 @contextmanager
 def open_forward(
-    path: Path, *, chunk_tokens: int, threads_count: int, observe: Callable[[int, bool], bool] | None = None
+    path: Path,
+    *,
+    chunk_tokens: int,
+    threads_count: int,
+    observe: Callable[[int, bool], bool] | None = None,
+    writable: bool = False,
 ) -> Iterator[Forward]:
     """Open the model of `path` for chunks of at most `chunk_tokens`.
 
     `observe` is asked for each node of the graph (its address, True) whether it wants to see it, and if so called
     again (its address, False) when it is computed; False then stops the computation.
+
+    Weights of a `writable` one may be overwritten.
 
     Raises:
         StepFailedError: llama.cpp cannot open it.
@@ -119,6 +126,9 @@ def open_forward(
     native.llama_backend_init()
     wanted = native.llama_model_default_params()
     wanted.n_gpu_layers = 0
+    if writable:  # in memory of its own, and laid out as in the file
+        wanted.load_mode = native.LLAMA_LOAD_MODE_NONE
+        wanted.use_extra_bufts = False
     model = native.llama_model_load_from_file(str(path).encode(), wanted)
     if not model:
         raise StepFailedError(f"llama.cpp {llama_cpp.__version__} cannot open {path.name}{said()}")

@@ -86,6 +86,17 @@ def numbers_of(address: int) -> NDArray[np.float32]:
     return numbers.reshape(-1, lengths[0])
 
 
+def write_at(address: int, content: NDArray[Any]) -> None:
+    """Overwrite a node of the model's own, a weight, with bytes of its type and size."""
+    content = np.ascontiguousarray(content)
+    size_bytes = _library().ggml_nbytes(ctypes.c_void_p(address))
+    if content.nbytes != size_bytes:
+        raise StepFailedError(f"{content.nbytes} bytes for a weight of {size_bytes}")
+    _library().ggml_backend_tensor_set(
+        ctypes.c_void_p(address), content.ctypes.data_as(ctypes.c_void_p), 0, content.nbytes
+    )
+
+
 @cache
 def _library() -> Any:
     folder = Path(llama_cpp.__file__).parent / "lib"
@@ -109,6 +120,8 @@ def _library() -> Any:
         ctypes.c_size_t,
     ]
     library.ggml_backend_tensor_get.restype = None
+    library.ggml_backend_tensor_set.argtypes = library.ggml_backend_tensor_get.argtypes
+    library.ggml_backend_tensor_set.restype = None
     return library
 
 
