@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from edge_node.daemon import Node, running_node
+from edge_node.running import running_node
 from edge_node.succession import TURN_LIMIT_S, WARM_LIMIT_S, heir_of, start_successor
 from registry.errors import ConfigError
 from registry.systemd import is_supervised, keep_telling, notify, passed_socket
@@ -18,6 +18,7 @@ from registry.works import first_of
 
 if TYPE_CHECKING:
     from edge_node.config import NodeConfig
+    from edge_node.daemon import Node
 
 log = structlog.get_logger()
 

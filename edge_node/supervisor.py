@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 
     from edge_node.blame import Blame
-    from edge_node.engines import Compute, Computed, Delta, EngineSpec, Progress, Ready
+    from edge_node.engines import Compute, Computed, Delta, Progress, Ready
+    from edge_node.engines.spec import EngineSpec
     from registry.digest import Digest
 
 log = structlog.get_logger()

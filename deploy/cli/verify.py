@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deploy.cli.connect import add_client_arguments, add_store_arguments
-from deploy.cli.terminal import add_json_argument, progress_bar, show_json
+from deploy.cli.terminal import add_json_argument, counted, progress_bar, show_json
 from deploy.sizes import human_bytes
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
         for file in report.damaged:
             print(f"damaged  {file.path} ({file.chunks_count} chunks)")
         print(
-            f"{'whole' if report.whole else 'NOT WHOLE'}: {directory}, {len(report.ok)} files as published "
+            f"{'whole' if report.whole else 'NOT WHOLE'}: {directory}, {counted(len(report.ok), 'file')} as published "
             f"({', '.join(report.variants)})"
         )
     return 0 if report.whole else 1
