@@ -209,5 +209,6 @@ class Berth:
             displaced_count=prospect.displaced_count if state == "asleep" else 0.0,
             detail=supervisor.detail if supervisor else "",
             variant=self.release.variant,
+            space_id=self.release.space_id,
             prefixes=self.kept.sketch() if state == "ready" else b"",
         )

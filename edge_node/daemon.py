@@ -21,7 +21,6 @@ from edge_node.engine_plan import runner_limits
 from edge_node.enrolment.joining import origin_urls
 from edge_node.enrolment.renewal import renewal_of
 from edge_node.heartbeat import Heartbeat, with_load
-from edge_node.identity import software_version
 from edge_node.listener import BYE_S, Listener
 from edge_node.machine import usable_bytes
 from edge_node.offers import TicketDesk
@@ -39,6 +38,7 @@ from edge_node.trust import NodeTrust
 from edge_node.variant_choice import speed_features
 from origin.api import NodeReport
 from origin.client import OriginClient
+from registry.software import software_version
 from registry.works import Works
 
 if TYPE_CHECKING:

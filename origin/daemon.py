@@ -8,6 +8,7 @@ import importlib
 import random
 import secrets
 import signal
+import socket
 import time
 from functools import partial
 from typing import TYPE_CHECKING
@@ -21,7 +22,9 @@ from origin.gate import Gate
 from origin.geo.network import Network
 from origin.geo_files import GeoFiles
 from origin.identity.authority import find_authority, fresh_fleet
+from origin.identity.aws_desk import AwsDesk
 from origin.identity.enrolment import Enrolment
+from origin.identity.sts import Sts
 from origin.kept_keys import KeptKeys
 from origin.releases import Blobs, Releases
 from origin.route_keys import RouteKeys
@@ -30,6 +33,7 @@ from origin.sharing.config import SharingConfig
 from origin.sharing.in_process import InProcessBus
 from origin.sharing.messages import OriginCard, Probed
 from origin.sharing.sharing import Sharing
+from origin.spans import open_spans
 from origin.telemetry import Telemetry
 from origin.tickets import SEED_BYTES
 from origin.trust import TrustFiles
@@ -37,6 +41,7 @@ from origin.web.context import Context
 from origin.whereabouts import Whereabouts, keep_known
 from registry.errors import ConfigError
 from registry.listening import listen
+from registry.software import software_version
 from registry.store.opening import open_store
 from registry.store.retrying import RetryingStore
 from registry.systemd import keep_telling, notify
@@ -53,6 +58,7 @@ if TYPE_CHECKING:
     from origin.api import NodeReport
     from origin.config import OriginConfig
     from origin.sharing.bus import Bus
+    from origin.spans import Spans
     from registry.store.config import StoreConfig
     from registry.tls import TlsFiles
     from registry.trust.signed_store import SignedStore
@@ -105,7 +111,14 @@ async def running_origin(
         ConfigError: as `run_origin`.
     """
     geo_files = GeoFiles([path for path in (config.geo_database, config.as_file) if path is not None])
-    context = _context(config, store, sharing_config, geo_files, enrolment)
+    spans = open_spans(
+        config.otlp_endpoint,
+        origin_id=socket.gethostname(),
+        software=software_version(),
+        now_s=time.monotonic,
+        now_unix_ns=time.time_ns,
+    )
+    context = _context(config, store, sharing_config, geo_files, enrolment, spans)
     tls = tls_files("origin", config.tls_cert_file, config.tls_key_file)
     runner = make_runner(
         make_app(context), stop_grace_s=config.stop_grace_s, connection_idle_s=config.connection_idle_s
@@ -131,6 +144,8 @@ async def running_origin(
     finally:
         await runner.cleanup()
         geo_files.close()
+        if spans is not None:
+            await asyncio.to_thread(spans.close)
 
 
 def _context(
@@ -139,6 +154,7 @@ def _context(
     sharing_config: SharingConfig,
     geo_files: GeoFiles,
     enrolment: Enrolment | None,
+    spans: Spans | None,
 ) -> Context:
     """All parts of an origin, put together; nothing runs yet."""
     rules = FleetRules(heartbeat_s=config.heartbeat_s, forget_after_s=config.forget_node_after_s)
@@ -170,7 +186,7 @@ def _context(
     )
     return Context(
         config, fleet, releases, Blobs(store), trust, telemetry, sharing, route_keys, time.monotonic,
-        whereabouts=whereabouts, enrolment=enrolment, gate=gate, client_keys=client_keys,
+        whereabouts=whereabouts, enrolment=enrolment, gate=gate, client_keys=client_keys, spans=spans,
     )  # fmt: skip
 
 
@@ -216,7 +232,8 @@ def _enrolment(config: OriginConfig, store_config: StoreConfig, store: SignedSto
     """With the fleet's authority, made at the first start of an origin that finds none."""
     directory = find_authority((config.keys_dir, store_config.keys_dir), store_config.keys_passphrase)
     directory.open_or_begin(fresh_fleet=fresh_fleet(), now_unix_s=time.time())
-    return Enrolment(directory, store, config.data_dir, time.time)
+    desk = AwsDesk(config.admitted_aws_roles, Sts(config.aws_sts_url))
+    return Enrolment(directory, store, config.data_dir, time.time, aws=desk)
 
 
 def _open_bus(sharing_config: SharingConfig, config: OriginConfig) -> Bus:

@@ -100,6 +100,29 @@ class TokenUnknownError(EdgewardError):
     http_status = 404
 
 
+class ChallengeInvalidError(EdgewardError):
+    """A proof names a challenge that this origin did not give, that was used, or whose time is over."""
+
+    code = "enrolment.challenge_invalid"
+    http_status = 403
+    retry = "later"
+
+
+class ProofRefusedError(EdgewardError):
+    """A proof of an instance's role that lets nobody in: AWS refuses it, or it is of a role that is not admitted."""
+
+    code = "enrolment.proof_refused"
+    http_status = 403
+
+
+class ProofUncheckedError(EdgewardError):
+    """AWS could not be asked whose proof this is."""
+
+    code = "enrolment.proof_unchecked"
+    http_status = 503
+    retry = "later"
+
+
 class NodeIdTakenError(EdgewardError):
     """A node of this id was let in with another key."""
 

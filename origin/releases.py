@@ -276,6 +276,7 @@ def _summarized(manifest: Manifest, sha256: Digest) -> ReleaseSummary:
                 total_bytes=variant.total_bytes,
                 memory_bytes=variant.needs.memory_bytes if variant.needs else 0,
                 features=variant.needs.features if variant.needs else (),
+                space_id=variant.space_id,
             )
             for variant in manifest.variants
         ),

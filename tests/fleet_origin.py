@@ -46,14 +46,14 @@ class Machine:
 class FleetOrigin:
     """A running origin with its parts in reach."""
 
-    def __init__(self, directory, data_dir, store=None, clock=None):
+    def __init__(self, directory, data_dir, store=None, clock=None, aws=None):
         self.clock = clock or WallClock()
         self.directory = AuthorityDirectory(directory)
         self.directory.open_or_begin(fresh_fleet="fleet-test", now_unix_s=time.time())
         self.store = store or signed_in_memory()
         self.data_dir = data_dir
         self.register = Register(self.store)
-        self.enrolment = Enrolment(self.directory, self.store, data_dir, self.clock, look_s=0.05)
+        self.enrolment = Enrolment(self.directory, self.store, data_dir, self.clock, look_s=0.05, aws=aws)
         self.url = ""
 
     @property

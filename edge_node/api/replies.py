@@ -199,16 +199,21 @@ class EmbeddingUsage(Struct, frozen=True, kw_only=True):
 
 
 class EmbeddingList(Struct, frozen=True, kw_only=True):
-    """The answer of `/v1/embeddings`, in the order of the inputs."""
+    """The answer of `/v1/embeddings`, in the order of the inputs.
+
+    Attributes:
+        space_id: an extension: vectors may be compared with those of the same space alone; left out where nobody said.
+    """
 
     object: Literal["list"] = "list"
     data: tuple[Embedding, ...]
     model: str
     usage: EmbeddingUsage
+    space_id: str | UnsetType = UNSET
 
 
 def embedding_list(
-    vectors: bytes, *, dims: int, model: str, prompt_tokens: int, packed: bool
+    vectors: bytes, *, dims: int, model: str, prompt_tokens: int, packed: bool, space_id: str = ""
 ) -> EmbeddingList:
     """Vectors as an answer.
 
@@ -225,6 +230,7 @@ def embedding_list(
         ),
         model=model,
         usage=EmbeddingUsage(prompt_tokens=prompt_tokens, total_tokens=prompt_tokens),
+        space_id=space_id or UNSET,
     )
 
 

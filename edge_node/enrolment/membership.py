@@ -123,6 +123,11 @@ def check_ours(certificate: str, key: str) -> None:
         raise CertificateUnfitError("the origin gave a certificate for another key than ours")
 
 
+def key_digest(key: str) -> str:
+    """The SHA-256 of a key's public half (SubjectPublicKeyInfo), in hex."""
+    return hashlib.sha256(_spki(_load_key(key).public_key())).hexdigest()
+
+
 def pin_of(certificate: str) -> str:
     """The pin of a certificate's key, as join tokens have it. Raises CertificateUnfitError."""
     digest = hashlib.sha256(_spki(_read(certificate).public_key())).digest()

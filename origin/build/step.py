@@ -23,10 +23,19 @@ if TYPE_CHECKING:
 
     from origin.build.texts import TextSet
 
-ArtifactKind = Literal["gguf", "bert", "onnx", "importance"]
-"""`gguf`: model.gguf. `bert`: config.json, model.safetensors, tokenizer.json as Hugging Face lays them out.
+ArtifactKind = Literal["gguf", "bert", "llama", "onnx", "importance"]
+"""`gguf`: model.gguf. `bert`, `llama`: config.json, model.safetensors, tokenizer.json as Hugging Face lays them out.
 `onnx`: model.onnx with tokenizer.json and config.json. `importance`: importance.safetensors, a mean square for each
 column of each matrix."""
+
+MODEL_FILES: dict[ArtifactKind, str] = {
+    "gguf": "model.gguf",
+    "bert": "model.safetensors",
+    "llama": "model.safetensors",
+    "onnx": "model.onnx",
+    "importance": "importance.safetensors",
+}
+"""Of each kind of artifact the file with the weights."""
 
 Fact = str | int | float | bool | list["Fact"] | dict[str, "Fact"]
 
@@ -46,8 +55,7 @@ class Artifact:
     @property
     def model_file(self) -> Path:
         """The file with the weights."""
-        names = {"gguf": "model.gguf", "bert": "model.safetensors", "onnx": "model.onnx"}
-        return self.directory / names.get(self.kind, "importance.safetensors")
+        return self.directory / MODEL_FILES[self.kind]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,3 +108,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     id: str
     source: str = msgspec.field(name="from", default="source")
+
+    def expected_bytes(self, source_bytes: int) -> int | None:  # noqa: ARG002 - an operation that knows says so
+        """About how large the file of weights will be that it makes of one this large; None when nobody knows."""
+        return None

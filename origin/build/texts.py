@@ -67,7 +67,9 @@ def _documents(file: Path) -> list[str]:
         raise InputInvalidError(f"{file} is not UTF-8 (byte {error.start})", param="data") from error
     if file.suffix == ".jsonl":
         return [
-            text for number, line in enumerate(content.splitlines(), 1) if (text := _line(file, number, line))
+            text
+            for number, line in enumerate(content.split("\n"), 1)  # in JSON no other sign ends a line
+            if (text := _line(file, number, line))
         ]
     return [text for paragraph in content.split("\n\n") if (text := paragraph.strip())]
 

@@ -55,6 +55,8 @@ class Variant:
         parameter_count: 0 when unknown.
         abilities: hints, of `chat`, `completion`, `embedding`; the engine decides.
         needs: None in releases that were published before needs were counted.
+        space_id: vectors may be compared with those of the same one alone; empty says nothing.
+        lineage: see `registry.manifest.lineage`; empty when nobody said.
     """
 
     name: str
@@ -65,6 +67,8 @@ class Variant:
     parameter_count: int = 0
     abilities: tuple[str, ...] = ()
     needs: Needs | None = None
+    space_id: str = ""
+    lineage: bytes = b""
     files: tuple[ReleaseFile, ...]
 
     @property

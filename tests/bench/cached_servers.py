@@ -59,6 +59,7 @@ class FastLease:
     def __init__(self, residents):
         self.name, self.version, self.ready = residents.name, residents.version, residents.ready
         self.stamp = residents.stamp_text
+        self.space_id = ""
         self.events = residents.events
 
     async def generate(self, command):

@@ -87,15 +87,16 @@ class Blocks:
         """As ggml stores them, uint8 [rows, bytes of a row]."""
         rows, columns = self.codes.shape
         codes = self.codes.reshape(rows, columns // BLOCK, BLOCK)
-        parts = [_halves(self.scales)]
+        parts: list[NDArray[np.uint8]] = [_halves(self.scales)]
         if self.lows is not None:
             parts.append(_halves(self.lows))
         if self.kind.bits == 8:
-            parts.append((codes.astype(np.int16) - 128).astype(np.int8).view(np.uint8))
+            parts.append(np.bitwise_xor(codes, np.uint8(128)))  # two's complement of 128 less
         else:
             if self.kind.bits == 5:
-                parts.append(np.packbits(codes >> 4, axis=-1, bitorder="little"))
-            parts.append((codes[..., :16] & 15) | ((codes[..., 16:] & 15) << 4))
+                parts.append(np.packbits(codes > 15, axis=-1, bitorder="little"))
+            low, high = codes[..., :16] & np.uint8(15), codes[..., 16:] & np.uint8(15)
+            parts.append(low | (high << np.uint8(4)))
         return np.concatenate(parts, axis=-1).reshape(rows, -1)
 
 
@@ -133,7 +134,9 @@ def encode(name: str, values: NDArray[np.float32]) -> Blocks:
     return Blocks(kind, scales, lows, codes.reshape(rows, columns))
 
 
-def _encode_symmetric(kind: BlockType, blocks: NDArray[np.float32]) -> tuple[NDArray[np.float16], NDArray[np.uint8]]:
+def _encode_symmetric(
+    kind: BlockType, blocks: NDArray[np.float32]
+) -> tuple[NDArray[np.float16], NDArray[np.uint8]]:
     if kind.bits == 8:
         scales = np.abs(blocks).max(axis=-1) / np.float32(127)
         scaled = blocks * _inverse(scales)[..., None]

@@ -6,9 +6,9 @@ import struct
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-
 from gguf import GGMLQuantizationType
 from gguf.quants import dequantize
+
 from registry.errors import FormatInvalidError
 from registry.formats.ggml_tables import GGML_TYPES
 from registry.formats.gguf import TYPE_STRING, GgufField, GgufHeader, GgufTensor, read_header
@@ -20,7 +20,18 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 TYPE_ARRAY = 9
-_NUMBERS = {0: "u1", 1: "i1", 2: "<u2", 3: "<i2", 4: "<u4", 5: "<i4", 6: "<f4", 10: "<u8", 11: "<i8", 12: "<f8"}
+_NUMBERS = {
+    0: "u1",
+    1: "i1",
+    2: "<u2",
+    3: "<i2",
+    4: "<u4",
+    5: "<i4",
+    6: "<f4",
+    10: "<u8",
+    11: "<i8",
+    12: "<f8",
+}
 TYPE_IDS = {known.name: type_id for type_id, known in GGML_TYPES.items()}
 """ggml's number of a tensor type, by its name."""
 _PLAIN: dict[str, str] = {"F32": "<f4", "F16": "<f2", "F64": "<f8"}

@@ -10,8 +10,8 @@ import numpy as np
 
 from origin.build.gguf.model_file import TYPE_ARRAY, TYPE_IDS
 from registry.durable import sync
-from registry.formats.gguf import MAGIC, TYPE_STRING
 from registry.formats.ggml_tables import FILE_TYPES, GGML_TYPES
+from registry.formats.gguf import MAGIC, TYPE_STRING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -60,10 +60,10 @@ def kept(model: ModelFile, name: str, new_name: str = "") -> NewTensor:
     return NewTensor(new_name or name, tensor.dimensions, tensor.element, lambda: model.raw(name))
 
 
-def plain(name: str, values: NDArray[np.floating[Any]]) -> NewTensor:
-    """A tensor of numbers as they are usual unquantized: matrices as F16, vectors as F32."""
-    element, form = ("F32", "<f4") if values.ndim == 1 else ("F16", "<f2")
-    return NewTensor(name, tuple(reversed(values.shape)), element, lambda: values.astype(form))
+def plain(name: str, shape: tuple[int, ...], values: Callable[[], NDArray[np.floating[Any]]]) -> NewTensor:
+    """A tensor of `shape`, rows first, as numbers are usual unquantized: matrices as F16, vectors as F32."""
+    element, form = ("F32", "<f4") if len(shape) == 1 else ("F16", "<f2")
+    return NewTensor(name, tuple(reversed(shape)), element, lambda: values().astype(form))
 
 
 def file_type(label: str) -> int:
@@ -101,7 +101,9 @@ def write_model(
     sync(target)
 
 
-def edited_fields(model: ModelFile, changes: Mapping[str, Any], without: frozenset[str] = frozenset()) -> list[bytes]:
+def edited_fields(
+    model: ModelFile, changes: Mapping[str, Any], without: frozenset[str] = frozenset()
+) -> list[bytes]:
     """The fields of `model` as bytes, some with another value of the same type, some left out; new ones at the end."""
     fields = []
     for field in model.header.kvs:
@@ -134,7 +136,19 @@ def new_field(key: str, value: Any, type_id: int | None = None, element_id: int 
     return _text(key) + struct.pack("<IIQ", TYPE_ARRAY, head, len(items)) + body
 
 
-_FORMS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
+_FORMS = {
+    0: "<B",
+    1: "<b",
+    2: "<H",
+    3: "<h",
+    4: "<I",
+    5: "<i",
+    6: "<f",
+    7: "<?",
+    10: "<Q",
+    11: "<q",
+    12: "<d",
+}
 
 
 def _text(text: str) -> bytes:

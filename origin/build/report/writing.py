@@ -6,43 +6,26 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from origin.build.evaluate.figures import Evaluation  # noqa: TC001 - msgspec reads it
-from origin.build.gates import Verdict  # noqa: TC001 - msgspec reads it
+from origin.build.report.page import page_of
+from origin.build.report.rows import Report, ReportRow
+from registry.durable import write_durably
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-class ReportRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One variant in a report.
-
-    Attributes:
-        steps: what made it, in order, a few words each.
-    """
-
-    variant: str
-    steps: tuple[str, ...] = ()
-    evaluation: Evaluation
-    verdict: Verdict
-
-
-class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """What one build measured.
-
-    Attributes:
-        recipe_sha256: of the recipe's bytes.
-        created_unix_s: when.
-        notes: sentences for the head of the page, such as what the reference is.
-    """
-
-    model: str
-    version: str
-    recipe_sha256: str
-    created_unix_s: int
-    rows: tuple[ReportRow, ...]
-    notes: tuple[str, ...] = ()
+__all__ = ["Report", "ReportRow", "read_report", "write_report"]
 
 
 def write_report(report: Report, directory: Path) -> tuple[Path, Path]:
-    """Write `report.json` and `report.html`; their paths."""
-    raise NotImplementedError
+    """Write `report.json` and `report.html`, each whole or not at all; their paths."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for_programs, for_people = directory / "report.json", directory / "report.html"
+    write_durably(for_programs, msgspec.json.format(msgspec.json.encode(report), indent=1))
+    write_durably(for_people, page_of(report).encode())
+    return for_programs, for_people
+
+
+def read_report(file: Path) -> Report:
+    """A `report.json`. Raises msgspec.DecodeError where it is none."""
+    return msgspec.json.decode(file.read_bytes(), type=Report)

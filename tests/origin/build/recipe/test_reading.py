@@ -109,7 +109,7 @@ def test_a_recipe_is_read():
         ('source = "model.gguf"', 'sha256 = "abc"', ["line 8", "64 digits"]),
         ("kl_mean = { max = 0.1 }", "kl_mean = { mx = 0.1 }", ["line 35", "[gate]", "did you mean 'max'"]),
         ("kl_mean = { max = 0.1 }", "kl_mean = 0.1", ["line 35", "kl_mean is a table"]),
-        ("gate.variant.q4", "gate.variant.q5", ["line 37", "no variant 'q5'", "did you mean 'q4'"]),
+        ("gate.variant.q4", "gate.variant.q5", ["line 37", "no variant 'q5'", "known: q4"]),
         ('texts = "eval"', 'text = "eval"', ["line 32", "did you mean 'texts'"]),
         ("[evaluate]", "[[task]]", ["[[task]] number 1", "there is no kind", "probe"]),
         ("[evaluate]", "[[evaluate]]", ["write its header as [evaluate]"]),
