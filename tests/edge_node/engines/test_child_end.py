@@ -17,6 +17,11 @@ def test_secrets_stay_with_the_front():
     assert environment["OMP_NUM_THREADS"] == "3"
 
 
+def test_waiting_threads_sleep_soon_unless_the_operator_says_otherwise():
+    assert child_environment({}, SPEC)["GOMP_SPINCOUNT"] == "1000"
+    assert child_environment({"GOMP_SPINCOUNT": "7"}, SPEC)["GOMP_SPINCOUNT"] == "7"
+
+
 def test_an_existing_python_path_is_kept():
     assert child_environment({"PYTHONPATH": "/extra"}, SPEC)["PYTHONPATH"].endswith(":/extra")
 
