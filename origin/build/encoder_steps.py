@@ -1,4 +1,4 @@
-"""Steps that make encoders smaller: what a recipe may say of each. They are done in `onnx/` and, by torch, `encoder/`."""
+"""Steps that make encoders smaller: what a recipe may say. They are done in `onnx/` and, by torch, `encoder/`."""
 
 from __future__ import annotations
 
@@ -222,18 +222,3 @@ class DistillStatic(Step, frozen=True, kw_only=True, tag="distill_static"):
     similarity_weight: _Weight = 5.0
     step_deviations: Annotated[float, Meta(gt=0)] = 0.6
     limit_tokens: Annotated[int, Meta(ge=8)] = 64
-
-
-ENCODER_OPERATIONS: dict[str, type[Step]] = {
-    "export_onnx": ExportOnnx,
-    "quantize_dynamic": QuantizeDynamic,
-    "quantize_static": QuantizeStatic,
-    "quantize_blocks": QuantizeBlocks,
-    "drop_encoder_layers": DropEncoderLayers,
-    "narrow_encoder_ffn": NarrowEncoderFfn,
-    "trim_encoder_vocabulary": TrimEncoderVocabulary,
-    "sparsify_encoder": SparsifyEncoder,
-    "distill_encoder": DistillEncoder,
-    "qat_encoder": QatEncoder,
-    "distill_static": DistillStatic,
-}
