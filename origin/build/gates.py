@@ -63,8 +63,9 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """Everything that speaks against it, a sentence each."""
-        return (*self.faults, *(row.reason for row in self.rows if row.reason))
+        """Everything that speaks against it, a sentence each; of what cannot be computed nothing else is missed."""
+        rows = [row for row in self.rows if row.reason and not (self.faults and row.figure is None)]
+        return (*self.faults, *(row.reason for row in rows))
 
 
 _CHAT_LIMITS = {

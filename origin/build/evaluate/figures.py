@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from origin.build.step import ArtifactKind  # noqa: TC001 - msgspec reads it
+from origin.build.step import ArtifactKind
 
 Better = Literal["less", "more"]
 

@@ -28,9 +28,9 @@ def size_figures(candidate: Artifact, reference: Artifact) -> dict[str, Figure]:
             if piece.stored is not None:
                 stored[piece.digest] = len(piece.stored)
     bytes_count = sum(file.stamp.size_bytes for file in files)
-    reference_bytes = sum(file.stamp.size_bytes for file in find_files(reference.directory))
+    reference_bytes = sum(file.stat().st_size for file in reference.directory.rglob("*") if file.is_file())
     return {
         "bytes": exact(bytes_count),
         "wire_bytes": exact(sum(stored.values())),
-        "bytes_ratio": exact(bytes_count / reference_bytes),
+        "bytes_ratio": exact(bytes_count / max(1, reference_bytes)),
     }
