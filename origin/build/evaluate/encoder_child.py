@@ -19,7 +19,7 @@ from origin.build.evaluate.encoder_jobs import (
     EncodersRaced,
     VectorsJob,
 )
-from origin.build.evaluate.onnx_model import OnnxModel
+from origin.build.evaluate.onnx_model import OnnxModel, check_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,6 +48,8 @@ def work(job: AnyEncoderJob, report: Callable[[int, int], None]) -> Any:
 
 def vectors(job: VectorsJob, report: Callable[[int, int], None]) -> int:
     """Write the vectors of all texts; how long one is."""
+    if job.kind == "onnx":
+        check_numbers(Path(job.directory, "model.onnx"))
     model = _open(Path(job.directory), job.kind, job.threads_count)
     rows = []
     for done, ids in enumerate(_ids(Path(job.directory), job.texts)):
