@@ -93,8 +93,8 @@ class Completion(ChatAnswer, frozen=True, kw_only=True):
 class Embeddings(list[list[float]]):
     """One vector for each input, in order, each of length 1; with the usage and the node that made them.
 
-    `space_id` names the space that they are in; vectors of two spaces cannot be compared. Keep it with an index, and ask
-    for `embed#SPACE` to get vectors of that space or an error. Empty where the publisher did not say.
+    `space_id` names the space that they are in; vectors of two spaces cannot be compared. Keep it with an index, and
+    ask for `embed#SPACE` to get vectors of that space or an error. Empty where the publisher did not say.
     """
 
     def __init__(

@@ -213,7 +213,8 @@ class Build:
             threads_count=self._threads_count, report=self._watcher.progressed,
         )  # fmt: skip
         evaluation = msgspec.convert(done.result, Evaluation)
-        write_durably(place, msgspec.json.encode(evaluation))
+        if not evaluation.faults:  # what could not be computed now may be next time
+            write_durably(place, msgspec.json.encode(evaluation))
         self._watcher.ended(what, time.monotonic() - started_s)
         return evaluation
 

@@ -84,12 +84,12 @@ def check_gates_passed(plan: Plan, built: Sequence[BuiltVariant]) -> None:
 
 def _checked_path(plan: Plan, built: BuiltVariant) -> Path:
     directory = built.artifact.directory
-    if not built.records:  # the source itself, which the workspace only links to
-        weights = plan.source.files[built.artifact.model_file.name].resolve()
-        return weights if built.artifact.kind == "gguf" else weights.parent
-    for name, file in built.records[-1][1].files.items():
+    digests = plan.source.digests
+    if built.records:
+        digests = {name: file.sha256 for name, file in built.records[-1][1].files.items()}
+    for name, sha256 in digests.items():
         path = directory / name
-        if not path.is_file() or digest_of_file(path) != file.sha256:
+        if not path.is_file() or digest_of_file(path) != sha256:
             raise StepFailedError(
                 f"{path} is not what was made: remove the folder {directory.parent} and build again"
             )

@@ -60,15 +60,16 @@ class Workspace:
         return folder.is_dir() and any(folder.iterdir())
 
     def keep_source(self, source: Source) -> Artifact:
-        """A source as an artifact: links to its files."""
+        """A source as an artifact: its files under the names that artifacts have, linked where that can be."""
         folder = self.root / "sources" / source.key
         make_folders(folder)
         for name, place in source.files.items():
-            link = folder / name
-            if not link.is_symlink() or link.readlink() != place.resolve():
+            kept = folder / name
+            if not kept.exists() or not kept.samefile(place):
                 aside = folder / f".{name}.{os.getpid()}"
-                aside.symlink_to(place.resolve())
-                aside.replace(link)
+                aside.unlink(missing_ok=True)
+                _link_or_copy(place.resolve(), aside)
+                aside.replace(kept)
         return Artifact(source.key, source.kind, folder)
 
     @contextmanager
@@ -109,9 +110,11 @@ class Workspace:
         return self.root / "references" / key
 
     def size_bytes(self) -> int:
-        """What all of it takes on the disk, sources not counted."""
+        """What all of it takes on the disk; a source that is linked takes nothing."""
         return sum(
-            path.lstat().st_size for path in self.root.rglob("*") if path.is_file() and not path.is_symlink()
+            status.st_size
+            for path in self.root.rglob("*")
+            if path.is_file() and (status := path.stat()).st_nlink == 1
         )
 
     def clean(self, keep: Collection[str]) -> int:
@@ -137,6 +140,13 @@ class Workspace:
                 shutil.rmtree(path)
             else:
                 path.unlink()
+
+
+def _link_or_copy(place: Path, target: Path) -> None:
+    try:
+        target.hardlink_to(place)
+    except OSError:  # another file system, or somebody else's file
+        shutil.copyfile(place, target)
 
 
 class Making:

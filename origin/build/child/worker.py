@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 import traceback
+from contextlib import suppress
 from importlib import import_module, metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from origin.build.child.messages import Message, StepWords
     from origin.build.step import Step
 
+_IN_CHILDREN = {"llama_cpp"}
+"""What operations run in children of their own, so that it is not seen here."""
 _PROGRESS_EVERY_S = 0.1
 _OURS = ("origin", "registry")
 _TOOLS = {
@@ -148,10 +151,12 @@ def _step(words: StepWords) -> Step:
 
 def _tools() -> dict[str, str]:
     """Versions of the packages that may have had a say in the result."""
-    versions = {
-        package: metadata.version(package) for module, package in _TOOLS.items() if module in sys.modules
-    }
-    return versions | {"python": ".".join(map(str, sys.version_info[:3]))}
+    versions = {"python": ".".join(map(str, sys.version_info[:3]))}
+    for module, package in _TOOLS.items():
+        if module in sys.modules or module in _IN_CHILDREN:
+            with suppress(metadata.PackageNotFoundError):
+                versions[package] = metadata.version(package)
+    return versions
 
 
 def _failure(error: BaseException) -> Failed:

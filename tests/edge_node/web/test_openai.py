@@ -83,9 +83,9 @@ async def test_embeddings(api, form):
     assert (answer.usage.prompt_tokens, answer.usage.total_tokens) == (5, 5)
 
 
-async def test_an_embedding_says_its_space(api, scripted_front):
+async def test_an_embedding_says_its_space(api, front):
     assert not hasattr(await api.embeddings.create(model="team/embed", input="ab"), "space_id")
-    scripted_front.leases["team/embed"].space_id = "0f3a"
+    front.residents.embed.space_id = "0f3a"
     answer = await api.embeddings.with_raw_response.create(model="team/embed", input="abc")
     assert answer.headers["x-edgeward-space"] == "0f3a"
     assert answer.parse().space_id == "0f3a"

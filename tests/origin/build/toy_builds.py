@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from origin.build.building import Build
 from origin.build.planning import plan_build
 from origin.build.recipe import parse_recipe
 from origin.build.workspace import Workspace
 from tests.origin.build.toy_steps import TOYS
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 HEAD = """\
 seed = 7
