@@ -1,8 +1,8 @@
-"""Steps that make encoders smaller: what a recipe may say of each. What they do is in `onnx/` and, with torch, `encoder/`."""
+"""Steps that make encoders smaller: what a recipe may say of each. They are done in `onnx/` and, by torch, `encoder/`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping  # noqa: TC003 - msgspec reads the annotations
 from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta
@@ -16,7 +16,7 @@ _Bert: tuple[ArtifactKind, ...] = ("bert",)
 _Onnx: tuple[ArtifactKind, ...] = ("onnx",)
 
 TableForm = Literal["float", "rows8", "blocks4"]
-"""How a table of token vectors is stored: as it is; 8 bits and a scale for each row; 4 bits and a scale for each block."""
+"""How a table of token vectors is stored: as it is; 8 bits, a scale for each row; 4 bits, a scale for each block."""
 
 
 class ExportOnnx(Step, frozen=True, kw_only=True, tag="export_onnx"):

@@ -60,7 +60,12 @@ def run(step: DistillEncoder, work: StepWork) -> Mapping[str, Fact]:
     pace = Pace(steps_count=step.steps_count, learning_rate=step.learning_rate)
     loss = train(weights, loss_of, pace, work)
     write_checkpoint(from_weights(student, weights), work.directory)
-    return {"loss": round(loss, 6), "texts_count": len(rows), "matrices": str(matrices), "device": device.type}
+    return {
+        "loss": round(loss, 6),
+        "texts_count": len(rows),
+        "matrices": str(matrices),
+        "device": device.type,
+    }
 
 
 def vector_loss(learned: Tensor, taught: Tensor, similarity_weight: float) -> Tensor:

@@ -1,8 +1,8 @@
-"""Distill static: one vector a token, learned so that their mean is the teacher's vector, turned to its main directions.
+"""Distill static: one vector a token, learned so that their mean is the teacher's vector in its main directions.
 
-A token begins with the teacher's vector of it alone, weighed down the more often it is seen (https://openreview.net/
-forum?id=SyK00v5xx; https://github.com/MinishLab/model2vec). The second half of the training computes with rounded numbers,
-on one grid for the whole table: packed by its entropy that costs least for its bytes.
+A token begins with the teacher's vector of it alone, weighed down the more often it is seen
+(https://openreview.net/forum?id=SyK00v5xx; https://github.com/MinishLab/model2vec). The second half of the training
+computes with rounded numbers, on one grid for the whole table: packed by its entropy that costs least for its bytes.
 """
 
 from __future__ import annotations

@@ -49,6 +49,9 @@ def encode(
     """Run the encoder over a batch.
 
     Args:
+        config: of the checkpoint.
+        weights: its tensors.
+        batch: rows of token ids.
         matrices: what the matrix products compute in.
         watch: is given each linear map's input with the map's name, and gives back what is computed with.
     """

@@ -43,7 +43,9 @@ def check(step: QatEncoder, source: Artifact) -> None:
     config = read_checkpoint(source.directory).config
     for width in (config.hidden_size, config.intermediate_size):
         if width % step.block_count:
-            raise RecipeInvalidError(f"step {step.id}: {width} is no multiple of block_count = {step.block_count}")
+            raise RecipeInvalidError(
+                f"step {step.id}: {width} is no multiple of block_count = {step.block_count}"
+            )
 
 
 def run(step: QatEncoder, work: StepWork) -> Mapping[str, Fact]:
@@ -80,7 +82,12 @@ def run(step: QatEncoder, work: StepWork) -> Mapping[str, Fact]:
     loss = train(on_grid.leaves, loss_of, pace, work)
     _write(from_weights(student, weights), on_grid, table, work)
     carry_along(source, work.directory)
-    return {"loss": round(loss, 6), "texts_count": len(rows), "matrices": str(multiplied_in), "device": device.type}
+    return {
+        "loss": round(loss, 6),
+        "texts_count": len(rows),
+        "matrices": str(multiplied_in),
+        "device": device.type,
+    }
 
 
 def linear_names(config: BertConfig) -> list[str]:

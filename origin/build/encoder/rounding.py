@@ -33,7 +33,9 @@ class GridWeights:
         self.leaves: Weights = dict(weights)
         for name in names:
             device = weights[name].device
-            scales = torch.from_numpy(round_blocks(weights[name].detach().cpu().numpy(), grid).scales).to(device)
+            scales = torch.from_numpy(round_blocks(weights[name].detach().cpu().numpy(), grid).scales).to(
+                device
+            )
             self._first[name] = scales
             self.leaves[name + _GROWTH] = torch.zeros_like(scales).requires_grad_()
 
@@ -48,8 +50,9 @@ class GridWeights:
     def blocks(self, name: str) -> Blocks:
         """What is to be served of a matrix."""
         with torch.no_grad():
-            scales = self._scales(name)
-            codes = self._codes(name, scales)
+            # What went straight through is off by an ulp; the numbers themselves are not.
+            scales = self._scales(name).to(torch.bfloat16).float()
+            codes = torch.round(self._codes(name, scales))
         return Blocks(codes.to(torch.int8).flatten(1).cpu().numpy(), scales.cpu().numpy(), self._grid)
 
     def _on_grid(self, name: str) -> Tensor:

@@ -1,7 +1,7 @@
 """Training: AdamW over a dict of tensors, its place kept on disk so that it goes on bit for bit where it was cut.
 
-What a step computes depends on its number alone (`loss_of`), so the place is the number, the tensors and the two moments
-of AdamW (https://arxiv.org/abs/1711.05101).
+What a step computes depends on its number alone (`loss_of`), so the place is the number, the tensors and the two
+moments of AdamW (https://arxiv.org/abs/1711.05101).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _EPSILON = 1e-8
 _DECAY = 0.01
 _NORM_LIMIT = 1.0
 _WARM_RATIO = 0.06
-_KEEP_EVERY_S = 120.0
+KEEP_EVERY_S = 120.0
 _SMOOTH_RATIO = 0.95
 _FILE = "training.safetensors"
 
@@ -96,6 +96,8 @@ def train(weights: Weights, loss_of: Callable[[int], Tensor], pace: Pace, work: 
     Args:
         weights: leaves; those that require a gradient are trained.
         loss_of: of a step's number; draws nothing from a generator that lives on between steps.
+        pace: how long and how fast.
+        work: of the step, for its checkpoints and its progress.
 
     Raises:
         StepFailedError: the loss is not finite.
@@ -127,7 +129,7 @@ def train(weights: Weights, loss_of: Callable[[int], Tensor], pace: Pace, work: 
         work.report(
             StepProgress(done=step + 1, total=pace.steps_count, unit="steps", note=f"loss {smooth:.5f}")
         )
-        if time.monotonic() - kept_s > _KEEP_EVERY_S:
+        if time.monotonic() - kept_s > KEEP_EVERY_S:
             _keep(file, trained, optimizer, step + 1, smooth)
             kept_s = time.monotonic()
     return smooth
@@ -159,5 +161,7 @@ def _take_up(file: Path, trained: Weights, optimizer: torch.optim.Optimizer) -> 
                     "exp_avg_sq": kept.get_tensor(f"second.{name}").to(tensor.device),
                 }
     except (SafetensorError, KeyError, ValueError) as error:
-        raise StepFailedError(f"the training cannot go on from {file}: {error}; build with --clean") from error
+        raise StepFailedError(
+            f"the training cannot go on from {file}: {error}; build with --clean"
+        ) from error
     return done, smooth

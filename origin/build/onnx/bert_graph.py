@@ -58,12 +58,16 @@ def _layer(writer: GraphWriter, checkpoint: Checkpoint, index: int, state: str, 
     )  # fmt: skip
     writer.describe(attended, ["rows", "tokens", config.hidden_size])
     after = _named_linear(writer, checkpoint, layer_name(index, names.ATTENDED), attended)
-    state = _norm(writer, checkpoint, layer_name(index, names.ATTENDED_NORM), writer.add("Add", [after, state]))
+    state = _norm(
+        writer, checkpoint, layer_name(index, names.ATTENDED_NORM), writer.add("Add", [after, state])
+    )
     raised = _named_linear(writer, checkpoint, layer_name(index, names.RAISED), state)
     lowered = _named_linear(
         writer, checkpoint, layer_name(index, names.LOWERED), _activation(writer, config.hidden_act, raised)
     )
-    return _norm(writer, checkpoint, layer_name(index, names.LOWERED_NORM), writer.add("Add", [lowered, state]))
+    return _norm(
+        writer, checkpoint, layer_name(index, names.LOWERED_NORM), writer.add("Add", [lowered, state])
+    )
 
 
 def _named_linear(writer: GraphWriter, checkpoint: Checkpoint, name: str, values: str) -> str:

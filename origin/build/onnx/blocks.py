@@ -20,6 +20,8 @@ Codes = NDArray[np.int8]
 # Of the scale that just reaches the largest number: clipping it a little often costs less than a coarser grid.
 _SHRINKS = np.linspace(0.70, 1.04, 18, dtype=np.float32)
 _ROWS_COUNT = 2048
+# Below it a block is zeros: its scale has no inverse in single precision.
+_LEAST_SCALE = 1e-36
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,11 +69,12 @@ class Blocks:
 def round_blocks(weights: Floats, grid: Grid, importance: Floats | None = None) -> Blocks:
     """The nearest weights on the grid, by the scales that cost least.
 
-    For each block scales around the one that reaches its largest number are tried, of either sign as the codes reach one
-    further down than up, and each is fitted once more to the codes that it gave (least squares).
+    For each block scales around the one that reaches its largest number are tried, of either sign as the codes reach
+    one further down than up, and each is fitted once more to the codes that it gave (least squares).
 
     Args:
         weights: [rows, columns]; columns are a multiple of the block.
+        grid: what they are rounded to.
         importance: of each column, such as its inputs' mean square; all alike where None.
     """
     parts = [
@@ -97,8 +100,9 @@ def _round_rows(weights: Floats, grid: Grid, importance: Floats | None) -> tuple
     place = np.abs(blocks).argmax(axis=2)[:, :, np.newaxis]
     reach = np.take_along_axis(blocks, place, axis=2)[:, :, 0] / np.float32(grid.least)
     best_scale, best_cost = np.zeros_like(reach), np.full(reach.shape, np.inf, np.float32)
-    for shrink in _SHRINKS:
-        for scale in (reach * shrink, -reach * shrink):
+    # The last is the usual one: both ends of the codes reach.
+    for shrink in (*_SHRINKS, -grid.least / grid.most):
+        for scale in (reach * np.float32(shrink), -reach * np.float32(shrink)):
             codes = _codes(blocks, scale, grid)
             top = (weighing * codes * blocks).sum(axis=2)
             below = (weighing * codes * codes).sum(axis=2)
@@ -114,7 +118,8 @@ def _round_rows(weights: Floats, grid: Grid, importance: Floats | None) -> tuple
 
 
 def _codes(blocks: Floats, scales: Floats, grid: Grid) -> Floats:
-    inverse = np.divide(1, scales, out=np.zeros_like(scales), where=scales != 0)[:, :, np.newaxis]
+    large = np.abs(scales) > _LEAST_SCALE
+    inverse = np.divide(1, scales, out=np.zeros_like(scales), where=large)[:, :, np.newaxis]
     return np.clip(np.rint(blocks * inverse), grid.least, grid.most)
 
 

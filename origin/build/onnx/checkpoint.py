@@ -98,7 +98,9 @@ def read_checkpoint(directory: Path) -> Checkpoint:
     tensors = _read_tensors(directory / "model.safetensors")
     _check(config, tensors)
     if not (directory / "tokenizer.json").is_file():
-        raise RecipeInvalidError(f"{directory} has no tokenizer.json; an encoder is served with its tokenizer")
+        raise RecipeInvalidError(
+            f"{directory} has no tokenizer.json; an encoder is served with its tokenizer"
+        )
     return Checkpoint(config, settings, tensors, directory, read_pooling(directory))
 
 
@@ -134,7 +136,9 @@ def read_pooling(directory: Path) -> Pooling:
         return "mean"
     if modes == ["pooling_mode_cls_token"]:
         return "first"
-    raise RecipeInvalidError(f"{file} asks for {', '.join(modes) or 'no pooling'}; a mean or the first token is known")
+    raise RecipeInvalidError(
+        f"{file} asks for {', '.join(modes) or 'no pooling'}; a mean or the first token is known"
+    )
 
 
 def _read_config(file: Path) -> tuple[dict[str, Any], BertConfig]:
@@ -144,16 +148,22 @@ def _read_config(file: Path) -> tuple[dict[str, Any], BertConfig]:
     except OSError as error:
         raise RecipeInvalidError(f"cannot read {file}: {error.strerror}") from error
     except (ValueError, msgspec.ValidationError) as error:
-        raise RecipeInvalidError(f"{file} does not describe an encoder of the BERT family: {error}") from error
+        raise RecipeInvalidError(
+            f"{file} does not describe an encoder of the BERT family: {error}"
+        ) from error
     if config.model_type not in {"", "bert"} or config.position_embedding_type != "absolute":
         raise RecipeInvalidError(
             f"{file} describes {config.model_type or 'a model'} with {config.position_embedding_type} positions; "
             "of encoders, BERT with absolute positions is known"
         )
     if config.hidden_act not in {"gelu", "gelu_new", "relu"}:
-        raise RecipeInvalidError(f"{file} has the activation {config.hidden_act}; gelu, gelu_new and relu are known")
+        raise RecipeInvalidError(
+            f"{file} has the activation {config.hidden_act}; gelu, gelu_new and relu are known"
+        )
     if config.hidden_size % max(1, config.num_attention_heads):
-        raise RecipeInvalidError(f"{file}: {config.num_attention_heads} heads do not divide {config.hidden_size}")
+        raise RecipeInvalidError(
+            f"{file}: {config.num_attention_heads} heads do not divide {config.hidden_size}"
+        )
     return settings, config
 
 
@@ -193,9 +203,7 @@ def expected_shapes(config: BertConfig) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def _pair(
-    name: str, weight: tuple[int, ...], bias: tuple[int, ...]
-) -> dict[str, tuple[int, ...]]:
+def _pair(name: str, weight: tuple[int, ...], bias: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
     return {f"{name}.weight": weight, f"{name}.bias": bias}
 
 
@@ -210,4 +218,6 @@ def _check(config: BertConfig, tensors: Tensors) -> None:
         if not np.isfinite(tensors[name]).all():
             raise RecipeInvalidError(f"{name} has numbers that are not finite")
     for name in tensors.keys() - expected.keys():
-        raise RecipeInvalidError(f"{name} is no tensor of a BERT encoder with {config.num_hidden_layers} layers")
+        raise RecipeInvalidError(
+            f"{name} is no tensor of a BERT encoder with {config.num_hidden_layers} layers"
+        )

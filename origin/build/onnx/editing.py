@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from origin.build.onnx.checkpoint import Floats
 
-_LARGE_COUNT = 1 << 16
+_LARGE_COUNT = 1 << 10
 # MatMulNBits' accuracy_level: what it multiplies in.
 _FLOATS, _INTEGERS = 1, 4
 
@@ -58,6 +58,9 @@ def put_blocks(model: Any, place: Weighted, blocks: Blocks, *, rounds_inputs: bo
     """Blocks in place of a matrix: a MatMulNBits. `blocks` has a row for each output.
 
     Args:
+        model: is changed.
+        place: of the matrix.
+        blocks: what takes its place.
         rounds_inputs: to 8 bits with a scale for each block of each row, and then multiplied as integers.
     """
     outputs_count, inputs_count = blocks.codes.shape
@@ -115,7 +118,9 @@ def round_evenly(values: Floats, step_deviations: float) -> tuple[Any, Floats]:
 
     With codes packed by their entropy no other grid has a smaller square error for its bytes (Gish and Pierce, 1968).
     """
-    scale = np.asarray([max(step_deviations * float(values.std()), float(np.abs(values).max()) / 4096)], np.float32)
+    scale = np.asarray(
+        [max(step_deviations * float(values.std()), float(np.abs(values).max()) / 4096)], np.float32
+    )
     return np.clip(np.rint(values / scale), -127, 127).astype(np.int8), scale
 
 
@@ -123,7 +128,11 @@ def _weighted(model: Any, kind: str, *, place: int) -> Iterator[Weighted]:
     weights = {tensor.name: tensor for tensor in model.graph.initializer}
     for node in list(model.graph.node):
         tensor = weights.get(node.input[place]) if node.op_type == kind else None
-        if tensor is not None and tensor.data_type == TensorProto.FLOAT and np.prod(tensor.dims) >= _LARGE_COUNT:
+        if (
+            tensor is not None
+            and tensor.data_type == TensorProto.FLOAT
+            and np.prod(tensor.dims) >= _LARGE_COUNT
+        ):
             yield Weighted(node, tensor.name, numpy_helper.to_array(tensor))
 
 

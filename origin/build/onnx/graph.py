@@ -42,7 +42,9 @@ class GraphWriter:
         """A node with one result, which is called `name` or by the node's kind and number."""
         return self.split(kind, inputs, 1, name, **attributes)[0]
 
-    def split(self, kind: str, inputs: Sequence[str], count: int, name: str = "", **attributes: Any) -> list[str]:
+    def split(
+        self, kind: str, inputs: Sequence[str], count: int, name: str = "", **attributes: Any
+    ) -> list[str]:
         """A node with several results."""
         if not name:
             self._counts[kind] = self._counts.get(kind, 0) + 1
@@ -74,7 +76,8 @@ def text_inputs() -> list[Any]:
     """Token ids and which of them count: what a node feeds, [rows, tokens]."""
     shape = ["rows", "tokens"]
     return [
-        helper.make_tensor_value_info(name, TensorProto.INT64, shape) for name in ("input_ids", "attention_mask")
+        helper.make_tensor_value_info(name, TensorProto.INT64, shape)
+        for name in ("input_ids", "attention_mask")
     ]
 
 

@@ -1,4 +1,4 @@
-"""Quantize blocks: weights in 4 or 8 bits, a scale for each block. An answer does not depend on its company in a batch."""
+"""Quantize blocks: weights in 4 or 8 bits, a scale for each block; no answer depends on its company in a batch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from origin.build.onnx.blocks import Blocks, Grid, round_blocks, short
+from origin.build.onnx.blocks import Blocks, Grid, round_blocks
 from origin.build.onnx.calibration import input_squares
 from origin.build.onnx.checkpoint import copy_companions
 from origin.build.onnx.editing import (
@@ -55,7 +55,9 @@ def run(step: QuantizeBlocks, work: StepWork) -> Mapping[str, Fact]:
     """Write the quantized graph beside its tokenizer."""
     source = work.inputs["source"]
     model = load_graph(source.model_file)
-    squares = input_squares(source, work.texts["data"].texts, threads_count=work.threads_count) if step.data else {}
+    squares = (
+        input_squares(source, work.texts["data"].texts, threads_count=work.threads_count) if step.data else {}
+    )
     places = matrices(model)
     errors: list[float] = []
     for done, place in enumerate(places, 1):

@@ -9,7 +9,13 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization import (
+    CalibrationDataReader,
+    CalibrationMethod,
+    QuantFormat,
+    QuantType,
+    quantize_static,
+)
 
 from origin.build.onnx.graph import load_graph, save_graph
 from origin.build.onnx.quantize_blocks import carry_along, quantize_table
@@ -31,18 +37,20 @@ _METHODS = {
     "entropy": CalibrationMethod.Entropy,
     "percentile": CalibrationMethod.Percentile,
 }
+# Texts are cut to rows of one length: two of its calibrators fail on batches of several shapes.
 _ROW_TOKENS = 48
-"""Texts are cut to rows of one length: two of its calibrators fail on batches of several shapes."""
+_LEAST_TOKENS = 16
 
 
 def run(step: QuantizeStatic, work: StepWork) -> Mapping[str, Fact]:
     """Write the quantized graph beside its tokenizer."""
     source = work.inputs["source"]
     rows = read_rows(source.directory, work.texts["data"].texts, limit_tokens=_ROW_TOKENS)
-    whole = [row for row in rows if len(row) == _ROW_TOKENS][: step.texts_count]
-    if not whole:
+    longest = max(map(len, rows))
+    whole = [row for row in rows if len(row) == longest][: step.texts_count]
+    if longest < _LEAST_TOKENS:
         raise StepFailedError(
-            f"step {step.id}: no text of {step.data} has {_ROW_TOKENS} tokens; calibrate on longer ones"
+            f"step {step.id}: no text of {step.data} has {_LEAST_TOKENS} tokens; calibrate on longer ones"
         )
     with tempfile.TemporaryDirectory(dir=work.checkpoints) as folder:
         file = Path(folder, "model.onnx")

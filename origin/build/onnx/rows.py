@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Ids = NDArray[np.int64]
+_POSITIONS_COUNT = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +38,21 @@ class RowBatch:
 def read_rows(directory: Path, texts: Sequence[str], *, limit_tokens: int) -> list[Ids]:
     """Token ids of each text, special tokens included, by the tokenizer.json in `directory`.
 
+    Texts are cut to `limit_tokens`, and to what the model beside it reads.
+
     Raises:
         RecipeInvalidError: the tokenizer cannot be read.
     """
     tokenizer = open_tokenizer(directory)
     tokenizer.no_padding()
-    tokenizer.enable_truncation(limit_tokens)
+    tokenizer.enable_truncation(min(limit_tokens, _positions_count(directory)))
     return [np.asarray(encoding.ids, np.int64) for encoding in tokenizer.encode_batch_fast(list(texts))]
+
+
+def _positions_count(directory: Path) -> int:
+    file = directory / "config.json"
+    known = json.loads(file.read_text("utf-8")).get("max_position_embeddings") if file.is_file() else None
+    return known if isinstance(known, int) else _POSITIONS_COUNT
 
 
 def open_tokenizer(directory: Path) -> Tokenizer:
