@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 from tokenizers import Tokenizer
 
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
 
 TEXT_TOKENS = 256
 _REPORTED_COUNT = 50
+
+
+class _Limits(msgspec.Struct):
+    max_position_embeddings: int = TEXT_TOKENS
 
 
 class EncoderUnreadableError(Exception):
@@ -89,8 +94,16 @@ def _open(directory: Path, kind: ArtifactKind, threads_count: int) -> OnnxModel 
 def _ids(directory: Path, texts: tuple[str, ...]) -> list[NDArray[np.int64]]:
     tokenizer = Tokenizer.from_str((directory / "tokenizer.json").read_text("utf-8"))
     tokenizer.no_padding()
-    tokenizer.enable_truncation(TEXT_TOKENS)
+    tokenizer.enable_truncation(min(TEXT_TOKENS, _limit_tokens(directory)))
     return [np.array(encoding.ids, np.int64) for encoding in tokenizer.encode_batch(list(texts))]
+
+
+def _limit_tokens(directory: Path) -> int:
+    """The most that the model reads; without a configuration, as many as we give to any."""
+    file = directory / "config.json"
+    if not file.is_file():
+        return TEXT_TOKENS
+    return msgspec.json.decode(file.read_bytes(), type=_Limits).max_position_embeddings
 
 
 if __name__ == "__main__":
