@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import structlog
@@ -104,8 +103,10 @@ async def _succeeded(node: Node, listening: int) -> bool:
     await successor.line.say("yours")
     if not await successor.line.hears("serving", limit_s=TURN_LIMIT_S):
         await successor.dismiss()
-        with suppress(ConfigError):  # a disk that broke meanwhile: what is loaded goes on answering
+        try:
             await node.resume_works()
+        except ConfigError as error:  # a disk that broke meanwhile: what is loaded goes on answering
+            log.error("works.not_resumed", reason=error.message)  # noqa: TRY400 - no traceback wanted
         return _went_on("the new process did not come to serve; its log says why")
     notify(f"MAINPID={successor.pid}", "READY=1", f"STATUS=process {successor.pid} serves")
     log.info("succession.ended", successor=successor.pid)

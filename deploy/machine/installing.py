@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from dataclasses import dataclass
@@ -81,14 +82,20 @@ def install(
 
 
 def _put_files(layout: Layout, wishes: Wishes, say: Callable[[str], None]) -> None:
-    files.put_program_files(layout)
-    if files.put_settings(layout, origin=wishes.origin):
-        say(f"settings: {layout.settings}")
-    files.put_token(layout, wishes.token)
-    files.put_address(layout)
-    files.put_root(layout, wishes.release)
-    if wishes.gpu:
-        files.put_gpu(layout)
+    before = os.umask(
+        0o022
+    )  # the service's user runs and reads what root puts here, whatever root's shell says
+    try:
+        files.put_program_files(layout)
+        if files.put_settings(layout, origin=wishes.origin):
+            say(f"settings: {layout.settings}")
+        files.put_token(layout, wishes.token)
+        files.put_address(layout)
+        files.put_root(layout, wishes.release)
+        if wishes.gpu:
+            files.put_gpu(layout)
+    finally:
+        os.umask(before)
 
 
 def _switch(layout: Layout, release: Path, before: Path | None) -> None:

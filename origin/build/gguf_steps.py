@@ -181,3 +181,17 @@ class Sparsify(Step, frozen=True, kw_only=True, tag="sparsify"):
     share: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
     pattern: Annotated[str, msgspec.Meta(pattern=r"^([0-9]{1,3}:[0-9]{1,3})?$")] = ""
     importance: str = ""
+
+
+class ImportSafetensors(Step, frozen=True, kw_only=True, tag="import_safetensors"):
+    """A llama model of Hugging Face's layout as GGUF.
+
+    Attributes:
+        pre: llama.cpp's word for how the tokenizer cuts text; empty to tell it from tokenizer.json.
+    """
+
+    INPUTS: ClassVar = {"source": ("llama",)}
+    MAKES: ClassVar[ArtifactKind] = "gguf"
+    MODULE: ClassVar[str] = "origin.build.gguf.import_safetensors"
+
+    pre: str = ""

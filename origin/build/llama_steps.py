@@ -26,6 +26,8 @@ class Distill(Step, frozen=True, kw_only=True, tag="distill"):
         row_tokens: length of a row.
         rate: how far a weight moves in a step at the most, about, as a share of its tensor's root mean square.
         hidden_share: weight of the distance between the layers' outputs next to the divergence of the predictions.
+        bridge_rows: how many rows of text are read to let the layers before missing ones take over what those added,
+            in closed form, before training; of a model whose layers are no copies of the teacher's nothing is.
     """
 
     INPUTS: ClassVar = {"source": _GGUF, "teacher": _GGUF}
@@ -36,10 +38,11 @@ class Distill(Step, frozen=True, kw_only=True, tag="distill"):
     data: str
     teacher: str = "source"
     layers: tuple[int, ...] = ()
-    steps_count: StepsCount = 150
+    bridge_rows: Annotated[int, Meta(ge=0, le=65536)] = 32
+    steps_count: Annotated[int, Meta(ge=0, le=1_000_000)] = 150
     rows_per_step: RowsCount = 2
     row_tokens: RowTokens = 512
-    rate: Rate = 0.003
+    rate: Rate = 0.001
     hidden_share: Annotated[float, Meta(ge=0.0)] = 0.0
 
 
@@ -69,6 +72,6 @@ class Qat(Step, frozen=True, kw_only=True, tag="qat"):
     steps_count: StepsCount = 150
     rows_per_step: RowsCount = 2
     row_tokens: RowTokens = 512
-    code_rate: Rate = 0.01
-    scale_rate: Rate = 0.001
-    embedding_rate: Rate = 0.003
+    code_rate: Rate = 0.005
+    scale_rate: Rate = 0.0003
+    embedding_rate: Rate = 0.002

@@ -68,7 +68,7 @@ def test_every_run_of_every_module_passes(shipped):
     counts = {}
     for module in MODULES:
         shipped.init(module)
-        found = PASSED.search(shipped.must("test", "-no-color", at=module))
+        found = PASSED.search(shipped.must("test", "-no-color", at=module, timeout_s=900))
         assert found, f"{module} says nothing of its runs"
         counts[module] = int(found[1])
     assert all(counts.values()), f"a module without tests: {counts}"

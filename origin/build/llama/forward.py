@@ -36,6 +36,14 @@ def hidden_states(
     return states, _norm(weights, OUTPUT_NORM, shape, state)
 
 
+def layer_parts(
+    weights: Mapping[str, torch.Tensor], shape: LlamaShape, layer: int, state: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of one layer, from what comes into it: what stands after attention, and what its last matrix takes."""
+    turns = _turns(shape, state.shape[1], weights[EMBEDDING])
+    return _parts(weights, f"blk.{layer}.", shape, state, turns)
+
+
 def _layer(
     weights: Mapping[str, torch.Tensor],
     prefix: str,
@@ -43,12 +51,22 @@ def _layer(
     state: torch.Tensor,
     turns: tuple[torch.Tensor, torch.Tensor],
 ) -> torch.Tensor:
+    state, inner = _parts(weights, prefix, shape, state, turns)
+    return state + inner @ weights[prefix + "ffn_down.weight"].T
+
+
+def _parts(
+    weights: Mapping[str, torch.Tensor],
+    prefix: str,
+    shape: LlamaShape,
+    state: torch.Tensor,
+    turns: tuple[torch.Tensor, torch.Tensor],
+) -> tuple[torch.Tensor, torch.Tensor]:
     normed = _norm(weights, prefix + "attn_norm.weight", shape, state)
     state = state + _attention(weights, prefix, shape, normed, turns)
     normed = _norm(weights, prefix + "ffn_norm.weight", shape, state)
     gate = functional.silu(normed @ weights[prefix + "ffn_gate.weight"].T)
-    up = normed @ weights[prefix + "ffn_up.weight"].T
-    return state + (gate * up) @ weights[prefix + "ffn_down.weight"].T
+    return state, gate * (normed @ weights[prefix + "ffn_up.weight"].T)
 
 
 def _attention(

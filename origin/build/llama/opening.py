@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from origin.build.llama.shape import LlamaShape
+    from origin.build.llama.training import Learned
     from origin.build.llama_steps import Distill, Qat
-    from origin.build.step import StepWork
+    from origin.build.step import Fact, StepWork
 
 
 def choose_machine(threads_count: int) -> tuple[torch.device, torch.dtype]:
@@ -57,12 +58,23 @@ def check_pair(student: LlamaShape, teacher: LlamaShape) -> None:
         )
 
 
-def rows_for(step: Distill | Qat, work: StepWork) -> NDArray[np.int64]:
-    """The tokens that the step trains on."""
+def rows_for(step: Distill | Qat, work: StepWork, count: int) -> NDArray[np.int64]:
+    """So many rows of the tokens that the step trains on."""
     return read_rows(
         work.inputs["teacher"].model_file,
         work.texts["data"],
         seed=work.seed,
-        rows_count=step.steps_count * step.rows_per_step,
+        rows_count=count,
         row_tokens=step.row_tokens,
     )
+
+
+def facts_of(learned: Learned, device: torch.device, kind: torch.dtype) -> dict[str, Fact]:
+    """What a lineage says of training."""
+    return {
+        "tokens_count": learned.tokens_count,
+        "kl_first": round(learned.first, 6),
+        "kl_last": round(learned.last, 6),
+        "computed_in": str(kind).removeprefix("torch."),
+        "device": device.type,
+    }

@@ -9,7 +9,7 @@ import torch
 from origin.build.gguf.blocks import BLOCK_TYPES, from_bytes
 from origin.build.gguf.model_file import ModelFile
 from origin.build.gguf.writing import NewTensor, edited_fields, kept, plain, write_model
-from origin.build.llama.opening import check_pair, choose_machine, open_teacher, rows_for
+from origin.build.llama.opening import check_pair, choose_machine, facts_of, open_teacher, rows_for
 from origin.build.llama.shape import EMBEDDING, read_shape
 from origin.build.llama.training import Lessons, train
 from origin.build.llama.weights import CodedWeight, FixedWeight, PlainWeight
@@ -55,18 +55,14 @@ def run(step: Qat, work: StepWork) -> Mapping[str, Fact]:
     check_pair(shape, teacher.shape)
     origin = work.inputs.get("weights", work.inputs["teacher"])
     student = _student(step, model, ModelFile(origin.model_file), device, kind)
-    lessons = Lessons(rows=rows_for(step, work), steps_count=step.steps_count)
+    lessons = Lessons(
+        rows=rows_for(step, work, step.steps_count * step.rows_per_step), steps_count=step.steps_count
+    )
     learned = train(student, shape, teacher, lessons, checkpoints=work.checkpoints, report=work.report)
     tensors = [_written(model, tensor.name, student[tensor.name]) for tensor in model]
     write_model(work.directory / "model.gguf", edited_fields(model, {}), tensors)
-    return {
-        "tokens_count": learned.tokens_count,
-        "kl_first": round(learned.first, 6),
-        "kl_last": round(learned.last, 6),
-        "computed_in": str(kind).removeprefix("torch."),
-        "device": device.type,
-        "trained": sorted({tensor.element for tensor in model if tensor.element in _TRAINED}),
-    }
+    trained = {tensor.element for tensor in model if tensor.element in _TRAINED}
+    return {**facts_of(learned, device, kind), "trained": [*sorted(trained)]}
 
 
 def _student(

@@ -56,6 +56,8 @@ def fill_rows(
     Raises:
         RecipeInvalidError: all texts together do not fill one row.
     """
+    if not rows_count:
+        return np.empty((0, row_tokens), np.int64)
     order = list(range(len(texts.texts)))
     known: dict[int, NDArray[np.int64]] = {}
     stream: list[NDArray[np.int64]] = []

@@ -59,7 +59,7 @@ class Lessons:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Learned:
-    """What came of it: mean divergence in nats a token over the first and over the last few steps."""
+    """What came of it: mean divergence in nats a token in the first step and over the last few; 0 where none was."""
 
     first: float
     last: float
@@ -91,7 +91,7 @@ def train(
     done_count, notes = kept(checkpoints, state)
     first, last = float(notes.get("first", math.nan)), float(notes.get("last", math.nan))
     kept_s, every_s = clock(), _KEEP_EVERY_S
-    rows_a_step = len(lessons.rows) // lessons.steps_count
+    rows_a_step = len(lessons.rows) // max(1, lessons.steps_count)
     for step in range(done_count, lessons.steps_count):
         rows = torch.from_numpy(lessons.rows[step * rows_a_step : (step + 1) * rows_a_step])
         loss = _gradients(student, shape, teacher, lessons, rows)

@@ -11,7 +11,7 @@ from tests.origin.build.gguf.conftest import toy_artifact
 from tests.origin.build.llama.test_qat import divergence
 from tests.origin.build.toy_llama import ToyShape
 
-SHORT = {"steps_count": 20, "rows_per_step": 2, "row_tokens": 32, "rate": 0.02}
+SHORT = {"steps_count": 20, "rows_per_step": 2, "row_tokens": 32, "rate": 0.02, "bridge_rows": 0}
 
 
 @pytest.fixture
@@ -57,6 +57,30 @@ def test_a_copied_layer_is_known_again_after_pruning(deep, do, monkeypatch):
     monkeypatch.setattr(distill, "train", watch)
     do(Distill(id="h", data="calib", hidden_share=1.0, **(SHORT | {"steps_count": 1})), pruned, teacher=deep)
     assert seen == [[1, 3]]
+
+
+def test_a_bridge_alone_brings_it_nearer(deep, do, texts):
+    short = SHORT | {"steps_count": 0}
+    nothing = SHORT | {"steps_count": 1, "rate": 0.0}
+    plain, _ = do(Distill(id="d", data="calib", layers=(0, 1, 3), **nothing), deep, teacher=deep)
+    step = Distill(id="d", data="calib", layers=(0, 1, 3), **(short | {"bridge_rows": 30}))
+    bridged, facts = do(step, deep, teacher=deep)
+    assert facts["bridged"] == ["blk.1.ffn_down.weight"]
+    assert facts["tokens_count"] == 0
+    reference = deep.model_file
+    assert divergence(bridged.model_file, reference, texts) < 0.9 * divergence(
+        plain.model_file, reference, texts
+    )
+    after, _ = do(Distill(id="h", data="calib", **(short | {"bridge_rows": 30})), plain, teacher=deep)
+    assert after.model_file.read_bytes() == bridged.model_file.read_bytes()
+
+
+def test_a_whole_model_needs_no_bridge(deep, do):
+    made, facts = do(
+        Distill(id="d", data="calib", **(SHORT | {"steps_count": 1, "bridge_rows": 4})), deep, teacher=deep
+    )
+    assert facts["bridged"] == []
+    assert ModelFile(made.model_file).layers_count == 4
 
 
 @pytest.mark.parametrize(
