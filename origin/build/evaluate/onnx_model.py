@@ -19,6 +19,21 @@ Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
 
 
+def check_numbers(path: Path) -> None:
+    """Refuse weights that are no numbers: those of words that no text has would not be seen otherwise.
+
+    Raises:
+        ValueError: names the first such tensor.
+    """
+    import onnx  # noqa: PLC0415 - of the extra for builds
+    from onnx import numpy_helper  # noqa: PLC0415
+
+    for entry in onnx.load(str(path)).graph.initializer:
+        values = numpy_helper.to_array(entry)
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            raise ValueError(f"{entry.name} has values that are not numbers")
+
+
 class OnnxModel:
     """An open session; what ONNX Runtime raises comes through."""
 
