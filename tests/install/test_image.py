@@ -24,7 +24,8 @@ def buildah(tmp_path):
 
     def run(*words):
         done = subprocess.run(
-            ["buildah", "--root", tmp_path / "images", "--runroot", tmp_path / "run", "--storage-driver", "vfs", *words],
+            ["buildah", "--root", tmp_path / "images", "--runroot", tmp_path / "run", "--storage-driver", "vfs",
+             *words],
             capture_output=True, text=True, check=False, timeout=900,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr[-3000:]
