@@ -117,6 +117,14 @@ class EngineDiedError(EngineFailedError):
     http_status = 503
 
 
+class SpaceMismatchError(EdgewardError):
+    """The vectors that this node gives for the model are not of the space that the request insists on."""
+
+    code = "space.mismatch"
+    http_status = 409
+    retry = "elsewhere"
+
+
 class VariantUnfitError(ArtifactError):
     """No variant of a release fits the node's memory and processor."""
 

@@ -8,18 +8,10 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
 
-from origin.api import (
-    CatalogAnswer,
-    Directive,
-    NodeList,
-    NodeReport,
-    RouteAnswer,
-    RouteQuery,
-    RttReceipt,
-    RttReport,
-)
+from origin.api import CatalogAnswer, Directive, NodeReport, RouteAnswer, RouteQuery, RttReceipt, RttReport
 from origin.api_aws import ChallengeAnswer
 from origin.api_enrolment import AuthorityAnswer, CertificateAnswer
+from origin.api_fleet import NodeList
 from origin.calling import Calls, hurried
 from origin.errors import OriginRefusedError, OriginUnreachableError
 from registry.bodies import MSGPACK_TYPE

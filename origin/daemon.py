@@ -10,6 +10,7 @@ import secrets
 import signal
 import socket
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -47,6 +48,7 @@ from registry.systemd import keep_telling, notify
 from registry.tls import tls_files
 from registry.trust.keys import ROOT_FILE, KeyDirectory
 from registry.trust.signed_store import open_signed
+from registry.works import Works
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -126,7 +128,7 @@ async def running_origin(
         url = await listen(runner, config.host, config.port, tls.context if tls else None)
         door_url = await _open_door(runner, config, enrolment) if enrolment else ""
         context.sharing.announce(config.public_url or url, config.nodes_public_url or door_url)
-        tasks = _begin_works(context, tls)
+        works = _begin_works(context, tls)
         try:
             async with dns_door(
                 config,
@@ -138,7 +140,7 @@ async def running_origin(
             ):
                 yield url
         finally:
-            await _ended(tasks)
+            await works.end()
     finally:
         await runner.cleanup()
         geo_files.close()
@@ -188,18 +190,22 @@ def _context(
     )  # fmt: skip
 
 
-def _begin_works(context: Context, tls: TlsFiles | None) -> list[asyncio.Task[None]]:
+def _begin_works(context: Context, tls: TlsFiles | None) -> Works:
     """What an origin does besides answering."""
-    enrolment, keys = context.enrolment, context.client_keys
-    return [
-        asyncio.create_task(context.releases.keep_fresh(), name="catalog"),
-        asyncio.create_task(context.trust.keep_renewed(), name="renewal"),
-        asyncio.create_task(context.sharing.run(), name="sharing"),
-        *([asyncio.create_task(keys.keep_fresh(), name="client keys")] if keys else []),
-        asyncio.create_task(keep_known(context.whereabouts), name="whereabouts"),
-        *([asyncio.create_task(tls.watch(), name="tls")] if tls else []),
-        *([asyncio.create_task(enrolment.keep_fresh(), name="enrolment")] if enrolment else []),
-    ]
+    works = Works()
+    works.begin("catalog", context.releases.keep_fresh)
+    works.begin("whereabouts", partial(keep_known, context.whereabouts))
+    if context.trust.renews:
+        works.begin("renewal", context.trust.keep_renewed)
+    if not context.sharing.alone:
+        works.begin("sharing", context.sharing.run)
+    if context.client_keys is not None:
+        works.begin("client keys", context.client_keys.keep_fresh)
+    if tls is not None:
+        works.begin("tls", tls.watch)
+    if context.enrolment is not None:
+        works.begin("enrolment", context.enrolment.keep_fresh)
+    return works
 
 
 def _client_keys(
@@ -228,12 +234,6 @@ def _enrolment(config: OriginConfig, store_config: StoreConfig, store: SignedSto
     directory.open_or_begin(fresh_fleet=fresh_fleet(), now_unix_s=time.time())
     desk = AwsDesk(config.admitted_aws_roles, Sts(config.aws_sts_url))
     return Enrolment(directory, store, config.data_dir, time.time, aws=desk)
-
-
-async def _ended(tasks: list[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _open_bus(sharing_config: SharingConfig, config: OriginConfig) -> Bus:

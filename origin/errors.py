@@ -268,3 +268,31 @@ class GeoDownloadError(EdgewardError):
     code = "geo.download_failed"
     http_status = 502
     retry = "later"
+
+
+class RecipeInvalidError(EdgewardError):
+    """A recipe that says something unknown, or something that cannot be done to this model."""
+
+    code = "build.recipe_invalid"
+    http_status = 400
+
+
+class StepFailedError(EdgewardError):
+    """A step of a build could not be done; what was done before it is kept."""
+
+    code = "build.step_failed"
+    http_status = 500
+
+
+class GateRefusedError(EdgewardError):
+    """A built variant is not as good as its recipe demands; nothing was published."""
+
+    code = "build.gate_refused"
+    http_status = 409
+
+
+class BuildPartMissingError(EdgewardError):
+    """A step needs a package that is not installed."""
+
+    code = "build.part_missing"
+    http_status = 501

@@ -3,6 +3,7 @@
 import time
 from contextlib import asynccontextmanager
 
+import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -71,3 +72,20 @@ class FleetOrigin:
         async with running_origin(config, self.store, enrolment=self.enrolment) as url:
             self.url = url
             yield self
+
+
+@pytest.fixture
+def wall_clock():
+    return WallClock()
+
+
+@pytest.fixture
+def machine():
+    return Machine()
+
+
+@pytest.fixture
+async def fleet_origin(tmp_path, wall_clock):
+    made = FleetOrigin(tmp_path / "keys", tmp_path / "origin", clock=wall_clock)
+    async with made.running() as running:
+        yield running

@@ -65,6 +65,7 @@ def _create(args: argparse.Namespace) -> int:
     from origin.identity.tokens import stamp
     from registry.settings import seconds_of
 
+    door_url = _door_url(args)
     token, record = open_register(args).make_token(
         pin_of(authority_in(args).certificates()[0]),
         now_unix_s=time.time(),
@@ -81,9 +82,19 @@ def _create(args: argparse.Namespace) -> int:
     nodes = "one node" if record.uses_count == 1 else f"{record.uses_count} nodes"
     dim(
         f"lets in {nodes} until {stamp(record.expires_unix_s)} and is not shown again; on the node: "
-        "edgeward node join TOKEN --origin https://HOST:7743"
+        f"edgeward node join TOKEN --origin {door_url}"
     )
     return 0
+
+
+def _door_url(args: argparse.Namespace) -> str:
+    """Where nodes join, as far as the settings of this machine say."""
+    from deploy.cli.connect import config_file
+    from origin.config import OriginConfig
+    from registry.settings import load_settings
+
+    origin = load_settings(OriginConfig, "origin", file=config_file(args))
+    return origin.nodes_public_url or f"https://HOST:{origin.nodes_port}"
 
 
 def _pin(args: argparse.Namespace) -> int:

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deploy.cli.connect import add_client_arguments, add_store_arguments
-from deploy.cli.terminal import add_json_argument, progress_bar, show_json
+from deploy.cli.terminal import add_json_argument, counted, progress_bar, show_json
 from deploy.sizes import human_bytes
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import AsyncIterator
 
+    from origin.build.rederiving import RederivedVariant
     from registry.fetch import Source
     from registry.repair import RepairReport
     from registry.verify import VerifyReport
@@ -21,12 +22,14 @@ if TYPE_CHECKING:
 DESCRIPTION = """\
 Read every file of a fetched release and compare it with the manifest beside it. The exit code is 0 only if
 every file is there and whole. With --repair, damaged and missing files are fetched again, only the chunks that are
-wrong, and replaced while the release is in use."""
+wrong, and replaced while the release is in use. With --rederive, each GGUF variant is rebuilt bit for bit, without
+llama.cpp, from a file that it was made from, as its lineage says: the exit code is 0 only if every byte follows."""
 
 EXAMPLES = """\
   edgeward verify ./chat-1.2.0
   edgeward verify chat@1.2.0 --in ~/.local/share/edgeward/node     # a release that a node holds
   edgeward verify ./chat-1.2.0 --repair
+  edgeward verify ./chat-1.2.0 --rederive chat.f16.gguf
   edgeward verify ./chat-1.2.0 --json"""
 
 
@@ -40,6 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--repair", action="store_true", help="fetch what is damaged again, from the origin or with --store"
+    )
+    parser.add_argument(
+        "--rederive", metavar="PARENT", help="rebuild the release from this GGUF file, and compare"
     )
     parser.add_argument(
         "--store",
@@ -61,6 +67,8 @@ def run(args: argparse.Namespace) -> int:
     directory = _directory(args)
     with progress_bar(str(directory.name)) as progress:
         report = verify(directory, progress)
+    if args.rederive and report.whole:
+        return _rederive(args, directory, report)
     if args.repair and not report.whole:
         return _repair(args, directory, report)
     if args.repair:
@@ -73,10 +81,35 @@ def run(args: argparse.Namespace) -> int:
         for file in report.damaged:
             print(f"damaged  {file.path} ({file.chunks_count} chunks)")
         print(
-            f"{'whole' if report.whole else 'NOT WHOLE'}: {directory}, {len(report.ok)} files as published "
+            f"{'whole' if report.whole else 'NOT WHOLE'}: {directory}, {counted(len(report.ok), 'file')} as published "
             f"({', '.join(report.variants)})"
         )
     return 0 if report.whole else 1
+
+
+def _rederive(args: argparse.Namespace, directory: Path, report: VerifyReport) -> int:
+    from origin.build.rederiving import rederive_release
+
+    with progress_bar(str(directory.name)) as progress:
+        found = rederive_release(directory, Path(args.rederive).expanduser(), progress)
+    if args.json:
+        show_json({"verified": report, "rederived": found})
+    else:
+        for it in found:
+            print(_in_words(it))
+    return 0 if all(it.proven for it in found) else 1
+
+
+def _in_words(it: RederivedVariant) -> str:
+    if it.reason:
+        return f"UNKNOWN  {it.variant}: {it.reason}"
+    counted = ", ".join(f"{count} {element}" for element, count in it.exact_counts.items()) or "none"
+    lines = [f"{'proven' if it.proven else 'NOT PROVEN'}: {it.variant}, the same bytes: {counted}"]
+    for what, names in (("different", it.different), ("cannot tell", it.untold), ("header", it.fields)):
+        if names:
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            lines.append(f"  {what}  {', '.join(names[:3])}{more}")
+    return "\n".join(lines)
 
 
 def _repair(args: argparse.Namespace, directory: Path, found: VerifyReport) -> int:

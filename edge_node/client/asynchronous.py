@@ -43,7 +43,8 @@ if TYPE_CHECKING:
     from edge_node.client.resumption import Resumption
     from edge_node.client.stream import OpenStream
     from edge_node.client.tensors import Tensor, Tensors
-    from origin.api import CatalogAnswer, NodeView, RankedNode, RouteAnswer
+    from origin.api import CatalogAnswer, RankedNode, RouteAnswer
+    from origin.api_fleet import NodeView
 
 Messages = str | list[dict[str, Any]]
 Ability = Literal["chat", "embedding"]
@@ -183,7 +184,7 @@ class AsyncClient:
         return self._stream(_COMPLETIONS, model, {**sampling, "prompt": prompt})
 
     async def embed(self, inputs: str | Sequence[str], *, model: str | None = None) -> Embeddings:
-        """One vector for each input.
+        """One vector for each input, all in one space; `embed#SPACE` as the model insists on it.
 
         Raises:
             EdgewardError: the origin or the last node refused, or cannot be reached.
@@ -195,7 +196,9 @@ class AsyncClient:
         if len(in_order) != len(texts):
             raise AnswerInvalidError(f"asked for {len(texts)} embeddings, the node gave {len(in_order)}")
         vectors = [vector_of(vector.embedding) for vector in in_order]
-        return Embeddings(vectors, usage=reply.usage, model=reply.model, served=served)
+        return Embeddings(
+            vectors, usage=reply.usage, model=reply.model, served=served, space_id=reply.space_id
+        )
 
     async def rerank(
         self, query: str, documents: Sequence[str], *, model: str, top_n: int | None = None
@@ -276,7 +279,9 @@ class AsyncClient:
                 )
             if len(names) > 1:
                 raise InputInvalidError(
-                    f"there are several {ability} models, say which: {', '.join(names)}", param="model"
+                    f"there are several {ability} models, say which as model (on the command line --model): "
+                    f"{', '.join(names)}",
+                    param="model",
                 )
             self._only[ability] = names[0]
         return self._only[ability]

@@ -86,6 +86,11 @@ def keep_membership(data_dir: Path, membership: Membership) -> None:
     (data_dir / _PENDING_FILE).unlink(missing_ok=True)
 
 
+def drop_membership(data_dir: Path) -> None:
+    """Forget it: with a token the node joins anew, with a new key."""
+    (data_dir / _KEPT_FILE).unlink(missing_ok=True)
+
+
 def pending_key(data_dir: Path) -> str:
     """The key to join with, PEM: made once and kept until the node is in, so that a lost answer can be asked for again.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
 import structlog
@@ -26,6 +27,7 @@ from origin.identity.tokens import stamp
 from registry.durable import write_durably
 from registry.errors import EdgewardError
 from registry.wire import from_json, to_json
+from registry.works import problem_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -196,18 +198,15 @@ class Enrolment:
         """Read the list of those turned out every 2 s, and keep the door's certificate and the authority new."""
         looks_count = 0
         while True:
-            try:
-                await self._look()
-                if looks_count % _LOOKS_PER_AUTHORITY == 0:
-                    await self._calls.run(self._renew_door)
-                self._note("")
-            except EdgewardError as error:
-                self._note(error.message)
-            except Exception as error:  # the supervisor of this task: it must outlive any defect
-                log.exception("enrolment.broke")
-                self._note(f"{type(error).__name__}: {error}")
+            renews_door = looks_count % _LOOKS_PER_AUTHORITY == 0
+            self._note(await problem_of("enrolment", partial(self._freshen, renews_door=renews_door)))
             looks_count += 1
             await asyncio.sleep(self._look_s)
+
+    async def _freshen(self, *, renews_door: bool) -> None:
+        await self._look()
+        if renews_door:
+            await self._calls.run(self._renew_door)
 
     async def _look(self) -> None:
         revoked = await self._calls.run(self._register.revoked)

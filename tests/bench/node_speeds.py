@@ -10,8 +10,9 @@ import statistics
 import time
 
 from deploy.local.samples import chat_model
-from edge_node.engines import Delta, EngineSpec, Finished, Generate, Sampling, Started
+from edge_node.engines import Delta, Finished, Generate, Sampling, Started
 from edge_node.engines.process import EngineProcess
+from edge_node.engines.spec import EngineSpec
 
 SLOTS_COUNT = 4
 PROMPT_WORDS = 40
