@@ -1,6 +1,6 @@
 """Workspace: what builds have made, by key, so that nothing is made twice and a kill at any moment costs little.
 
-sources/KEY/       links to the files of a source
+sources/KEY/       the files of a source, linked or copied
 artifacts/KEY/     made/ (the artifact) and record.json; appears whole, by one rename, or not at all
 incoming/KEY.*/    what is being made; left by a kill, removed by the next who makes it
 checkpoints/KEY/   how far it was
