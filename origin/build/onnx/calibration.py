@@ -37,4 +37,4 @@ def input_squares(source: Artifact, texts: Sequence[str], *, threads_count: int)
         tokens_count += int(counts.sum())
         for name, states in zip(names, values, strict=True):
             sums[name] = sums.get(name, 0) + np.square(states[counts]).sum(axis=0)
-    return {name: total / tokens_count for name, total in sums.items()}
+    return {name: (total / tokens_count).astype(np.float32) for name, total in sums.items()}

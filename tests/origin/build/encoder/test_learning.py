@@ -75,9 +75,7 @@ def test_training_that_was_cut_goes_on_bit_for_bit(tmp_path, toy, monkeypatch, o
         with pytest.raises(CutError):
             run_step(tmp_path / "cut", op, toy, **fields, report=cut_at(done))
     reached = []
-    cut, facts = run_step(
-        tmp_path / "cut", op, toy, **fields, report=reached.append
-    )
+    cut, facts = run_step(tmp_path / "cut", op, toy, **fields, report=reached.append)
     assert min(progress.done for progress in reached if progress.unit == "steps") > 8, "it did go on"
     assert cut.model_file.read_bytes() == whole.model_file.read_bytes()
     assert facts == whole_facts
