@@ -18,11 +18,11 @@ from tests.origin.build.spoiling import SPOILED_GGUF, SPOILED_ONNX, spoil_gguf, 
 WELL = {"chat": ("full", "eight"), "encoder": ("eight",)}
 BADLY_MADE = {"chat": ("minus_two", "zeros", "q4_0"), "encoder": ("by_tensor", "static", "other")}
 REQUIRED = {"gates_refused_share": (">=", 1.0), "gates_let_through_share": (">=", 1.0)}
-QUICK_TOKENS_COUNT = 2048
+TOKENS_COUNT = 4096
 
 
 def measure(place, *, quick):
-    rows = [*_chat(place, quick), *_encoder(place, quick)]
+    rows = [*_chat(place), *_encoder(place)]
     bad = [row for row in rows if row["spoiled"]]
     well = [row for row in rows if not row["spoiled"]]
     figures = {
@@ -33,7 +33,7 @@ def measure(place, *, quick):
     return Part(figures=figures, required=REQUIRED, runs=rows)
 
 
-def _chat(place, quick):
+def _chat(place):
     built = build("gates_chat", place)
     yield from _as_built("chat", built)
     texts = read_texts("judge", [place.data / "wiki_eval.jsonl", place.data / "imdb_eval.jsonl"])
@@ -42,10 +42,10 @@ def _chat(place, quick):
     for how in SPOILED_GGUF:
         with tempfile.TemporaryDirectory() as folder:
             spoil_gguf(good / "model.gguf", Path(folder, "model.gguf"), how)
-            yield _judged("chat", how, Path(folder), full, texts, (), place, quick)
+            yield _judged("chat", how, Path(folder), full, texts, (), place)
 
 
-def _encoder(place, quick):
+def _encoder(place):
     built = build("gates_encoder", place)
     yield from _as_built("encoder", built)
     texts = read_texts("judge", [place.data / "sentences_eval.jsonl"])
@@ -54,7 +54,7 @@ def _encoder(place, quick):
     for how in SPOILED_ONNX:
         with tempfile.TemporaryDirectory() as folder:
             spoiled = spoil_onnx(good, Path(folder, "spoiled"), how)
-            yield _judged("encoder", how, spoiled, place.data / "minilm", texts, tasks, place, quick)
+            yield _judged("encoder", how, spoiled, place.data / "minilm", texts, tasks, place)
 
 
 def _as_built(model, built):
@@ -70,14 +70,14 @@ def _as_built(model, built):
         }
 
 
-def _judged(model, how, candidate, reference, texts, tasks, place, quick):
+def _judged(model, how, candidate, reference, texts, tasks, place):
     kinds = ("gguf", "gguf") if model == "chat" else ("onnx", "bert")
     work = EvaluationWork(
         kept=place.workspace / "gates",
         seed=7,
         report=lambda _: None,
         speeds=False,
-        **({"tokens_count": QUICK_TOKENS_COUNT} if quick else {}),
+        tokens_count=TOKENS_COUNT,
     )
     evaluation = evaluate(
         Artifact(how, kinds[0], candidate), Artifact(model, kinds[1], reference), texts, tasks, work

@@ -5,7 +5,6 @@ import msgspec
 import numpy as np
 import pytest
 
-from origin.build.evaluate.bert_vectors import BertModel
 from origin.build.evaluate.evaluation import EvaluationWork, evaluate
 from origin.build.evaluate.tasks import Task
 from origin.build.gates import judge
@@ -141,11 +140,9 @@ def test_speed_is_told_among_graphs(graph, work, tmp_path):
     assert figures["encode_texts_per_s"].value > 0
 
 
-def test_a_checkpoint_of_other_shapes_is_named(tmp_path):
-    from registry.errors import FormatInvalidError
-
-    write_toy_bert(tmp_path)
-    config = tmp_path / "config.json"
-    config.write_text(config.read_text().replace('"num_hidden_layers": 2', '"num_hidden_layers": 3'))
-    with pytest.raises(FormatInvalidError, match=r"encoder\.layer\.2"):
-        BertModel(tmp_path).vector(np.array([2, 40, 3]))
+@pytest.mark.parametrize("activation", ["gelu", "gelu_new", "relu"])
+def test_every_activation_is_computed_as_the_runtime_does(activation, work, tmp_path):
+    bert = Artifact(activation, "bert", write_toy_bert(tmp_path / "bert", hidden_act=activation))
+    made, _ = run_step(tmp_path, "export_onnx", bert)
+    figures = evaluate(made, bert, TEXTS, (), work).figures
+    assert figures["cosine_min"].value == pytest.approx(1, abs=1e-5)
