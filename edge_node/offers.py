@@ -18,7 +18,7 @@ from edge_node.errors import (
     OverloadedError,
 )
 from edge_node.handing_on import Offer, Standing, hand_on
-from origin.tickets import Ticket, read_ticket, split_tried, verifiers, with_tried
+from origin.tickets import Ticket, read_ticket, split_way, verifiers, with_way
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -78,7 +78,7 @@ class TicketDesk:
 
     def offer(self, text: str, model: str) -> Offer | None:
         """What a ticket allows this node for this model (empty: not known yet); None where it allows nothing."""
-        signed, tried = split_tried(text)
+        signed, way = split_way(text)
         found = self._find(signed)
         if isinstance(found, str):
             self._metrics.ticket_read(state=found)
@@ -94,11 +94,12 @@ class TicketDesk:
         self._metrics.ticket_read(state=state)
         if state != "good":
             return None
-        return Offer(found.stops, ids.index(self._node_id), frozenset(n for n in tried if n < len(ids)))
+        known = frozenset(range(len(ids)))
+        return Offer(found.stops, ids.index(self._node_id), way.tried & known, way.passed_by & known)
 
     def believed(self, text: str) -> Ticket | None:
         """A ticket that can be believed and names this node; None where it is not."""
-        found = self._find(split_tried(text)[0])
+        found = self._find(split_way(text)[0])
         if isinstance(found, str) or self._node_id not in {stop.node_id for stop in found.stops}:
             return None
         return found
@@ -170,11 +171,12 @@ class Carried:
             return
         self.desk.count(decided)
         stop = offer.stops[decided.to]
+        signed, way = split_way(self.text)
         here = "never" if standing.refusal is not None else f"{decided.here_s * 1000:.0f}"
         raise HandedOnError(
             f"node {stop.node_id} will answer sooner",
             url=stop.url,
-            ticket=with_tried(split_tried(self.text)[0], offer.tried | {offer.here}),
+            ticket=with_way(signed, way._replace(tried=offer.tried | {offer.here})),
             why=f"{decided.reason}; here_ms={here}; there_ms={decided.there_s * 1000:.0f}",
         )
 
