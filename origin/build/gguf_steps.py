@@ -79,7 +79,7 @@ class Compensate(Step, frozen=True, kw_only=True, tag="compensate"):
     embedding: CompensatedType = "Q8_0"
     tensors: dict[str, CompensatedType] = msgspec.field(default_factory=dict)
     tokens: Count = 32768
-    sweeps: Annotated[int, msgspec.Meta(ge=0, le=100)] = 8
+    sweeps: Annotated[int, msgspec.Meta(ge=0, le=100)] = 4
 
 
 class DropLayers(Step, frozen=True, kw_only=True, tag="drop_layers"):
@@ -149,7 +149,7 @@ class Mix(Step, frozen=True, kw_only=True, tag="mix"):
     bands: Count = 5
     tokens: Count = 32768
     trial_tokens: Count = 2048
-    sweeps: Annotated[int, msgspec.Meta(ge=0, le=100)] = 8
+    sweeps: Annotated[int, msgspec.Meta(ge=0, le=100)] = 4
 
 
 class TrimVocabulary(Step, frozen=True, kw_only=True, tag="trim_vocabulary"):

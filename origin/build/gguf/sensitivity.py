@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from origin.build.gguf.model_file import ModelFile
 
+_KEPT = "costs.json"
 _IN_LAYER = re.compile(r"blk\.(\d+)\.(.+)\.weight")
 
 
@@ -73,6 +74,12 @@ def groups_of(
     ]
 
 
+def measured_before(kept_in: Path) -> dict[str, dict[str, Cost]]:
+    """What `measure` wrote to `kept_in` before it was interrupted."""
+    kept = kept_in / _KEPT
+    return msgspec.json.decode(kept.read_bytes(), type=dict[str, dict[str, Cost]]) if kept.exists() else {}
+
+
 def measure(
     model: ModelFile,
     groups: Sequence[Group],
@@ -91,10 +98,7 @@ def measure(
     Raises:
         StepFailedError: the model cannot be run, or is quantized.
     """
-    kept = kept_in / "costs.json"
-    costs: dict[str, dict[str, Cost]] = {}
-    if kept.exists():
-        costs = msgspec.json.decode(kept.read_bytes(), type=dict[str, dict[str, Cost]])
+    costs = measured_before(kept_in)
     todo = [group for group in groups if group.name not in costs]
     if not todo:
         return costs
@@ -108,7 +112,7 @@ def measure(
             costs[group.name] = {
                 element: Cost(measured * powers[element] / most, sizes[element]) for element in group.types
             }
-            write_durably(kept, msgspec.json.encode(costs))
+            write_durably(kept_in / _KEPT, msgspec.json.encode(costs))
             note = f"{group.name} as {group.types[0]}: KL {measured:.4f}"
             report(StepProgress(done=done + 1, total=len(groups), unit="groups", note=note))
     return costs
