@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from origin.build.gguf.model_file import ModelFile
 
+_COMPARED_ROWS = 64
 _KEPT = "costs.json"
 _IN_LAYER = re.compile(r"blk\.(\d+)\.(.+)\.weight")
 
@@ -127,14 +128,15 @@ def _rounded(
     for name in group.matrices:
         values = model.values(name)
         gram = grams(name, values.shape[1])
-        whole = max(loss(values, np.zeros_like(values), gram), 1e-30)
+        importance = np.ascontiguousarray(np.diag(gram))
+        smallest[name] = searched(BLOCK_TYPES[group.types[0]], values, importance).values()
+        # How types compare is seen on some of the rows.
+        some = values[:: -(-len(values) // _COMPARED_ROWS)]
+        whole = max(loss(some, np.zeros_like(some), gram), 1e-30)
         for element in group.types:
-            blocks = searched(BLOCK_TYPES[element], values, np.ascontiguousarray(np.diag(gram)))
-            new = blocks.values()
-            powers[element] += loss(values, new, gram) / whole
+            new = searched(BLOCK_TYPES[element], some, importance).values()
+            powers[element] += loss(some, new, gram) / whole
             sizes[element] += values.size // BLOCK * _block_bytes(element)
-            if element == group.types[0]:
-                smallest[name] = new
     return smallest, powers, sizes
 
 
