@@ -120,7 +120,10 @@ def models(packages, folder):
 
 
 def chat_texts(packages, folder):
-    """Wikipedia and IMDB: every eighth article and the first 400 reviews are judged on."""
+    """Wikipedia and IMDB: every eighth article and the first 400 reviews are judged on.
+
+    Articles to learn from are cut to about the length of a review, so that any draw has both.
+    """
     with _wheel(packages, "gensim") as wheel:
         raw = bz2.decompress(wheel.read(_WIKI)).decode()
         for name, target in (("lee.cor", "lee.cor"), ("similarities0-1.txt", "lee_similarities.txt")):
