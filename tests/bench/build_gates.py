@@ -18,7 +18,7 @@ from tests.origin.build.spoiling import SPOILED_GGUF, SPOILED_ONNX, spoil_gguf, 
 WELL = {"chat": ("full", "eight"), "encoder": ("eight",)}
 BADLY_MADE = {"chat": ("minus_two", "zeros", "q4_0"), "encoder": ("by_tensor", "static", "other")}
 REQUIRED = {"gates_refused_share": (">=", 1.0), "gates_let_through_share": (">=", 1.0)}
-TOKENS_COUNT = 4096
+TOKENS_COUNT = 2048
 
 
 def measure(place, *, quick):
