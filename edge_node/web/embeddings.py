@@ -44,5 +44,7 @@ async def embeddings(request: web.Request) -> web.Response:
         packed=asked.encoding_format == "base64",
         space_id=told.space_id,
     )
-    headers = {"x-edgeward-release": account.release} | ({SPACE_HEADER: told.space_id} if told.space_id else {})
+    headers = {"x-edgeward-release": account.release} | (
+        {SPACE_HEADER: told.space_id} if told.space_id else {}
+    )
     return respond(request, answer, headers=headers)
