@@ -98,6 +98,7 @@ class Generating:
                 self._ticket,
                 prompt_tokens=event.prompt_tokens + event.resumed_tokens,
                 prompt_bytes=self._prompt_bytes,
+                now_s=now_s,
             )
         elif isinstance(event, Delta):
             if event.tokens_count:
@@ -217,4 +218,5 @@ def _service(started: Started, service_s: float) -> Service:
         prompt_tokens=started.prompt_tokens,
         read_tokens=started.prompt_tokens + started.resumed_tokens - started.cached_tokens,
         prefill_s=started.prefill_s,
+        read_s=started.read_s,
     )

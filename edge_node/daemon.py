@@ -297,7 +297,7 @@ class Node:
 
     def _model_reports(self) -> tuple[ModelReport, ...]:
         reports = tuple(
-            with_load(report, self._scheduler.load(report.name, report.version))
+            with_load(report, self._scheduler.load(report.name, report.version, now_s=time.monotonic()))
             for report in self._sync.model_reports()
         )
         for report in reports:

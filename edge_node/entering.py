@@ -36,7 +36,7 @@ async def hold(residents: Residents, account: Account, model: str) -> AsyncItera
     account.caller.check_model(model)
     account.asked = model
     if account.carried is not None:
-        account.carried.weigh(model, Standing(load_s=residents.load_left_s(model)))
+        await account.carried.weigh_load(model, lambda: residents.load_left_s(model))
     async with residents.lease(model) as lease:
         account.caller.check_model(lease.name)
         account.model, account.release = lease.name, f"{lease.name}@{lease.version}"

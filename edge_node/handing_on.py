@@ -34,18 +34,23 @@ class Offer:
         stops: the ranked nodes, best first.
         here: which of them this node is.
         tried: which of them have handed this request on or failed it.
+        passed_by: which are busier than the ticket says, as its client knows.
     """
 
     stops: tuple[Stop, ...]
     here: int
     tried: frozenset[int] = frozenset()
+    passed_by: frozenset[int] = frozenset()
 
-    def next_stop(self) -> int | None:
-        """The best node that has not seen this request; None when it has been handed on often enough."""
+    def next_stop(self, *, in_need: bool = False) -> int | None:
+        """The best node that has not seen this request; None when it has been handed on often enough.
+
+        Those that were passed by come last, and only `in_need`: what the ticket says of their load is no reason to go.
+        """
         if len(self.tried) >= HOPS_LIMIT_COUNT:
             return None
-        seen = self.tried | {self.here}
-        return next((number for number in range(len(self.stops)) if number not in seen), None)
+        left = set(range(len(self.stops))) - self.tried - {self.here}
+        return min(left - self.passed_by, default=min(left, default=None) if in_need else None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +90,7 @@ def hand_on(offer: Offer, standing: Standing) -> HandOn | None:
     Reading the prompt takes here what the origin predicted: it knows which prefixes are kept here, and this is asked
     before the prompt is looked at. What it could not know are the queue and the load, so these alone move a request.
     """
-    to = offer.next_stop()
+    to = offer.next_stop(in_need=standing.refusal is not None or standing.load_s > 0)
     if to is None:
         return None
     there_s = offer.stops[to].score_s + offer.stops[to].rtt_ms / 1000 + MARGIN_S

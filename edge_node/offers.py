@@ -6,6 +6,7 @@ One that cannot be believed is counted and the request is treated as if it had n
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -18,7 +19,7 @@ from edge_node.errors import (
     OverloadedError,
 )
 from edge_node.handing_on import Offer, Standing, hand_on
-from origin.tickets import Ticket, read_ticket, split_tried, verifiers, with_tried
+from origin.tickets import Ticket, read_ticket, split_way, verifiers, with_way
 from registry.reference import bare_name
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from registry.errors import EdgewardError
 
 _READ_LIMIT_COUNT = 512
+KEYS_WAIT_S = 3.0
+"""A few heartbeats: whoever has not heard an origin by then hears none."""
 
 _REFUSALS: dict[type[EdgewardError], Reason] = {
     OverloadedError: "full",
@@ -68,6 +71,7 @@ class TicketDesk:
         self._known: frozenset[bytes] = frozenset()
         self._keys = verifiers(())
         self._read: dict[str, Ticket] = {}
+        self._learned = asyncio.Event()
 
     def learn(self, public_keys: Iterable[bytes]) -> None:
         """Believe tickets of these route keys, and of no others; with none told, the last ones stay good."""
@@ -76,10 +80,21 @@ class TicketDesk:
             self._known = known
             self._keys = verifiers(known)
             self._read.clear()
+            self._learned.set()
+            self._learned = asyncio.Event()
+
+    async def learns(self, wait_s: float) -> bool:
+        """Wait for other keys to be told; False when none were in time."""
+        try:
+            async with asyncio.timeout(wait_s):
+                await self._learned.wait()
+        except TimeoutError:
+            return False
+        return True
 
     def offer(self, text: str, model: str) -> Offer | None:
         """What a ticket allows this node for this model (empty: not known yet); None where it allows nothing."""
-        signed, tried = split_tried(text)
+        signed, way = split_way(text)
         found = self._find(signed)
         if isinstance(found, str):
             self._metrics.ticket_read(state=found)
@@ -95,14 +110,19 @@ class TicketDesk:
         self._metrics.ticket_read(state=state)
         if state != "good":
             return None
-        return Offer(found.stops, ids.index(self._node_id), frozenset(n for n in tried if n < len(ids)))
+        known = frozenset(range(len(ids)))
+        return Offer(found.stops, ids.index(self._node_id), way.tried & known, way.passed_by & known)
 
     def believed(self, text: str) -> Ticket | None:
         """A ticket that can be believed and names this node; None where it is not."""
-        found = self._find(split_tried(text)[0])
+        found = self._find(split_way(text)[0])
         if isinstance(found, str) or self._node_id not in {stop.node_id for stop in found.stops}:
             return None
         return found
+
+    def lacks_key(self, text: str) -> bool:
+        """Whether a ticket was signed with a key that this node has not heard of."""
+        return self._find(split_way(text)[0]) == "unknown_key"
 
     def _find(self, signed: str) -> Ticket | Flaw:
         now_unix_s = self._now_unix_s()
@@ -147,6 +167,20 @@ class Carried:
         """The ticket, if it can be believed and names this node."""
         return self.desk.believed(self.text)
 
+    async def weigh_load(self, model: str, load_left_s: Callable[[], float]) -> None:
+        """The same before it waits for a load, of which it is said how long it will still take.
+
+        A node that has just started is sent requests by lists of before, and has not heard of the route keys yet, which
+        the first answer of an origin tells: without them the request would wait for the whole load.
+
+        Raises:
+            HandedOnError: it should not stay here.
+        """
+        load_s = load_left_s()
+        self.weigh(model, Standing(load_s=load_s))
+        if load_s > 0 and self.desk.lacks_key(self.text) and await self.desk.learns(min(load_s, KEYS_WAIT_S)):
+            self.weigh(model, Standing(load_s=load_left_s()))
+
     def settle(self) -> None:
         """It has a place here."""
         self.settled = True
@@ -171,11 +205,12 @@ class Carried:
             return
         self.desk.count(decided)
         stop = offer.stops[decided.to]
+        signed, way = split_way(self.text)
         here = "never" if standing.refusal is not None else f"{decided.here_s * 1000:.0f}"
         raise HandedOnError(
             f"node {stop.node_id} will answer sooner",
             url=stop.url,
-            ticket=with_tried(split_tried(self.text)[0], offer.tried | {offer.here}),
+            ticket=with_way(signed, way._replace(tried=offer.tried | {offer.here})),
             why=f"{decided.reason}; here_ms={here}; there_ms={decided.there_s * 1000:.0f}",
         )
 

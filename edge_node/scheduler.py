@@ -13,25 +13,18 @@ comes later finds room however many requests the first one sends.
 from __future__ import annotations
 
 import bisect
-import heapq
 import itertools
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from edge_node.errors import OverloadedError
+from edge_node.lane import Lane, Place, smoothed
 
-_WEIGHT = 0.2  # of the newest sample: the mean follows a change within about ten requests
-_UNMEASURED_SERVICE_S = 2.0  # only until the first request has finished
-_TOKENS_PER_BYTE_GUESS = 0.25  # English in common vocabularies; only until the first prompt has been counted
-_OVERDUE_SHARE = 0.25  # of the expected time is what a request is given that has outlasted it
 _SPREAD_LIMIT = 4.0  # one outlier is not yet a rule
 _RETRY_FLOOR_S = 0.05
 _RETRY_CEILING_S = 600.0
 _PROMPT_SAMPLE_MIN_TOKENS = 16  # shorter prompts measure the call, not the reading
-_ACTIVE_S = 10.0
-"""So long after a refusal a client counts as one who wants a part of the queue."""
-_REFUSED_LIMIT_COUNT = 1024
 
 
 class Load(NamedTuple):
@@ -41,8 +34,10 @@ class Load(NamedTuple):
         busy: requests at work.
         queued: requests waiting for a slot.
         service_s: mean time a request holds a slot.
-        prefill_tokens_per_s: prompt tokens read in a second.
+        prefill_tokens_per_s: prompt tokens read in a second, while nothing else is computed.
         arrived_count: requests let in since the start.
+        read_s: mean time that reading takes in itself.
+        unread_s: how long those at work, together, have still to read.
     """
 
     busy: int
@@ -50,16 +45,25 @@ class Load(NamedTuple):
     service_s: float | None
     prefill_tokens_per_s: float | None
     arrived_count: int
+    read_s: float | None = None
+    unread_s: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Service:
-    """What the engine measured of one finished request; `read_tokens` of the prompt were not in its cache."""
+    """What the engine measured of one finished request.
+
+    Attributes:
+        read_tokens: those of the prompt that were not in its cache.
+        prefill_s: from its admission until they were read.
+        read_s: the part of it that went into reading them, and not into others at work.
+    """
 
     service_s: float
     prompt_tokens: int = 0
     read_tokens: int = 0
     prefill_s: float = 0.0
+    read_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,102 +90,6 @@ class Asking:
     start_within_s: float | None = None
 
 
-@dataclass(slots=True, eq=False)
-class _Place:
-    client: str
-    prompt_tokens: float
-    turn: int
-    working_since_s: float | None = None
-
-
-@dataclass(slots=True)
-class _Lane:
-    slots: int
-    arrived_count: int = 0
-    service_s: float | None = None
-    answer_s: float | None = None
-    prompt_token_s: float | None = None
-    prefill_tokens_per_s: float | None = None
-    tokens_per_byte: float | None = None
-    spread: float | None = None
-    """The mean square of how far requests missed what was expected of them, as a part of that."""
-    turn: int = 0
-    places: dict[int, _Place] = field(default_factory=dict)  # in order of arrival
-    refused_s: dict[str, float] = field(default_factory=dict)
-
-    def guessed_tokens(self, prompt_bytes: int) -> float:
-        return prompt_bytes * (self.tokens_per_byte or _TOKENS_PER_BYTE_GUESS)
-
-    def expected_s(self, place: _Place) -> float:
-        """How long a request will hold its slot, by what was measured of others."""
-        if self.answer_s is None:
-            return _UNMEASURED_SERVICE_S
-        return self.answer_s + place.prompt_tokens * (self.prompt_token_s or 0.0)
-
-    def remaining_s(self, now_s: float) -> list[float]:
-        """How long each one at work still has, the first to leave first.
-
-        Where requests take what is expected, that is the rest of it. Where chance rules (a spread of 1, as of the
-        exponential distribution), having worked for long says nothing, and n slots are left one n-th of the
-        expected time after each other.
-        """
-        rests_s = []
-        for place in self.places.values():
-            if place.working_since_s is not None:
-                expected_s = self.expected_s(place)
-                worked_s = now_s - place.working_since_s
-                rests_s.append((max(expected_s - worked_s, _OVERDUE_SHARE * expected_s), expected_s))
-        chance = min(1.0, self.spread or 0.0)
-        return [
-            (1 - chance) * rest_s + chance * expected_s * (number + 1) / len(rests_s)
-            for number, (rest_s, expected_s) in enumerate(sorted(rests_s))
-        ]
-
-    def promote(self, now_s: float) -> None:
-        """Slots that are free take who is next."""
-        free_count = self.slots - sum(place.working_since_s is not None for place in self.places.values())
-        for place in self.waiting()[: max(0, free_count)]:
-            place.working_since_s = now_s
-            self.turn = max(self.turn, place.turn)
-
-    def place(self, client: str, prompt_tokens: float) -> _Place:
-        """A place for a newcomer; a client's requests have turns one after the other.
-
-        Start-time fair queueing (Goyal, Vin and Cheng, SIGCOMM 1996) with requests of equal weight.
-        """
-        last = max((place.turn for place in self.places.values() if place.client == client), default=0)
-        return _Place(client, prompt_tokens, max(self.turn, last + 1))
-
-    def waiting(self) -> list[_Place]:
-        """Those who wait, in the order in which an engine that takes clients in turn will serve them."""
-        waiting = [place for place in self.places.values() if place.working_since_s is None]
-        return sorted(waiting, key=lambda place: place.turn)  # of the same turn, in order of arrival
-
-    def active_count(self, client: str, now_s: float) -> int:
-        """How many clients want a part of the queue, this one among them."""
-        wanting = {place.client for place in self.places.values()}
-        wanting.update(name for name, at_s in self.refused_s.items() if now_s - at_s < _ACTIVE_S)
-        return len(wanting | {client})
-
-    def note_refused(self, client: str, now_s: float) -> None:
-        self.refused_s.pop(client, None)
-        self.refused_s[client] = now_s
-        if len(self.refused_s) > _REFUSED_LIMIT_COUNT:
-            del self.refused_s[next(iter(self.refused_s))]
-
-    def starts_s(self, waiting: list[_Place], now_s: float) -> list[float]:
-        """When each of those waiting will go to work, and then when one more would."""
-        free_at_s = [now_s] * self.slots
-        for slot, rest_s in enumerate(self.remaining_s(now_s)[: self.slots]):
-            free_at_s[slot] = now_s + rest_s
-        heapq.heapify(free_at_s)
-        starts_s = []
-        for place in waiting:
-            starts_s.append(free_at_s[0])
-            heapq.heapreplace(free_at_s, free_at_s[0] + self.expected_s(place))
-        return [*starts_s, free_at_s[0]]
-
-
 class Scheduler:
     """Admission for all resident releases.
 
@@ -193,7 +101,7 @@ class Scheduler:
     def __init__(self, *, queue_limit_count: int = 64, queue_limit_tokens: int = 2**17) -> None:
         self._queue_limit_count = queue_limit_count
         self._queue_limit_tokens = queue_limit_tokens
-        self._lanes: dict[tuple[str, str], _Lane] = {}
+        self._lanes: dict[tuple[str, str], Lane] = {}
         self._numbers = itertools.count(1)
 
     def admit(self, name: str, version: str, *, slots: int, asking: Asking, now_s: float) -> Ticket:
@@ -225,19 +133,26 @@ class Scheduler:
         return self._refusal(name, lane, asking, now_s)
 
     def newcomer_wait_s(self, name: str, version: str, *, slots: int, client: str, now_s: float) -> float:
-        """How long a request that came now would wait for a slot, if it were let in; nothing is changed."""
+        """How long a request that came now would wait until it is read, if it were let in; nothing is changed.
+
+        It waits for a slot, or, where one is free, for those at work to be read.
+        """
         lane = self._lanes.get((name, version))
         if lane is None:
             return 0.0
         lane.slots = max(1, slots)
-        return 0.0 if len(lane.places) < lane.slots else _newcomer_wait_s(lane, client, now_s)
+        if len(lane.places) < lane.slots:
+            return lane.unread_s(now_s)
+        return _newcomer_wait_s(lane, client, now_s)
 
-    def started(self, ticket: Ticket, *, prompt_tokens: int, prompt_bytes: int) -> None:
-        """A request's prompt has been counted."""
+    def started(self, ticket: Ticket, *, prompt_tokens: int, prompt_bytes: int, now_s: float) -> None:
+        """A request's prompt has been counted, and read."""
         lane = self._lanes[ticket.name, ticket.version]
-        lane.places[ticket.number].prompt_tokens = prompt_tokens
+        place = lane.places[ticket.number]
+        place.prompt_tokens, place.read = prompt_tokens, True
+        lane.read_at_s = now_s
         if prompt_bytes > 0 and prompt_tokens > 0:
-            lane.tokens_per_byte = _smoothed(lane.tokens_per_byte, prompt_tokens / prompt_bytes)
+            lane.tokens_per_byte = smoothed(lane.tokens_per_byte, prompt_tokens / prompt_bytes)
 
     def leave(self, ticket: Ticket, *, now_s: float, service: Service | None) -> None:
         """Give a place back; `service` is None when nothing was measured (refused, failed, gone early)."""
@@ -248,16 +163,19 @@ class Scheduler:
             return
         if lane.answer_s is not None and (expected_s := lane.expected_s(place)) > 0:
             missed = (service.service_s - expected_s) / expected_s
-            lane.spread = _smoothed(lane.spread, min(missed * missed, _SPREAD_LIMIT))
-        lane.service_s = _smoothed(lane.service_s, service.service_s)
-        lane.answer_s = _smoothed(lane.answer_s, max(0.0, service.service_s - service.prefill_s))
+            lane.spread = smoothed(lane.spread, min(missed * missed, _SPREAD_LIMIT))
+        read_s = service.read_s or service.prefill_s  # not every engine says what went into others
+        lane.service_s = smoothed(lane.service_s, service.service_s)
+        lane.answer_s = smoothed(lane.answer_s, max(0.0, service.service_s - service.prefill_s))
+        if service.prompt_tokens:
+            lane.read_s = smoothed(lane.read_s, read_s)
         if service.prompt_tokens >= _PROMPT_SAMPLE_MIN_TOKENS:
-            lane.prompt_token_s = _smoothed(lane.prompt_token_s, service.prefill_s / service.prompt_tokens)
-        if service.read_tokens >= _PROMPT_SAMPLE_MIN_TOKENS and service.prefill_s > 0:
-            rate = service.read_tokens / service.prefill_s
-            lane.prefill_tokens_per_s = _smoothed(lane.prefill_tokens_per_s, rate)
+            lane.prompt_token_s = smoothed(lane.prompt_token_s, service.prefill_s / service.prompt_tokens)
+            lane.read_token_s = smoothed(lane.read_token_s, read_s / service.prompt_tokens)
+        if service.read_tokens >= _PROMPT_SAMPLE_MIN_TOKENS and read_s > 0:
+            lane.prefill_tokens_per_s = smoothed(lane.prefill_tokens_per_s, service.read_tokens / read_s)
 
-    def load(self, name: str, version: str | None = None) -> Load:
+    def load(self, name: str, version: str | None = None, *, now_s: float) -> Load:
         """How busy a release is, or all releases of a model with the rates of the one used last."""
         lanes = [lane for key, lane in self._lanes.items() if key[0] == name and version in {None, key[1]}]
         if not lanes:
@@ -266,7 +184,15 @@ class Scheduler:
         inside = sum(len(lane.places) for lane in lanes)
         last = lanes[-1]
         arrived_count = sum(lane.arrived_count for lane in lanes)
-        return Load(busy, inside - busy, last.service_s, last.prefill_tokens_per_s, arrived_count)
+        return Load(
+            busy,
+            inside - busy,
+            last.service_s,
+            last.prefill_tokens_per_s,
+            arrived_count,
+            last.read_s,
+            sum(lane.unread_s(now_s) for lane in lanes),
+        )
 
     def wait_s(self, ticket: Ticket, *, now_s: float) -> float | None:
         """How long one who waits will still wait; None before anything was measured."""
@@ -283,16 +209,17 @@ class Scheduler:
         """Every model that has had a request."""
         return tuple(dict.fromkeys(name for name, _ in self._lanes))
 
-    def _lane(self, name: str, version: str, slots: int) -> _Lane:
+    def _lane(self, name: str, version: str, slots: int) -> Lane:
         lane = self._lanes.get((name, version))
         if lane is None:
-            lane = _Lane(slots)
+            lane = Lane(slots)
             older = [key for key in self._lanes if key[0] == name]
             if older:  # the release before is the best guess until this one is measured
                 last = self._lanes[older[-1]]
                 lane.service_s, lane.answer_s = last.service_s, last.answer_s
                 lane.prompt_token_s, lane.tokens_per_byte = last.prompt_token_s, last.tokens_per_byte
                 lane.prefill_tokens_per_s, lane.spread = last.prefill_tokens_per_s, last.spread
+                lane.read_s, lane.read_token_s = last.read_s, last.read_token_s
             for key in older:
                 if not self._lanes[key].places:
                     del self._lanes[key]
@@ -300,7 +227,7 @@ class Scheduler:
         lane.slots = slots
         return lane
 
-    def _refusal(self, name: str, lane: _Lane, asking: Asking, now_s: float) -> OverloadedError | None:
+    def _refusal(self, name: str, lane: Lane, asking: Asking, now_s: float) -> OverloadedError | None:
         if len(lane.places) < lane.slots:
             return None
         waiting = lane.waiting()
@@ -322,7 +249,7 @@ class Scheduler:
             retry_after_s=_bounded(room_at_s - now_s),
         )
 
-    def _has_room(self, waiting: list[_Place], client: str, tokens: float, parts_count: int) -> bool:
+    def _has_room(self, waiting: list[Place], client: str, tokens: float, parts_count: int) -> bool:
         """Whether one more may wait beside these: in the queue, and in its client's part of it."""
         if not self._queue_limit_count:
             return False
@@ -339,7 +266,7 @@ class Scheduler:
         return True
 
 
-def _too_late(name: str, lane: _Lane, asking: Asking, now_s: float) -> OverloadedError | None:
+def _too_late(name: str, lane: Lane, asking: Asking, now_s: float) -> OverloadedError | None:
     """A refusal for one who would have stopped waiting before it is his turn."""
     if asking.start_within_s is None or lane.answer_s is None:
         return None
@@ -353,7 +280,7 @@ def _too_late(name: str, lane: _Lane, asking: Asking, now_s: float) -> Overloade
     )
 
 
-def _newcomer_wait_s(lane: _Lane, client: str, now_s: float) -> float:
+def _newcomer_wait_s(lane: Lane, client: str, now_s: float) -> float:
     newcomer = lane.place(client, 0.0)
     waiting = lane.waiting()
     bisect.insort_right(waiting, newcomer, key=lambda place: place.turn)
@@ -362,9 +289,3 @@ def _newcomer_wait_s(lane: _Lane, client: str, now_s: float) -> float:
 
 def _bounded(retry_after_s: float) -> float:
     return min(max(retry_after_s, _RETRY_FLOOR_S), _RETRY_CEILING_S)
-
-
-def _smoothed(mean: float | None, sample: float) -> float | None:
-    if not math.isfinite(sample) or sample < 0:
-        return mean
-    return sample if mean is None else mean + _WEIGHT * (sample - mean)

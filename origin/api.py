@@ -54,7 +54,9 @@ class ModelReport(Struct, frozen=True, kw_only=True):
         state: `asleep` is served too: it is loaded when a request comes, since not all models fit the memory.
         slots: requests it can answer at once; 0 while not ready.
         service_s: mean time a request holds a slot; None until measured.
-        prefill_tokens_per_s: prompt tokens read a second; None until measured.
+        prefill_tokens_per_s: prompt tokens read a second, while nothing else is computed; None until measured.
+        read_s: mean time that reading what a request brings takes in itself; None until measured.
+        unread_s: how long those at work, together, have still to read.
         load_s: how long making it ready takes (from disk), measured or None.
         room_s: how long until there is memory to load it into; of one that sleeps.
         displaced_count: how many requests a turn come for what leaves memory for it; of one that sleeps.
@@ -72,6 +74,8 @@ class ModelReport(Struct, frozen=True, kw_only=True):
     queued: Count = 0
     service_s: Seconds | None = None
     prefill_tokens_per_s: Seconds | None = None
+    read_s: Seconds | None = None
+    unread_s: Seconds = 0.0
     load_s: Seconds | None = None
     room_s: Seconds = 0.0
     displaced_count: Amount = 0.0
@@ -211,6 +215,7 @@ class RankedNode(Struct, frozen=True, kw_only=True):
 
     Attributes:
         rtt_source: what `rtt_ms` rests on: `probe`, `prefix`, `as`, `region`, `place`, or `none`.
+        each_s: what each request that is under way there adds to the wait of the next one, on the mean.
     """
 
     node_id: str
@@ -223,6 +228,7 @@ class RankedNode(Struct, frozen=True, kw_only=True):
     score_s: float
     terms_s: dict[str, float]
     version: str
+    each_s: Seconds = 0.0
 
 
 class LeftOut(Struct, frozen=True):
@@ -268,11 +274,7 @@ class ProbedRtt(Struct, frozen=True, kw_only=True):
 
 
 class RttReport(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a client's background probes have measured; its network is that of the address it comes from.
-
-    Attributes:
-        place: where it is, if it says so.
-    """
+    """What a client's background probes have measured, from its address's network, and from `place`, if it says so."""
 
     probes: Annotated[tuple[ProbedRtt, ...], Meta(min_length=1, max_length=16)]
     place: Place | None = None

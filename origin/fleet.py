@@ -147,8 +147,7 @@ class Fleet:
         """The same of a request that another origin sent there."""
         offer = self._offer(node_id, release)
         if offer is not None:
-            offer.sent.append((now_s, now_s + travel_s))
-            offer.sent_count += 1
+            offer.send(now_s, travel_s)
             self._members[node_id].touch_model(release[0])
 
     def note_failed(self, node_id: str, reporter: str, now_s: float) -> bool:

@@ -29,24 +29,38 @@ class Offer:
         answers: whether it answers a request that comes now. A sleeping release does: its node loads it.
         sent: when requests were sent here that no report speaks of yet, and when each will have arrived.
         sent_count: how many were sent since its last report.
+        read_until_s: when all that are there or on their way will have been read, one after the other.
         prefixes: the sketch of what it has read, unpacked when it is first asked for.
     """
 
     __slots__ = (
-        "answers", "loading", "member", "model", "prefixes", "sent", "sent_count", "version", "watch",
+        "answers", "loading", "member", "model", "prefixes", "read_until_s", "sent", "sent_count", "version", "watch",
     )  # fmt: skip
 
-    def __init__(self, member: Member, model: ModelReport, watch: Watch) -> None:
+    def __init__(self, member: Member, model: ModelReport) -> None:
         self.member = member
         self.version = model.version
         self.sent: deque[tuple[float, float]] = deque(maxlen=_SENT_KEPT_COUNT)
         self.sent_count = 0
+        self.read_until_s = 0.0
         self.prefixes: frozenset[int] | None = None
         self.model = model
-        self.take(model, watch)
 
-    def take(self, model: ModelReport, watch: Watch) -> None:
-        """Let a newer report speak."""
+    def send(self, now_s: float, travel_s: float) -> None:
+        """A request goes there."""
+        arrives_s = now_s + travel_s
+        self.sent.append((now_s, arrives_s))
+        self.sent_count += 1
+        self.read_until_s = max(self.read_until_s, arrives_s) + (self.model.read_s or 0.0)
+
+    def take(self, model: ModelReport, watch: Watch, now_s: float) -> None:
+        """Let a newer report speak, which knows of what had arrived by then."""
+        self.sent_count = 0
+        while self.sent and self.sent[0][1] <= now_s:
+            self.sent.popleft()
+        self.read_until_s = now_s + model.unread_s
+        for _, arrives_s in self.sent:
+            self.read_until_s = max(self.read_until_s, arrives_s) + (model.read_s or 0.0)
         if model.prefixes != self.model.prefixes:
             self.prefixes = None
         self.model = model
@@ -54,9 +68,9 @@ class Offer:
         self.answers = model.state in _ANSWERS
         self.loading = model.state == "loading"
 
-    def note_arrivals(self, before: ModelReport, now_s: float) -> None:
-        """Learn from a newer report of the same start who else sends requests here."""
-        arrived_count = self.model.arrived_count - before.arrived_count
+    def note_arrivals(self, later: ModelReport, now_s: float) -> None:
+        """Learn from the next report of the same start who else sends requests here."""
+        arrived_count = later.arrived_count - self.model.arrived_count
         if arrived_count >= 0:
             self.member.company.note(arrived_count, self.sent_count, now_s)
 
@@ -170,15 +184,10 @@ class Member:
             before = next((o for o in seat.offers if o.version == model.version), None) if seat else None
             watch = watched(before.watch if before else None, model, now_s)
             if before is None:
-                before = Offer(self, model, watch)
-            else:
-                said = before.model
-                before.take(model, watch)
-                if same_start:
-                    before.note_arrivals(said, now_s)
-                before.sent_count = 0
-                while before.sent and before.sent[0][1] <= now_s:
-                    before.sent.popleft()
+                before = Offer(self, model)
+            elif same_start:
+                before.note_arrivals(model, now_s)
+            before.take(model, watch, now_s)
             by_name.setdefault(model.name, []).append(before)
             if model.space_id:
                 by_name.setdefault(space_name(model.name, model.space_id), []).append(before)

@@ -46,6 +46,7 @@ class Pool:
         standing_s: what a request costs there whoever asks, but for reading; infinite where none may be sent.
         own: the columns' figures of each row apart (`origin.geo.score.Own`); None where no request may be sent.
         token_s: the time to read a token of the prompt.
+        read_until_s: when all prompts of those before will have been read.
         doubt: the probability of a failure.
         touched: seats whose figures have changed since their row was worked out.
         moving: seats whose figures change with the clock.
@@ -103,6 +104,7 @@ class Pool:
         self.standing_s = np.full(len(self.rows), np.inf)
         self.own: list[Any] = [None] * len(self.rows)
         self.token_s = np.zeros(len(self.rows))
+        self.read_until_s = np.zeros(len(self.rows))
         self.doubt = np.zeros(len(self.rows))
         for seats in (self.touched, self.moving, self.unmeasured, self.doubtful, self.several, self.due):
             seats.clear()

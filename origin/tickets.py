@@ -16,7 +16,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-from typing import TYPE_CHECKING, Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal, NamedTuple
 
 import msgspec
 from cryptography.exceptions import InvalidSignature
@@ -149,18 +149,37 @@ def _unarmoured(text: str) -> bytes | None:
     return raw if raw.startswith(_VERSION) and len(raw) > _HEAD_BYTES + _SIGNATURE_BYTES else None
 
 
-def split_tried(text: str, stops_limit_count: int = 16) -> tuple[str, frozenset[int]]:
-    """A ticket's text without what it was added on the way, and the stops that have seen the request."""
-    signed, dot, digits = text.partition(".")
-    if not dot or len(digits) > stops_limit_count:
-        return signed, frozenset()
-    return signed, frozenset(int(digit, 16) for digit in digits if digit in "0123456789abcdef")
+class OnTheWay(NamedTuple):
+    """What is added to a ticket on its way, by the numbers of its stops; nothing of it is signed.
+
+    Attributes:
+        tried: they have handed the request on, or failed it.
+        passed_by: its client has sent them others since the ticket was made, so they are busier than it says.
+    """
+
+    tried: frozenset[int] = frozenset()
+    passed_by: frozenset[int] = frozenset()
 
 
-def with_tried(signed: str, tried: Iterable[int]) -> str:
-    """A ticket's text with the stops that have seen the request."""
-    digits = "".join(f"{number:x}" for number in sorted(tried) if number < 16)
-    return f"{signed}.{digits}" if digits else signed
+def split_way(text: str) -> tuple[str, OnTheWay]:
+    """A ticket's text as it was signed, and what was added on the way: `.`, the tried, and after a `~` the others."""
+    signed, dot, added = text.partition(".")
+    if not dot or len(added) > 2 * 16 + 1:
+        return signed, OnTheWay()
+    tried, _, passed_by = added.partition("~")
+    return signed, OnTheWay(_numbers(tried), _numbers(passed_by))
+
+
+def with_way(signed: str, way: OnTheWay) -> str:
+    """A ticket's text with what was added on the way; `edge_node.client.route_lists` writes it as well."""
+    tried, passed_by = (
+        "".join(f"{number:x}" for number in sorted(numbers) if number < 16) for numbers in way
+    )
+    return f"{signed}.{tried}{'~' if passed_by else ''}{passed_by}" if tried or passed_by else signed
+
+
+def _numbers(digits: str) -> frozenset[int]:
+    return frozenset(int(digit, 16) for digit in digits if digit in "0123456789abcdef")
 
 
 def ticket_in(raw_path: str) -> str:

@@ -59,12 +59,7 @@ def parse_asked(text: str) -> Reference:
         InputInvalidError: as `parse_reference`, or what follows `#` cannot be the name of a space.
     """
     release, hash_sign, space = text.partition("#")
-    if hash_sign and not _SPACE.fullmatch(space):
-        raise InputInvalidError(
-            f"{space[:80]!r} is not a space of vectors: after '#' comes the space_id that an embedding's answer names",
-            param="model",
-        )
-    return replace(parse_reference(release), space=space)
+    return replace(parse_reference(release), space=check_space(space) if hash_sign else "")
 
 
 def bare_name(model: str) -> str:
@@ -118,6 +113,21 @@ def check_variant(variant: str) -> str:
             param="variant",
         )
     return variant
+
+
+def check_space(space: str) -> str:
+    """The name of a space of vectors itself if it has the form of one, such as `53aa51172d14bb2a`.
+
+    Raises:
+        InputInvalidError: anything else.
+    """
+    if not _SPACE.fullmatch(space):
+        raise InputInvalidError(
+            f"{space[:80]!r} is not a space of vectors: use letters, digits, '.', '_' and '-', at most 64; an "
+            "embedding's answer names its own as space_id, and embed#SPACE asks for it",
+            param="space",
+        )
+    return space
 
 
 def check_channel(channel: str) -> str:

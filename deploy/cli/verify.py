@@ -29,6 +29,7 @@ EXAMPLES = """\
   edgeward verify ./chat-1.2.0
   edgeward verify chat@1.2.0 --in ~/.local/share/edgeward/node     # a release that a node holds
   edgeward verify ./chat-1.2.0 --repair
+  edgeward verify ./chat-1.2.0 --lineage
   edgeward verify ./chat-1.2.0 --rederive chat.f16.gguf
   edgeward verify ./chat-1.2.0 --json"""
 
@@ -43,6 +44,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--repair", action="store_true", help="fetch what is damaged again, from the origin or with --store"
+    )
+    parser.add_argument(
+        "--lineage",
+        action="store_true",
+        help="also say what the variants were made from, as the manifest has it",
     )
     parser.add_argument(
         "--rederive", metavar="PARENT", help="rebuild the release from this GGUF file, and compare"
@@ -73,7 +79,9 @@ def run(args: argparse.Namespace) -> int:
         return _repair(args, directory, report)
     if args.repair:
         remove_leftover(directory)
-    if args.json:
+    if args.lineage:
+        _show_lineage(args, directory, report)
+    elif args.json:
         show_json(report)
     else:
         for path in report.missing:
@@ -85,6 +93,22 @@ def run(args: argparse.Namespace) -> int:
             f"({', '.join(report.variants)})"
         )
     return 0 if report.whole else 1
+
+
+def _show_lineage(args: argparse.Namespace, directory: Path, report: VerifyReport) -> None:
+    from deploy.cli.lineage_text import lineage_text
+    from registry.manifest import decode_manifest, lineage_of
+    from registry.release_directory import MANIFEST_NAME
+
+    manifest = decode_manifest((directory / MANIFEST_NAME).read_bytes())
+    found = {it.name: (it.space_id, lineage_of(it)) for it in manifest.variants if it.name in report.variants}
+    if args.json:
+        told = {name: {"space_id": space, "lineage": it} for name, (space, it) in found.items()}
+        show_json({"verified": report, "variants": told})
+        return
+    print(f"{'whole' if report.whole else 'NOT WHOLE'}: {directory}")
+    for name, (space, lineage) in found.items():
+        print(lineage_text(name, space, lineage))
 
 
 def _rederive(args: argparse.Namespace, directory: Path, report: VerifyReport) -> int:

@@ -84,6 +84,7 @@ class Attempts:
         call.tried.append(node.node_id)
         ejections, journey = self._nearest.ejections, Journey(node)
         ejections.begin(node.node_id, self._now_s())
+        self._nearest.set_out(journey)
         try:
             result = await self._watched(replace(call, journey=journey), journey, node, attempt)
         except EdgewardError as error:
@@ -93,6 +94,9 @@ class Attempts:
         except BaseException:
             ejections.gave_up(node.node_id)
             raise
+        finally:
+            if not journey.streams:
+                self._nearest.came_back(journey)
         for worked in filter(None, {node.node_id, journey.node_id}):
             self._nearest.answered(worked, self._now_s())
         return result
@@ -158,11 +162,13 @@ class Attempts:
             close: ends its connection, which ends `items` with an error.
         """
         journey = call.journey or Journey(node)
+        journey.streams = True
         return WatchedItems(
             items,
             seems_alive=partial(self._seems_alive, call, journey, node),
             close=close,
             failed=lambda error: self._failed(call, node, journey, error),
+            over=partial(self._nearest.came_back, journey),
         )
 
     async def _watched(

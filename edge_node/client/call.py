@@ -12,12 +12,13 @@ if TYPE_CHECKING:
 class Journey:
     """Where one try of a request has got to: which node has it now, and how many handed it on."""
 
-    __slots__ = ("handed_on_count", "node", "sent")
+    __slots__ = ("__weakref__", "handed_on_count", "node", "sent", "streams")
 
     def __init__(self, node: RankedNode) -> None:
         self.node: RankedNode | None = node
         self.handed_on_count = 0
         self.sent = False
+        self.streams = False  # its answer goes on after it has begun
 
     @property
     def node_id(self) -> str:

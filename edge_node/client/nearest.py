@@ -4,12 +4,19 @@ The origin's score is the expected time to the first token; its `network` term r
 trip. Where this client has measured it, one measured round trip takes the place of that term: connections are kept,
 so there is no handshake. Nodes whose scores differ by less than a measurement's noise stay in the origin's order,
 which spreads clients over equals.
+
+A list is good for a minute, and knows nothing of what its client sends meanwhile. So each request of this client that a
+node has under way counts with what it adds there to the wait of the next one, by the node's own measure (`each_s`):
+one that asks a lot goes to several nodes, as the origin would have sent it.
 """
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from itertools import pairwise
 from typing import TYPE_CHECKING
+from weakref import WeakSet
 
 from edge_node.client.patience import connect_timeout_s
 from edge_node.client.round_trips import RoundTrips
@@ -18,6 +25,7 @@ from edge_node.client.route_lists import RouteLists
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
+    from edge_node.client.call import Journey
     from edge_node.client.ejection import Ejections
     from origin.api import RankedNode, RouteAnswer
 
@@ -25,6 +33,8 @@ NOISE_S = 0.002
 NOISE_SHARE = 0.05
 EQUAL_S = 0.010
 """Within this the origin's order is no order of scores: it spreads clients over equals."""
+QUEUE_FADES_S = 5.0
+"""So long after a list was made, what it says of queues counts for e times less."""
 BUSY_S = 1.0
 BUSY_MOST_S = 30.0
 
@@ -38,6 +48,8 @@ class Nearest:
         self.ejections = ejections
         self._busy_until_s: dict[str, float] = {}
         self._answered_s: dict[str, float] = {}
+        # Weak, so that a stream that nobody closes is over when it is forgotten.
+        self._under_way: WeakSet[Journey] = WeakSet()
 
     def learn(self, model: str, answer: RouteAnswer, now_s: float) -> RouteAnswer:
         """Remember the origin's answer, and forget what is known of nodes that are in no list any more."""
@@ -98,10 +110,40 @@ class Nearest:
         self.ejections.succeeded(node_id, now_s)
         self._answered_s[node_id] = now_s
 
+    def set_out(self, journey: Journey) -> None:
+        """A request goes to a node."""
+        self._under_way.add(journey)
+
+    def came_back(self, journey: Journey) -> None:
+        """It is over, answered or not; once more says nothing."""
+        self._under_way.discard(journey)
+
     def ranked(self, model: str, now_s: float) -> list[RankedNode]:
-        """The model's nodes by their scores with what was measured."""
+        """The model's nodes by their scores with what was measured, and with what this client has under way there."""
         nodes = self.lists.nodes(model)
-        return by_measured_score(nodes, [self.round_trips.rtt_ms(node.node_id, now_s) for node in nodes])
+        counts = self._counts()
+        return by_measured_score(
+            nodes,
+            [self.round_trips.rtt_ms(node.node_id, now_s) for node in nodes],
+            [counts[node.node_id] for node in nodes],
+            self.lists.age_s(model, now_s),
+        )
+
+    def ticket(self, model: str, node: RankedNode, now_s: float) -> str:
+        """The signed list to send to this node, so that it may hand the request on.
+
+        Nodes that have requests of this client, or no room, are marked: the list was made before.
+        """
+        counts = self._counts()
+        passed_by = {
+            other.node_id
+            for other in self.lists.nodes(model)
+            if other.node_id != node.node_id and (counts[other.node_id] or not self.has_room(other, now_s))
+        }
+        return self.lists.ticket(model, now_s, passed_by=passed_by)
+
+    def _counts(self) -> Counter[str]:
+        return Counter(journey.node_id for journey in self._under_way)
 
     def busy(self, node_id: str, now_s: float, for_s: float | None) -> None:
         """The node has no room, or not yet: load, not failure. It comes later for `for_s`, at most 30 s."""
@@ -116,8 +158,9 @@ class Nearest:
         return self._standing(node.node_id, now_s, again=True) == (0.0, 0.0, False)
 
     def predicted_s(self, node: RankedNode, now_s: float) -> float:
-        """The time to the first token, with the measured round trip if there is one."""
-        return measured_score_s(node, self.round_trips.rtt_ms(node.node_id, now_s))
+        """The time to the first token, with the measured round trip if there is one, behind what is under way there."""
+        rtt_ms = self.round_trips.rtt_ms(node.node_id, now_s)
+        return measured_score_s(node, rtt_ms, self._counts()[node.node_id])
 
     def rtt_ms(self, node: RankedNode, now_s: float) -> float | None:
         """The measured round trip, or else the origin's estimate; None when there is neither."""
@@ -137,20 +180,37 @@ class Nearest:
         )
 
 
-def measured_score_s(node: RankedNode, rtt_ms: float | None) -> float:
-    """The node's score with one measured round trip in place of its `network` term; without one, as it is."""
+def measured_score_s(
+    node: RankedNode, rtt_ms: float | None, under_way_count: int = 0, age_s: float = 0.0
+) -> float:
+    """The node's score with one measured round trip in place of its `network` term; without one, as it is.
+
+    On top comes what the client's own requests that are under way there add. What others had there when the list was
+    made, `age_s` ago, is forgotten within seconds, or a node that was full then would stay empty for a minute.
+    """
+    forgotten_s = node.terms_s.get("queue", 0.0) * (1 - math.exp(-age_s / QUEUE_FADES_S))
+    score_s = node.score_s - forgotten_s + node.each_s * under_way_count
     if rtt_ms is None:
-        return node.score_s
+        return score_s
     network_s = node.terms_s.get("network", node.rtt_ms / 1000)
-    return max(0.0, node.score_s - network_s) + rtt_ms / 1000
+    return max(0.0, score_s - network_s) + rtt_ms / 1000
 
 
-def by_measured_score(nodes: Sequence[RankedNode], rtts_ms: Sequence[float | None]) -> list[RankedNode]:
+def by_measured_score(
+    nodes: Sequence[RankedNode],
+    rtts_ms: Sequence[float | None],
+    under_way_counts: Sequence[int] = (),
+    age_s: float = 0.0,
+) -> list[RankedNode]:
     """The nodes, best first; those within 2 ms or 5 % of the best stay in the order given."""
-    if all(rtt_ms is None for rtt_ms in rtts_ms):
+    if all(rtt_ms is None for rtt_ms in rtts_ms) and not any(under_way_counts):
         return list(nodes)
+    under_way_counts = under_way_counts or [0] * len(nodes)
     ready_count = _ready_count(nodes)
-    scored = [(measured_score_s(node, rtt_ms), node) for node, rtt_ms in zip(nodes, rtts_ms, strict=True)]
+    scored = [
+        (measured_score_s(node, rtt_ms, count, age_s), node)
+        for node, rtt_ms, count in zip(nodes, rtts_ms, under_way_counts, strict=True)
+    ]
     found: list[RankedNode] = []
     for part in (scored[:ready_count], scored[ready_count:]):
         least_s = min((score_s for score_s, _ in part), default=0.0)

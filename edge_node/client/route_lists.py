@@ -29,6 +29,7 @@ Freshness = Literal["absent", "fresh", "ageing", "stale"]
 @dataclass(frozen=True, slots=True)
 class _List:
     answer: RouteAnswer
+    stops: tuple[str, ...]
     received_s: float
     used_s: float
     refusals_count: int = 0
@@ -50,7 +51,7 @@ class RouteLists:
 
         The origin was told to leave these out because they are set aside here; they come back from here, too.
         """
-        before = self._lists.get(model)
+        before, stops = self._lists.get(model), tuple(node.node_id for node in answer.nodes)
         if before is not None:
             there = {node.node_id for node in answer.nodes}
             kept = [
@@ -58,7 +59,7 @@ class RouteLists:
             ]
             answer = structs.replace(answer, nodes=_merged(answer.nodes, kept))
             self._remember(model, before.answer.nodes, {node.node_id for node in answer.nodes})
-        self._lists[model] = _List(answer, now_s, before.used_s if before else now_s)
+        self._lists[model] = _List(answer, stops, now_s, before.used_s if before else now_s)
         return answer
 
     def _remember(self, model: str, before: tuple[RankedNode, ...], there: Collection[str]) -> None:
@@ -80,10 +81,21 @@ class RouteLists:
         kept = self._lists.get(model)
         return kept.answer.nodes if kept else ()
 
-    def ticket(self, model: str, now_s: float) -> str:
-        """The signed list to send along, so that nodes may hand requests on; empty when it has run out."""
+    def age_s(self, model: str, now_s: float) -> float:
+        """How long ago the list was made; 0 without one."""
         kept = self._lists.get(model)
-        return kept.answer.ticket if kept and now_s - kept.received_s < kept.answer.ttl_s else ""
+        return max(0.0, now_s - kept.received_s) if kept else 0.0
+
+    def ticket(self, model: str, now_s: float, *, passed_by: Collection[str] = ()) -> str:
+        """The signed list to send along, so that nodes may hand requests on; empty when it has run out.
+
+        Nodes that were passed by are marked as `origin.tickets` has it, which is too heavy for a client to import.
+        """
+        kept = self._lists.get(model)
+        if kept is None or not kept.answer.ticket or now_s - kept.received_s >= kept.answer.ttl_s:
+            return ""
+        marks = "".join(f"{n:x}" for n, node_id in enumerate(kept.stops[:16]) if node_id in passed_by)
+        return f"{kept.answer.ticket}.~{marks}" if marks else kept.answer.ticket
 
     def known(self) -> dict[str, RankedNode]:
         """Every node of every list, by id."""

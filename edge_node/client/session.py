@@ -162,7 +162,7 @@ class Session:
             journey=call.journey,
             patience_s=max(0.001, call.deadline_s - now_s),
             # With it a second try's node might hand the request on to the one that failed it.
-            ticket=self._nearest.lists.ticket(call.model, now_s) if len(call.tried) == 1 else "",
+            ticket=self._nearest.ticket(call.model, node, now_s) if len(call.tried) == 1 else "",
         )
 
     def watched(

@@ -27,6 +27,7 @@ class WatchedItems(AsyncGenerator[T, None]):
         seems_alive: asks it.
         close: ends its connection, which ends `items` with an error.
         failed: told of the error that ended `items`.
+        over: told that no more are read, be it more than once.
     """
 
     def __init__(
@@ -36,11 +37,13 @@ class WatchedItems(AsyncGenerator[T, None]):
         seems_alive: Callable[[], Awaitable[bool]],
         close: Callable[[], None],
         failed: Callable[[EdgewardError], None],
+        over: Callable[[], None],
     ) -> None:
         self._items = items
         self._seems_alive = seems_alive
         self._close = close
         self._failed = failed
+        self._over = over
         self._waits_since_s: float | None = None
         self._watch: asyncio.Future[None] | None = None
 
@@ -52,6 +55,7 @@ class WatchedItems(AsyncGenerator[T, None]):
         try:
             return await anext(self._items)
         except BaseException as error:
+            self._over()
             await ended(self._watch)
             if isinstance(error, EdgewardError):
                 self._failed(error)
@@ -65,6 +69,7 @@ class WatchedItems(AsyncGenerator[T, None]):
 
     async def aclose(self) -> None:
         """Stop watching and reading."""
+        self._over()
         if self._watch is not None:
             await ended(self._watch)
         await self._items.aclose()

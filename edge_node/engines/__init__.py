@@ -224,7 +224,7 @@ class Progress(Struct, frozen=True, kw_only=True, tag="progress"):
 
 
 class Started(Struct, frozen=True, kw_only=True, tag="started"):
-    """The prompt has been read; tokens follow. `cached_tokens` of the prompt did not have to be computed.
+    """The prompt has been read, but for `cached_tokens`, and tokens follow; `read_s` of `prefill_s` went into it alone.
 
     `resumed_tokens` of the answer were there before, and gave `resumed_text`, which is not told again.
     """
@@ -237,6 +237,7 @@ class Started(Struct, frozen=True, kw_only=True, tag="started"):
     cached_from: CachedFrom = ""
     queue_s: float
     prefill_s: float
+    read_s: float = 0.0
 
 
 class Choice(Struct, frozen=True, array_like=True):

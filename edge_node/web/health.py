@@ -49,7 +49,7 @@ async def metrics(request: web.Request) -> web.Response:
     """Everything counted, in the Prometheus text format."""
     parts = request.app[PARTS]
     for name in parts.scheduler.names():
-        load = parts.scheduler.load(name)
+        load = parts.scheduler.load(name, now_s=parts.clock())
         parts.metrics.load(model=name, busy=load.busy, queued=load.queued)
     if parts.gate is not None:
         age_s = parts.gate.age_s(parts.wall_clock())

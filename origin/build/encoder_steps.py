@@ -1,4 +1,4 @@
-"""Steps that make encoders smaller: what a recipe may say of each. They are done in `onnx/` and, by torch, `encoder/`."""
+"""Steps that make encoders smaller: what a recipe may say. They are done in `onnx/` and, by torch, `encoder/`."""
 
 from __future__ import annotations
 
@@ -69,6 +69,7 @@ class QuantizeBlocks(Step, frozen=True, kw_only=True, tag="quantize_blocks"):
             integers are multiplied in hardware, and next to nothing is lost.
         levels_bits: of 8 stored bits so many are used: on the wire, where codes are packed by their entropy, the file
             is as small as its levels. 0 uses all.
+        block_count: weights that share a scale; 0 is 64 of 8 bits and 32 of 4.
         data: texts, by whose inputs a column's error is weighed; "" weighs all columns alike.
         step_deviations: over 0: one scale for a whole matrix, of this many standard deviations of its weights, in
             place of blocks: the least error for bytes on the wire, not for bytes in memory. 8 bits only.
@@ -82,7 +83,7 @@ class QuantizeBlocks(Step, frozen=True, kw_only=True, tag="quantize_blocks"):
 
     bits: Literal[4, 8] = 8
     levels_bits: Literal[0, 4, 5, 6, 7, 8] = 0
-    block_count: Literal[16, 32, 64, 128] = 32
+    block_count: Literal[0, 16, 32, 64, 128] = 0
     rounds_inputs: bool = True
     step_deviations: _Weight = 0.0
     embedding: TableForm = "blocks4"
@@ -175,8 +176,8 @@ class DistillEncoder(Step, frozen=True, kw_only=True, tag="distill_encoder"):
     batch_rows_count: _Count = 128
     learning_rate: Annotated[float, Meta(gt=0)] = 5e-4
     hidden_weight: _Weight = 0.0
-    similarity_weight: _Weight = 0.0
-    limit_tokens: Annotated[int, Meta(ge=8)] = 64
+    similarity_weight: _Weight = 5.0
+    limit_tokens: Annotated[int, Meta(ge=8)] = 96
 
 
 class QatEncoder(Step, frozen=True, kw_only=True, tag="qat_encoder"):
@@ -216,24 +217,9 @@ class DistillStatic(Step, frozen=True, kw_only=True, tag="distill_static"):
 
     data: str
     width: _Count = 256
-    steps_count: _Count = 3000
+    steps_count: _Count = 4000
     batch_rows_count: _Count = 256
     learning_rate: Annotated[float, Meta(gt=0)] = 3e-3
     similarity_weight: _Weight = 5.0
-    step_deviations: Annotated[float, Meta(gt=0)] = 0.6
-    limit_tokens: Annotated[int, Meta(ge=8)] = 64
-
-
-ENCODER_OPERATIONS: dict[str, type[Step]] = {
-    "export_onnx": ExportOnnx,
-    "quantize_dynamic": QuantizeDynamic,
-    "quantize_static": QuantizeStatic,
-    "quantize_blocks": QuantizeBlocks,
-    "drop_encoder_layers": DropEncoderLayers,
-    "narrow_encoder_ffn": NarrowEncoderFfn,
-    "trim_encoder_vocabulary": TrimEncoderVocabulary,
-    "sparsify_encoder": SparsifyEncoder,
-    "distill_encoder": DistillEncoder,
-    "qat_encoder": QatEncoder,
-    "distill_static": DistillStatic,
-}
+    step_deviations: Annotated[float, Meta(gt=0)] = 0.7
+    limit_tokens: Annotated[int, Meta(ge=8)] = 96

@@ -68,14 +68,22 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
         return (*self.faults, *(row.reason for row in rows))
 
 
-_CHAT_LIMITS = {
+_FEW_BITS_LIMITS = {
     "kl_mean": Limit(max=0.12),
     "kl_p99": Limit(max=1.0),
     "top1": Limit(min=0.78),
     "perplexity_ratio": Limit(max=1.15),
 }
-"""They let through 4-bit types made with an importance matrix (measured on SmolLM2-135M: 0.06 to 0.11 nats), and no
+"""They let through 4-bit types made with an importance matrix (measured on SmolLM2-135M: 0.03 to 0.11 nats), and no
 model from which two of thirty layers were taken, healed (0.2) or not (0.33)."""
+_MANY_BITS = 8.0
+_MANY_BITS_LIMITS = {
+    "kl_mean": Limit(max=0.02),
+    "kl_p99": Limit(max=0.15),
+    "top1": Limit(min=0.92),
+    "perplexity_ratio": Limit(max=1.03),
+}
+"""For 8 bits and more for each weight: who spends the bytes has nothing to lose (measured: Q8_0 0.004, Q6_K 0.01)."""
 _VECTOR_LIMITS = {
     "cosine_mean": Limit(min=0.985),
     "cosine_min": Limit(min=0.95),
@@ -97,7 +105,9 @@ def default_gates(evaluation: Evaluation) -> dict[str, Limit]:
     student's space is its own, and it is judged by tasks alone.
     """
     if evaluation.kind == "gguf":
-        return dict(_CHAT_LIMITS)
+        bits = evaluation.figures.get("bits_per_weight")
+        many = bits is not None and bits.value is not None and bits.value >= _MANY_BITS
+        return dict(_MANY_BITS_LIMITS if many else _FEW_BITS_LIMITS)
     shares = [
         name for name in ("similarity_share", "probe_share", "retrieval_share") if name in evaluation.figures
     ]

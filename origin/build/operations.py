@@ -4,6 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from origin.build.encoder_steps import (
+    DistillEncoder,
+    DistillStatic,
+    DropEncoderLayers,
+    ExportOnnx,
+    NarrowEncoderFfn,
+    QatEncoder,
+    QuantizeBlocks,
+    QuantizeDynamic,
+    QuantizeStatic,
+    SparsifyEncoder,
+    TrimEncoderVocabulary,
+)
 from origin.build.gguf_steps import (
     Compensate,
     Dequantize,
@@ -28,14 +41,25 @@ OPERATIONS: dict[str, type[Step]] = {
     "compensate": Compensate,
     "dequantize": Dequantize,
     "distill": Distill,
+    "distill_encoder": DistillEncoder,
+    "distill_static": DistillStatic,
+    "drop_encoder_layers": DropEncoderLayers,
     "drop_layers": DropLayers,
+    "export_onnx": ExportOnnx,
     "import_safetensors": ImportSafetensors,
     "importance": Importance,
     "mix": Mix,
+    "narrow_encoder_ffn": NarrowEncoderFfn,
     "narrow_ffn": NarrowFfn,
     "qat": Qat,
+    "qat_encoder": QatEncoder,
     "quantize": Quantize,
+    "quantize_blocks": QuantizeBlocks,
+    "quantize_dynamic": QuantizeDynamic,
+    "quantize_static": QuantizeStatic,
     "sparsify": Sparsify,
+    "sparsify_encoder": SparsifyEncoder,
+    "trim_encoder_vocabulary": TrimEncoderVocabulary,
     "trim_vocabulary": TrimVocabulary,
 }
 """By the word that `op` is in a recipe."""

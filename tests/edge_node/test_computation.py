@@ -71,7 +71,7 @@ async def test_an_answer_goes_on_wherever_its_engine_died(ask, front, cut, strea
     page = front.metrics.page().decode()
     assert 'edge_answers_continued_total{after="engine"} 1.0' in page
     assert 'edge_tokens_total{direction="completion"} 5.0' in page
-    assert front.scheduler.load("chat")[:2] == (0, 0)
+    assert front.scheduler.load("chat", now_s=0.0)[:2] == (0, 0)
 
 
 async def test_what_a_client_brought_goes_on_too(ask, front):
@@ -157,4 +157,6 @@ async def test_who_hangs_up_while_the_engine_is_away_gives_his_place_back(front,
     response = await front.client.post(CHAT, json={**ASK, "stream": True})
     await until(lambda: bool(front.residents.chat.waits_s))
     response.close()
-    await until(lambda: front.scheduler.load("chat")[:2] == (0, 0) and not front.residents.held_count)
+    await until(
+        lambda: front.scheduler.load("chat", now_s=0.0)[:2] == (0, 0) and not front.residents.held_count
+    )

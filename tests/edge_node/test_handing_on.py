@@ -38,7 +38,18 @@ class TestHandOn:
         offer = Offer((stop("a"), stop("b", 100.0)), 0)
         assert hand_on(offer, Standing(refusal="full")).reason == "full"
 
-    def test_who_was_tried_is_passed_by_and_two_hops_are_enough(self):
+    def test_whom_the_client_passed_by_is_asked_in_need_alone(self):
+        def to(standing, passed_by):
+            decided = hand_on(Offer(THREE, 1, passed_by=frozenset(passed_by)), standing)
+            return decided and decided.to
+
+        assert to(Standing(wait_s=60.0), {0}) == 2
+        assert to(Standing(wait_s=60.0), {0, 2}) is None, "they are busier than the ticket says"
+        assert to(Standing(load_s=60.0), {0, 2}) == 0
+        assert to(Standing(refusal="full"), {0}) == 2
+        assert to(Standing(refusal="full"), {0, 2}) == 0
+
+    def test_who_was_tried_is_not_asked_again_and_two_hops_are_enough(self):
         busy = Standing(wait_s=60.0)
         assert hand_on(Offer(THREE, 1, frozenset({0})), busy).to == 2
         assert hand_on(Offer(THREE, 2, frozenset({0, 1})), busy) is None

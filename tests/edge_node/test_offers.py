@@ -7,7 +7,7 @@ from edge_node.errors import DrainingError, EngineFailedError, HandedOnError, Ov
 from edge_node.handing_on import Standing
 from edge_node.offers import Carried, TicketDesk
 from edge_node.telemetry import Metrics
-from origin.tickets import Signer, Stop, Ticket, split_tried, with_tried
+from origin.tickets import OnTheWay, Signer, Stop, Ticket, split_way, with_way
 
 NOW_S = 1_800_000_000.0
 SIGNER = Signer(b"\x01" * 32)
@@ -66,7 +66,7 @@ def test_a_wait_hands_it_on_with_this_node_among_the_tried(desk):
     with pytest.raises(HandedOnError) as moved:
         Carried(desk, text).weigh("chat:canary", Standing(wait_s=1.0))
     assert moved.value.url == "http://b.example:1/"
-    assert split_tried(moved.value.ticket) == (text, {0})
+    assert split_way(moved.value.ticket) == (text, OnTheWay(frozenset({0})))
     assert moved.value.why == "busy; here_ms=1000; there_ms=160"
     assert desk.counted("edge_requests_handed_on") == {"busy": 1.0}
 
@@ -76,8 +76,16 @@ def test_a_request_that_could_begin_at_once_does_not_even_read_its_ticket(desk):
     assert desk.counted("edge_tickets") == {}
 
 
+def test_who_was_passed_by_stays_so_on_the_way(desk):
+    text = with_way(signed("b", "a", "c"), OnTheWay(passed_by=frozenset({0, 9})))
+    with pytest.raises(HandedOnError) as moved:
+        Carried(desk, text).weigh("chat", Standing(wait_s=1.0))
+    assert moved.value.url == "http://c.example:1/"
+    assert split_way(moved.value.ticket)[1] == (frozenset({1}), frozenset({0, 9}))
+
+
 def test_two_hops_are_enough(desk):
-    text = with_tried(signed("b", "c", "a", "d"), {0, 1})
+    text = with_way(signed("b", "c", "a", "d"), OnTheWay(frozenset({0, 1})))
     assert Carried(desk, text).instead_of(OverloadedError("full"), "chat") is None
 
 

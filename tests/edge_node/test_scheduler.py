@@ -30,18 +30,18 @@ def serve(scheduler, service_s, **more):
 
 
 def test_a_model_nobody_asked_for_is_idle():
-    assert Scheduler().load("chat") == Load(0, 0, None, None, 0)
+    assert Scheduler().load("chat", now_s=0.0) == Load(0, 0, None, None, 0)
 
 
 def test_slots_and_queue_fill_and_then_it_refuses():
     scheduler = Scheduler(queue_limit_count=2)
     tickets = [admit(scheduler, slots=2) for _ in range(4)]
-    assert scheduler.load("chat")[:2] == (2, 2)
+    assert scheduler.load("chat", now_s=0.0)[:2] == (2, 2)
     with pytest.raises(OverloadedError, match="2 at work and 2 waiting"):
         admit(scheduler, slots=2)
     scheduler.leave(tickets[0], now_s=1, service=None)
     admit(scheduler, slots=2)
-    assert scheduler.load("chat")[:2] == (2, 2)
+    assert scheduler.load("chat", now_s=0.0)[:2] == (2, 2)
 
 
 def test_prompt_tokens_bound_the_queue_but_never_the_slots_or_a_queue_of_one():
@@ -94,9 +94,51 @@ def test_an_overdue_request_does_not_promise_the_past():
 
 def test_means_follow_what_was_measured():
     scheduler = Scheduler()
-    serve(scheduler, 1.0, read_tokens=100, prefill_s=0.5)
-    serve(scheduler, 2.0, read_tokens=3, prefill_s=0.5)  # too short to say how fast prompts are read
-    assert scheduler.load("chat") == Load(0, 0, pytest.approx(1.2), pytest.approx(200), 2)
+    serve(scheduler, 1.0, prompt_tokens=100, read_tokens=100, prefill_s=0.5)
+    serve(
+        scheduler, 2.0, prompt_tokens=3, read_tokens=3, prefill_s=0.5
+    )  # too short to say how fast prompts are read
+    assert scheduler.load("chat", now_s=0.0) == Load(
+        0, 0, pytest.approx(1.2), pytest.approx(200), 2, read_s=pytest.approx(0.5)
+    )
+
+
+def test_what_went_into_others_at_work_is_no_reading():
+    scheduler = Scheduler()
+    serve(scheduler, 3.0, prompt_tokens=100, read_tokens=100, prefill_s=2.0, read_s=0.5)
+    load = scheduler.load("chat", now_s=0.0)
+    assert (load.prefill_tokens_per_s, load.read_s) == (200, 0.5)
+
+
+def test_those_at_work_read_one_after_the_other():
+    def unread_s(now_s):
+        return scheduler.load("chat", now_s=now_s).unread_s
+
+    scheduler = Scheduler()
+    serve(
+        scheduler, 3.0, prompt_tokens=100, read_tokens=50, prefill_s=1.0
+    )  # 10 ms a token, half of them kept
+    assert unread_s(10) == 0
+    first, second, _ = (admit(scheduler, now_s=10, slots=2, size=400) for _ in range(3))
+    assert unread_s(10) == pytest.approx(2.0), "the third waits for a slot, which is told apart"
+    assert unread_s(11.2) == pytest.approx(0.8)
+    scheduler.started(first, prompt_tokens=100, prompt_bytes=400, now_s=11.5)
+    assert unread_s(11.5) == pytest.approx(1.0)
+    assert unread_s(99) == pytest.approx(0.25), "one that is late is never said to be done"
+    scheduler.leave(second, now_s=99, service=None)
+    assert unread_s(99) == pytest.approx(1.0), "the third has the slot"
+
+
+def test_a_newcomer_with_a_slot_waits_for_those_who_read():
+    def wait_s(slots):
+        return scheduler.newcomer_wait_s("chat", "1", slots=slots, client="", now_s=10)
+
+    scheduler = Scheduler()
+    serve(scheduler, 3.0, prompt_tokens=100, read_tokens=100, prefill_s=1.0)
+    assert wait_s(2) == 0
+    admit(scheduler, now_s=10, slots=2, size=400)
+    assert wait_s(2) == pytest.approx(1.0)
+    assert wait_s(1) == pytest.approx(3.0)
 
 
 def test_a_request_that_measured_nothing_changes_no_mean():
@@ -104,7 +146,7 @@ def test_a_request_that_measured_nothing_changes_no_mean():
     serve(scheduler, 1.0)
     scheduler.leave(admit(scheduler), now_s=9, service=None)
     serve(scheduler, float("nan"))
-    assert scheduler.load("chat").service_s == 1.0
+    assert scheduler.load("chat", now_s=0.0).service_s == 1.0
 
 
 def test_a_new_release_starts_from_the_means_of_the_old_and_both_count():
@@ -112,8 +154,8 @@ def test_a_new_release_starts_from_the_means_of_the_old_and_both_count():
     serve(scheduler, 3.0)
     old = admit(scheduler)
     admit(scheduler, version="2")
-    assert scheduler.load("chat") == Load(2, 0, 3.0, None, 3)
-    assert scheduler.load("chat", "2") == Load(1, 0, 3.0, None, 1)
+    assert scheduler.load("chat", now_s=0.0) == Load(2, 0, 3.0, None, 3)
+    assert scheduler.load("chat", "2", now_s=0.0) == Load(1, 0, 3.0, None, 1)
     scheduler.leave(old, now_s=1, service=None)
     assert scheduler.names() == ("chat",)
 
@@ -122,8 +164,8 @@ def test_a_counted_prompt_corrects_the_guess_for_the_next():
     scheduler = Scheduler(queue_limit_count=9, queue_limit_tokens=25)
     tickets = [admit(scheduler, size=80) for _ in range(2)]
     assert refused(scheduler, size=80)
-    scheduler.started(tickets[0], prompt_tokens=8, prompt_bytes=80)  # ten bytes a token, not four
-    scheduler.started(tickets[1], prompt_tokens=8, prompt_bytes=80)
+    scheduler.started(tickets[0], prompt_tokens=8, prompt_bytes=80, now_s=0.0)  # ten bytes a token, not four
+    scheduler.started(tickets[1], prompt_tokens=8, prompt_bytes=80, now_s=0.0)
     admit(scheduler, size=80)
 
 
@@ -133,7 +175,7 @@ def test_long_prompts_count_for_longer_in_the_promise():
         scheduler, 3.0, prompt_tokens=100, read_tokens=100, prefill_s=1.0
     )  # 10 ms a token, and 2 s of answer
     first = admit(scheduler, now_s=10)
-    scheduler.started(first, prompt_tokens=400, prompt_bytes=1600)
+    scheduler.started(first, prompt_tokens=400, prompt_bytes=1600, now_s=0.0)
     for _ in range(2):
         admit(scheduler, now_s=10)
     assert refused(scheduler, now_s=10) == pytest.approx(6.0)
@@ -192,7 +234,7 @@ def test_asking_whether_it_would_refuse_changes_nothing():
     for _ in range(2):
         admit(scheduler)
     assert scheduler.refusal("chat", "1", slots=1, asking=asking, now_s=0).retry_after_s > 0
-    assert scheduler.load("chat")[:2] == (1, 1)
+    assert scheduler.load("chat", now_s=0.0)[:2] == (1, 1)
 
 
 @given(
@@ -249,7 +291,7 @@ class EngineModel:
     def enter(self, tokens, client):
         asking = Asking(client=client, prompt_bytes=4 * tokens)
         ticket = self.scheduler.admit("chat", "1", slots=self.slots, asking=asking, now_s=self.now_s)
-        self.scheduler.started(ticket, prompt_tokens=tokens, prompt_bytes=4 * tokens)
+        self.scheduler.started(ticket, prompt_tokens=tokens, prompt_bytes=4 * tokens, now_s=0.0)
         self.waiting.append((ticket, tokens, client))
         self._fill()
 
@@ -306,7 +348,7 @@ def test_never_more_inside_than_allowed_and_never_idle_while_someone_waits(slots
                 refusals.append((full, refusal.retry_after_s))
         elif inside:
             scheduler.leave(inside.pop(0), now_s=now_s, service=Service(service_s=wait_s))
-        load = scheduler.load("chat")
+        load = scheduler.load("chat", now_s=0.0)
         assert load.busy == min(len(inside), slots)
         assert load.queued == len(inside) - load.busy <= limit
     assert all(full and 0 < retry_after_s <= 600 for full, retry_after_s in refusals)

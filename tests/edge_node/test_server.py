@@ -179,7 +179,9 @@ async def test_vectors_that_come_too_late_for_their_client_are_not_waited_for(fr
     )
     assert (response.status, (await response.json())["error"]["code"]) == (429, "node.overloaded")
     assert "Retry-After" in response.headers
-    await until(lambda: front.scheduler.load("team/embed")[:2] == (0, 0) and not front.residents.held_count)
+    await until(
+        lambda: front.scheduler.load("team/embed", now_s=0.0)[:2] == (0, 0) and not front.residents.held_count
+    )
 
 
 async def test_a_large_body_is_not_parsed_when_every_queue_is_full(make_front, until, hello):

@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 from origin.tickets import (
     LIFE_LIMIT_S,
     TEXT_LIMIT,
+    OnTheWay,
     Signer,
     Stop,
     Ticket,
     read_ticket,
-    split_tried,
+    split_way,
     verifiers,
-    with_tried,
+    with_way,
 )
 
 NOW_S = 1_800_000_000.0
@@ -91,11 +92,12 @@ def test_no_changed_character_is_believed(at, character):
 
 @given(st.one_of(st.text(), st.binary().map(lambda raw: base64.urlsafe_b64encode(b"\x01" + raw).decode())))
 def test_whatever_a_client_sends_is_a_flaw_and_never_an_error(text):
-    signed, tried = split_tried(text)
+    signed, way = split_way(text)
     assert read_ticket(signed, KEYS, NOW_S) in {"damaged", "unknown_key", "forged"}
-    assert all(0 <= number < 16 for number in tried)
+    assert all(0 <= number < 16 for number in way.tried | way.passed_by)
 
 
-@given(st.frozensets(st.integers(0, 15)))
-def test_who_was_tried_comes_back(tried):
-    assert split_tried(with_tried(TEXT, tried)) == (TEXT, tried)
+@given(st.frozensets(st.integers(0, 15)), st.frozensets(st.integers(0, 15)))
+def test_who_was_tried_and_who_was_passed_by_comes_back(tried, passed_by):
+    way = OnTheWay(tried, passed_by)
+    assert split_way(with_way(TEXT, way)) == (TEXT, way)

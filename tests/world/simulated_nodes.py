@@ -1,11 +1,18 @@
-"""Nodes of the simulated world: slots, queues, loads and prefix caches, and the heartbeats that speak of them."""
+"""Nodes of the simulated world: batches, queues, loads and prefix caches, and the heartbeats that speak of them.
+
+Whoever is at work in a model shares its batches as in `edge_node.engines.llama`: steps of answers, one token for each,
+and steps of prompts take turns, and a step takes as long as was measured of a real one with so many rows. Models that
+are at work on one node share its processor.
+"""
 
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections import OrderedDict, deque
 from dataclasses import dataclass
 
+from edge_node.engines.llama.slots import prompt_rows
 from edge_node.residency import Occupant, Prospect, faded, foresee, make_room
 from origin.api import ModelReport, NodeReport
 from origin.prefixes import SKETCH_LIMIT_COUNT, kept_bytes, pack_sketch
@@ -18,12 +25,50 @@ class Speeds:
     """What a node with one model does, as measured of a real one (`tests/bench/node_speeds.py`) or as a test says.
 
     Attributes:
-        answer_token_s: the time to write a token while all slots write.
+        prefill_tokens_per_s: rows of prompts computed in a second, however many prompts they are of.
+        answer_steps_s: how long a step of answers takes, by how many it is of: (count, seconds), in rising order.
     """
 
     prefill_tokens_per_s: float
-    answer_token_s: float
+    answer_steps_s: tuple[tuple[int, float], ...]
     load_s: float
+
+    def answer_step_s(self, rows_count):
+        """A straight line between the sizes that were measured, and on beyond the last."""
+        steps = self.answer_steps_s
+        number = min(max(1, bisect_left(steps, (rows_count,))), len(steps) - 1)
+        (less, less_s), (more, more_s) = steps[number - 1 : number + 1]
+        return less_s + (more_s - less_s) * (rows_count - less) / (more - less)
+
+    def seconds_a_request(self, *, prompt_tokens, answer_tokens, rows_count):
+        """Of the processor, when so many are always at work together."""
+        step_s = self.answer_step_s(rows_count) / rows_count
+        return prompt_tokens / self.prefill_tokens_per_s + answer_tokens * step_s
+
+
+class Work:
+    """A request at work: what there is to read, then what there is to write."""
+
+    __slots__ = ("began_s", "left_tokens", "read_s", "request", "unread_tokens")
+
+    def __init__(self, request, unread_tokens, now_s):
+        self.request, self.began_s = request, now_s
+        self.unread_tokens = max(1, round(unread_tokens))
+        self.left_tokens = request.answer_tokens
+        self.read_s = 0.0
+
+    @property
+    def client(self):
+        return self.request.client
+
+    @property
+    def missing_count(self):
+        return self.unread_tokens
+
+
+CHUNK_TOKENS = 256
+SLOTS_COUNT = 4
+"""Of the node that was measured."""
 
 
 class Lane:
@@ -31,7 +76,8 @@ class Lane:
 
     def __init__(self, node, model, slots, state):
         self.node, self.model, self.slots, self.state = node, model, slots, state
-        self.busy = 0
+        self.at_work = []
+        self.stepping = self.answers_had_turn = False
         self.queue = deque()  # they hold the model, and wait for a slot
         self.waiting = deque()  # they wait for the model
         self.arrived_count = 0
@@ -40,14 +86,17 @@ class Lane:
         self.recent_at_s = 0.0
         self.loaded_s = -math.inf
         self.ready_at_s = 0.0
-        self.service_s = None
-        self.working = []  # when those at work will end
+        self.service_s = self.row_s = self.read_s = None
         self.marks = OrderedDict()
         self.gives_way = False
 
     @property
     def open(self):
         return self.state == "ready" and not self.gives_way
+
+    @property
+    def busy(self):
+        return len(self.at_work)
 
     def occupant(self):
         """As `edge_node.berth.Berth` says it; every model takes the same of the memory."""
@@ -71,22 +120,72 @@ class Lane:
         while len(self.marks) > SKETCH_LIMIT_COUNT:
             self.marks.popitem(last=False)
 
-    def measured(self, service_s):
-        before = self.service_s
-        self.service_s = service_s if before is None else before + _WEIGHT * (service_s - before)
+    def measured(self, work, now_s):
+        """What came of a request that is over, as the node's scheduler takes it."""
+        self.service_s = _smoothed(self.service_s, now_s - work.began_s)
+
+    def read(self, work):
+        self.read_s = _smoothed(self.read_s, work.read_s)
+
+    def unread_s(self):
+        """How long those at work still read, together."""
+        rows = sum(work.unread_tokens for work in self.at_work)
+        return rows * (self.row_s or 1 / self.node.speeds.prefill_tokens_per_s)
 
     def wait_s(self, now_s):
-        """When a slot would be free for one who comes now, as the node's scheduler reckons it."""
+        """When one who comes now would begin to read: there is a slot, and those at work have read."""
         if len(self.queue) + self.busy < self.slots:
-            return 0.0
+            return self.unread_s()
         service_s = self.service_s or 1.0
-        free = sorted(max(now_s, end_s) for end_s in self.working)[: self.slots]
+        free = sorted(max(now_s + service_s / 4, work.began_s + service_s) for work in self.at_work)[
+            : self.slots
+        ]
         while len(free) < self.slots:
             free.append(now_s)
         for _ in self.queue:
             free.sort()
             free[0] += service_s
         return min(free) - now_s
+
+    # ---- steps
+
+    def next_step(self):
+        """Whether it is one of answers, who takes part with how many rows, and how long it takes; None without work."""
+        reading = [work for work in self.at_work if work.unread_tokens]
+        writing = [work for work in self.at_work if not work.unread_tokens]
+        if not self.at_work:
+            return None
+        crowd = sum(lane.stepping for lane in self.node.lanes.values() if lane is not self) + 1
+        slowed = crowd / self.node.power
+        speeds = self.node.speeds
+        if writing and not (reading and self.answers_had_turn):
+            self.answers_had_turn = True
+            return True, [(work, 1) for work in writing], slowed * speeds.answer_step_s(len(writing))
+        self.answers_had_turn = False
+        rows = prompt_rows(reading, CHUNK_TOKENS)
+        took_s = slowed * sum(rows) / speeds.prefill_tokens_per_s
+        return False, [(work, count) for work, count in zip(reading, rows, strict=True) if count], took_s
+
+    def stepped(self, answers, parts, took_s):
+        """Take a step that is over; gives whose first token it gave, and who is done."""
+        first, done = [], []
+        rows_count = sum(count for _, count in parts)
+        if not answers:
+            self.row_s = _smoothed(self.row_s, took_s / rows_count)
+        for work, count in parts:
+            if answers:
+                work.left_tokens -= 1
+            else:
+                work.unread_tokens -= count
+                work.read_s += took_s * count / rows_count
+                if work.unread_tokens:
+                    continue
+                work.left_tokens -= 1
+                self.read(work)
+                first.append(work)
+            if work.left_tokens <= 0:
+                done.append(work)
+        return first, done
 
     def load_left_s(self, now_s):
         if self.open:
@@ -118,9 +217,14 @@ def _prospect(prospect):
 
 
 class Node:
-    """A machine somewhere that keeps some models in memory and the others asleep."""
+    """A machine somewhere that keeps some models in memory and the others asleep.
+
+    Attributes:
+        power: how many times as quick as the measured one it is: more slots stand for more processors.
+    """
 
     def __init__(self, number, city, place, *, slots, speeds, models, resident):
+        self.power = slots / SLOTS_COUNT
         self.number, self.city, self.place, self.slots, self.speeds = number, city, place, slots, speeds
         self.node_id = f"node-{number:02d}"
         self.resident_count = len(resident)
@@ -147,7 +251,8 @@ class Node:
                     name=name, version="1", slots=self.slots, busy=lane.busy,
                     state="asleep" if lane.gives_way else lane.state,
                     queued=len(lane.queue) + len(lane.waiting), service_s=lane.service_s,
-                    prefill_tokens_per_s=self.speeds.prefill_tokens_per_s, load_s=self.speeds.load_s,
+                    read_s=lane.read_s, unread_s=lane.unread_s(),
+                    prefill_tokens_per_s=lane.row_s and 1 / lane.row_s, load_s=self.speeds.load_s,
                     **_prospect(lane.prospect(now_s)),
                     arrived_count=lane.arrived_count, prefixes=pack_sketch(lane.marks) if lane.marks else b"",
                 )
@@ -168,3 +273,7 @@ class Node:
                 self.lanes[name].state, self.lanes[name].gives_way = "asleep", False
             if room.fits or not room.evict:
                 return room
+
+
+def _smoothed(mean, sample):
+    return sample if mean is None else mean + _WEIGHT * (sample - mean)

@@ -11,11 +11,12 @@ import itertools
 import random
 from dataclasses import dataclass, field
 
+from edge_node.client.call import Journey
 from edge_node.handing_on import Offer, Standing, hand_on
 from origin.fleet import Fleet, FleetRules
 from origin.prefixes import Mark
-from tests.world.policies import HANDS_ON, POLICIES, Router
-from tests.world.simulated_nodes import Node
+from tests.world.policies import HANDS_ON, POLICIES, Course, Router
+from tests.world.simulated_nodes import Node, Work
 
 _REPORT_TRAVEL_S = 0.05
 _ROUND_TRIPS = 2  # TCP and the request, for every policy alike
@@ -30,6 +31,9 @@ class Scene:
     Attributes:
         sites: the cities where nodes stand.
         load_share: what the clients ask for, of what the nodes can do.
+        clients: cities and how much of everything comes from each; None for all but sites, countries alike.
+        prompt_tokens: the least and the most that a session begins with.
+        answer_tokens: the mean; they are distributed exponentially.
         crash: at which share of the time a node goes away, and at which it comes back.
     """
 
@@ -43,6 +47,9 @@ class Scene:
     resident_count: int = 2
     slots: tuple[int, ...] = (4, 8, 16)
     sessions_share: float = 0.7
+    clients: tuple[tuple[int, float], ...] | None = None
+    prompt_tokens: tuple[int, int] = (50, 600)
+    answer_tokens: float = 110
     seed: int = 11
     crash: tuple[float, float] | None = None
 
@@ -59,6 +66,8 @@ class Request:
     marks: tuple[Mark, ...]
     asked_s: float
     tried: frozenset[str] = frozenset()
+    course: Course | None = None
+    journey: Journey | None = None
 
 
 @dataclass
@@ -145,7 +154,7 @@ class Simulation:
 
     def _requests(self, rng):
         """Sessions of several turns, each prompt the last one and more; for a third of the time, the west asks more."""
-        scene, world, speeds = self.scene, self.world, self.scene.speeds
+        scene, world = self.scene, self.world
         clients = [n for n in range(len(world.cities)) if n not in scene.sites]
         clients = [n for n in clients if all(world.rtt_ms[n][site] is not None for site in scene.sites)]
         of_country = {}
@@ -153,36 +162,49 @@ class Simulation:
             of_country.setdefault(world.cities[n].country or n, []).append(n)
         weight = {n: 1 / len(members) for members in of_country.values() for n in members}
         plain = [weight[n] for n in clients]
+        if scene.clients is not None:
+            clients, plain = map(list, zip(*scene.clients, strict=True))
+            weight = dict(scene.clients)
         west = [weight[n] * (6 if world.in_north_america(n) else 1) for n in clients]
-        mean_service_s = 110 * speeds.answer_token_s + 500 / speeds.prefill_tokens_per_s
-        capacity_per_s = sum(n.slots * scene.resident_count for n in self.nodes) / mean_service_s
-        rate_per_s = scene.load_share * capacity_per_s
         requests, sessions, now_s = [], [], 0.0
         for number in range(scene.requests_count):
-            now_s += rng.expovariate(rate_per_s)
+            now_s += rng.expovariate(1.0)
             in_west = scene.requests_count // 3 <= number < 2 * scene.requests_count // 3
             if sessions and rng.random() < scene.sessions_share:
                 session = sessions.pop(rng.randrange(len(sessions)))
             else:
                 model = rng.choices(self.models, self.popularity)[0]
                 client = rng.choices(clients, west if in_west else plain)[0]
-                session = [f"s{number}", model, client, rng.randrange(50, 600)]
+                session = [f"s{number}", model, client, rng.randrange(*scene.prompt_tokens)]
             name, model, client, tokens = session
             requests.append(self._request(number, rng, now_s, name, model, client, tokens))
             session[3] = tokens + requests[-1].answer_tokens + rng.randrange(10, 120)
             if session[3] < 2500:
                 sessions.append(session)
                 del sessions[:-200]
+        rate_per_s = scene.load_share * self._capacity_per_s(requests)
+        for request in requests:
+            request.asked_s /= rate_per_s
         return requests
 
-    @staticmethod
-    def _request(number, rng, now_s, session, model, client, prompt_tokens):
+    def _capacity_per_s(self, requests):
+        """What all nodes can do with full batches, when each of these prompts is read from its beginning."""
+        tokens = {
+            "prompt_tokens": sum(it.prompt_tokens for it in requests) / len(requests),
+            "answer_tokens": sum(it.answer_tokens for it in requests) / len(requests),
+        }
+        return sum(
+            node.power / node.speeds.seconds_a_request(**tokens, rows_count=node.slots) for node in self.nodes
+        )
+
+    def _request(self, number, rng, now_s, session, model, client, prompt_tokens):
         prompt_bytes = prompt_tokens * _BYTES_PER_TOKEN
         marks = tuple(
             Mark(random.Random(f"{session} {block}").getrandbits(32), (block + 1) * _MARK_BYTES)
             for block in range(prompt_bytes // _MARK_BYTES)
         )
-        answer_tokens = min(600, max(8, int(rng.expovariate(1 / 110))))
+        mean = self.scene.answer_tokens
+        answer_tokens = min(int(6 * mean), max(8, int(rng.expovariate(1 / mean))))
         return Request(
             number, client, model, session, prompt_tokens, prompt_bytes, answer_tokens, marks, now_s
         )
@@ -200,13 +222,24 @@ class Simulation:
 
     def _ask(self, request):
         router = self.routers[request.number % len(self.routers)]
-        stops = self.policy(router, request, self.now_s, request.tried)
-        if not stops:
+        self._came_back(request)
+        course = self.policy(router, request, self.now_s, request.tried)
+        if course is None:
             self.outcome.lost_count += 1
             return
-        self._send(request, stops, 0, frozenset())
+        request.course = course
+        if course.sdk is not None:
+            request.journey = Journey(None)
+            course.sdk.set_out(request.journey)
+        self._send(request, course.here, frozenset())
 
-    def _send(self, request, stops, here, tried):
+    @staticmethod
+    def _came_back(request):
+        if request.journey is not None:
+            request.course.sdk.came_back(request.journey)
+
+    def _send(self, request, here, tried):
+        stops = request.course.stops
         node = self.by_id[stops[here].node_id]
         rtt_s = self.world.rtt_ms[request.client][node.city] / 1000
         if not node.alive:  # found out by the time-out; then asked for anew without it
@@ -215,18 +248,20 @@ class Simulation:
                 router.fleet.note_failed(node.node_id, str(request.client), self.now_s)
             self._at(self.now_s + min(max(3 * rtt_s, 0.15), 1.0), self._ask, request)
             return
+        if request.journey is not None:
+            request.journey.node = stops[here]
         arrives_s = self.now_s + (_ROUND_TRIPS - 0.5) * rtt_s
-        self._at(arrives_s, self._arrive, request, node, stops, here, tried)
+        self._at(arrives_s, self._arrive, request, node, here, tried)
 
-    def _arrive(self, request, node, stops, here, tried):
+    def _arrive(self, request, node, here, tried):
         lane = node.lanes[request.model]
         rtt_s = self.world.rtt_ms[request.client][node.city] / 1000
         if self.hands_on:
             standing = Standing(wait_s=lane.wait_s(self.now_s), load_s=lane.load_left_s(self.now_s))
-            elsewhere = hand_on(Offer(stops, here, tried), standing)
+            elsewhere = hand_on(Offer(request.course.stops, here, tried, request.course.passed_by), standing)
             if elsewhere is not None:
                 self.outcome.handed_on_count += 1
-                self._at(self.now_s + rtt_s / 2, self._send, request, stops, elsewhere.to, tried | {here})
+                self._at(self.now_s + rtt_s / 2, self._send, request, elsewhere.to, tried | {here})
                 return
         self.outcome.arrivals.append((self.now_s, node.node_id))
         lane.note_arrival(self.now_s)
@@ -265,33 +300,39 @@ class Simulation:
             self._work(lane)
 
     def _work(self, lane):
-        node = lane.node
         while lane.queue and lane.busy < lane.slots:
             request = lane.queue.popleft()
-            lane.busy += 1
-            read_s = lane.unread_tokens(request) / node.speeds.prefill_tokens_per_s
-            service_s = read_s + request.answer_tokens * node.speeds.answer_token_s
+            lane.at_work.append(Work(request, lane.unread_tokens(request), self.now_s))
             lane.remember(request)
-            end_s = self.now_s + service_s
-            lane.working.append(end_s)
-            rtt_s = self.world.rtt_ms[request.client][node.city] / 1000
-            first_s = self.now_s + read_s + node.speeds.answer_token_s + rtt_s / 2
-            self.outcome.answered.append((first_s - request.asked_s, request.asked_s, node.node_id))
-            self._at(end_s, self._done, lane, end_s, service_s)
+        if not lane.stepping and lane.at_work:
+            self._step(lane)
+
+    def _step(self, lane):
+        lane.stepping = True
+        answers, parts, took_s = lane.next_step()
+        self._at(self.now_s + took_s, self._stepped, lane, answers, parts, took_s)
+
+    def _stepped(self, lane, answers, parts, took_s):
+        node, lane.stepping = lane.node, False
+        first, done = lane.stepped(answers, parts, took_s)
+        for work in first:
+            rtt_s = self.world.rtt_ms[work.request.client][node.city] / 1000
+            first_s = self.now_s + rtt_s / 2 - work.request.asked_s
+            self.outcome.answered.append((first_s, work.request.asked_s, node.node_id))
+        for work in done:
+            lane.at_work.remove(work)
+            lane.measured(work, self.now_s)
+            self._came_back(work.request)
+            lane.used_s = self.now_s
+        self._work(lane)
+        if done:
+            self._wake(node)
 
     def _loaded(self, lane):
         if lane.node.lanes[lane.model] is lane:
             lane.state = "ready"
             self._let_in(lane)
             self._wake(lane.node)
-
-    def _done(self, lane, end_s, service_s):
-        lane.busy -= 1
-        lane.working.remove(end_s)
-        lane.measured(service_s)
-        lane.used_s = self.now_s
-        self._work(lane)
-        self._wake(lane.node)
 
     # ---- a crash
 

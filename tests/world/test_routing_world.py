@@ -13,7 +13,8 @@ from tests.world.simulated_nodes import Speeds
 from tests.world.simulation import Scene, simulate
 
 # Of the size that small models on small machines have; measured ones are the benchmark's.
-SPEEDS = Speeds(prefill_tokens_per_s=1500.0, answer_token_s=1 / 30, load_s=5.0)
+STEPS_S = ((1, 0.010), (2, 0.015), (4, 0.025), (8, 0.045), (16, 0.085))
+SPEEDS = Speeds(prefill_tokens_per_s=800.0, answer_steps_s=STEPS_S, load_s=5.0)
 BASELINES = [name for name in POLICIES if not name.startswith("ours")]
 CITIES = (
     "Washington Dallas SanJose SaoPaulo London Frankfurt Stockholm Johannesburg Pune Singapore Tokyo Sydney "
@@ -51,7 +52,9 @@ def test_ours_is_ahead_of_the_best_of_the_others(made_up, heartbeat_s, routers_c
     assert p95_s["ours"] <= 0.8 * best_s, p95_s
 
 
-QUICK_LOADS = Speeds(prefill_tokens_per_s=20000.0, answer_token_s=1 / 200, load_s=0.03)
+QUICK_LOADS = Speeds(
+    prefill_tokens_per_s=20000.0, answer_steps_s=tuple((n, s / 10) for n, s in STEPS_S), load_s=0.03
+)
 
 
 def test_quick_loads_do_not_make_nodes_do_nothing_but_load(made_up):

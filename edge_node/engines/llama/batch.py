@@ -66,6 +66,8 @@ class Decoder:
             filled = end
         self._batch.n_tokens = filled
         code = native.llama_decode(self.context, self._batch)
+        # A GPU goes on computing after that; how long steps take is measured, and planned by.
+        native.llama_synchronize(self.context)
         if code in {0, 1, -1}:
             return Outcome(code)
         return Outcome.BROKEN

@@ -251,6 +251,8 @@ class LlamaEngine:
             self._speculation.stepped(answers_count=len(shares), rows_count=rows_count, took_s=took_s)
         else:
             self._pace.note(rows_count, took_s)
+            for generation, share in zip(generations, shares, strict=True):
+                generation.read_s += took_s * share.count / rows_count
         said: list[Event] = []
         row = 0
         for generation, share, guess in zip(generations, shares, guesses, strict=True):

@@ -10,6 +10,7 @@ tokens of an answer that was cut off are computed one by one, as they were the f
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any, Protocol
 
 from edge_node.engines.llama.batch import Outcome
@@ -116,10 +117,14 @@ class ExactLane:
         tokens = [
             generation.tokens[len(slot.cached) : len(slot.cached) + count] for generation, slot in parts
         ]
+        began_s = time.monotonic()
         if self._decoder.decode(shares, tokens) is not Outcome.DONE:
             raise EngineFailedError(
                 "llama.cpp failed to decode a deterministic request; its memory can no longer be trusted"
             )
+        for generation, _ in parts:
+            if not generation.started:
+                generation.read_s += (time.monotonic() - began_s) / len(parts)
         said: list[Event] = []
         for row, ((generation, slot), share, part) in enumerate(zip(parts, shares, tokens, strict=True)):
             slot.cached.extend(part)

@@ -73,6 +73,7 @@ class Generation:
         prompt_tokens: how many of them are the prompt's.
         latest_s: when its first token would be of no use any more, on the clock of `now_s`.
         guessed_tokens: how many were guessed for it, right or wrong.
+        read_s: what the steps took that read its prompt, by its part of their rows.
         saved: the state of its first `saved_tokens` tokens, when its cells were taken away.
     """
 
@@ -88,6 +89,7 @@ class Generation:
         self.saved = b""
         self.saved_tokens = 0
         self.guessed_tokens = 0
+        self.read_s = 0.0
         self._reports_progress = request.reports_progress
         self._reported: tuple[int, int] | None = None
         self.prompt_tokens = len(prompt)
@@ -220,4 +222,5 @@ class Generation:
             cached_from=self._cached_from,
             queue_s=admitted_s - self._submitted_s,
             prefill_s=now_s - admitted_s,
+            read_s=self.read_s,
         )

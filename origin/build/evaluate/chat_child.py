@@ -90,7 +90,7 @@ def _scored_bytes(model: LlamaModel, text: str, tokens: list[int]) -> int:
 def prepare(job: PrepareJob, report: Callable[[int, int], None]) -> dict[str, int]:
     """Leave `chunks.json`, `vocabulary.json`, `scores.npy` (16-bit log-probabilities) and `rows.npz`."""
     directory = Path(job.directory)
-    with LlamaModel(Path(job.reference), job.threads_count) as model:
+    with LlamaModel(Path(job.reference), job.threads_count, checked=True) as model:
         chunks = cut(model, job.texts, job.tokens_count)
         total = sum(len(chunk.tokens) - 1 for chunk in chunks)
         scores = np.lib.format.open_memmap(
@@ -119,7 +119,7 @@ def compare(job: CompareJob, report: Callable[[int, int], None]) -> Compared:
         (directory / "vocabulary.mp").read_bytes(), type=tuple[list[tuple[bytes, int]], list[int]]
     )
     scores = np.load(directory / "scores.npy", mmap_mode="r")
-    with LlamaModel(Path(job.candidate), job.threads_count) as model:
+    with LlamaModel(Path(job.candidate), job.threads_count, checked=True) as model:
         own_pieces = model.vocabulary()
         own_tokens = [model.tokenize(chunk.text) for chunk in chunks]
         same_length = model.tokens_count == scores.shape[1]

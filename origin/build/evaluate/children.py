@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from origin.errors import StepFailedError
+from origin.errors import BuildPartMissingError, StepFailedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,7 +46,8 @@ def measure(
 
     Raises:
         CandidateUnfitError: the model is at fault.
-        StepFailedError: the program is, such as when a package is missing.
+        BuildPartMissingError: a package is missing.
+        StepFailedError: the program itself failed.
     """
     with tempfile.TemporaryFile() as complaints:
         with subprocess.Popen(
@@ -66,6 +68,11 @@ def measure(
         said = complaints.read().decode(errors="replace").strip()
     if answer is not None:
         raise CandidateUnfitError(f"{answer.unreadable}{_last_line(said)}")
+    missing = re.search(r"ModuleNotFoundError: No module named '([\w.]+)'", said)
+    if missing:
+        raise BuildPartMissingError(
+            f"judging needs {missing[1]}, which is not installed: pip install 'edgeward[build]'"
+        )
     if child.returncode < 0:
         raise CandidateUnfitError(f"it ended the process by signal {-child.returncode}{_last_line(said)}")
     raise StepFailedError(f"measuring ended with status {child.returncode}: {said[-_TAIL_CHARACTERS:]}")

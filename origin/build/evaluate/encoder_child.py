@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 from tokenizers import Tokenizer
 
@@ -19,7 +20,7 @@ from origin.build.evaluate.encoder_jobs import (
     EncodersRaced,
     VectorsJob,
 )
-from origin.build.evaluate.onnx_model import OnnxModel
+from origin.build.evaluate.onnx_model import OnnxModel, check_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
 
 TEXT_TOKENS = 256
 _REPORTED_COUNT = 50
+
+
+class _Limits(msgspec.Struct):
+    max_position_embeddings: int = TEXT_TOKENS
 
 
 class EncoderUnreadableError(Exception):
@@ -48,6 +53,8 @@ def work(job: AnyEncoderJob, report: Callable[[int, int], None]) -> Any:
 
 def vectors(job: VectorsJob, report: Callable[[int, int], None]) -> int:
     """Write the vectors of all texts; how long one is."""
+    if job.kind == "onnx":
+        check_numbers(Path(job.directory, "model.onnx"))
     model = _open(Path(job.directory), job.kind, job.threads_count)
     rows = []
     for done, ids in enumerate(_ids(Path(job.directory), job.texts)):
@@ -87,8 +94,16 @@ def _open(directory: Path, kind: ArtifactKind, threads_count: int) -> OnnxModel 
 def _ids(directory: Path, texts: tuple[str, ...]) -> list[NDArray[np.int64]]:
     tokenizer = Tokenizer.from_str((directory / "tokenizer.json").read_text("utf-8"))
     tokenizer.no_padding()
-    tokenizer.enable_truncation(TEXT_TOKENS)
+    tokenizer.enable_truncation(min(TEXT_TOKENS, _limit_tokens(directory)))
     return [np.array(encoding.ids, np.int64) for encoding in tokenizer.encode_batch(list(texts))]
+
+
+def _limit_tokens(directory: Path) -> int:
+    """The most that the model reads; without a configuration, as many as we give to any."""
+    file = directory / "config.json"
+    if not file.is_file():
+        return TEXT_TOKENS
+    return msgspec.json.decode(file.read_bytes(), type=_Limits).max_position_embeddings
 
 
 if __name__ == "__main__":

@@ -42,6 +42,7 @@ NEAR_TEXTS_COUNT = 1000
 """Neighbours are looked for among no more texts than these: the share that is kept depends on how many there are."""
 _CHILD = "origin.build.evaluate.encoder_child"
 _ROUNDS_COUNT = 7
+_ROUNDING = 1e-5
 _RACED_TEXTS_COUNT = 64
 
 
@@ -95,7 +96,7 @@ def vectors_of(
         found = np.asarray(np.load(file), np.float32)
     if not np.isfinite(found).all():
         raise CandidateUnfitError("it gives vectors that are not numbers")
-    if (found == found[0]).all():
+    if np.allclose(found, found[0], rtol=0.0, atol=_ROUNDING * float(np.abs(found).max())):
         raise CandidateUnfitError("it gives the same vector for every text")
     return found
 
@@ -131,10 +132,10 @@ def task_figures(
         beside = base(drawn)
         return score(drawn) / beside if beside > 0 else float("nan")
 
-    return {
-        task.figure: resampled(count, seed, score),
-        f"{task.figure}_share": resampled(count, seed, share),
-    }
+    figures = {task.figure: resampled(count, seed, score)}
+    if base(np.arange(count)) > 0:  # of nothing there are no shares
+        figures[f"{task.figure}_share"] = resampled(count, seed, share)
+    return figures
 
 
 def _scoring(task: Task, vectors: Doubles) -> tuple[int, Callable[[Integers], float]]:

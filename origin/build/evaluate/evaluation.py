@@ -76,6 +76,7 @@ def evaluate(
 
     Raises:
         RecipeInvalidError: these two kinds of artifact cannot be compared, or there is too little text.
+        BuildPartMissingError: a package that it takes is not installed.
         StepFailedError: the reference itself cannot be computed.
     """
     if reference.kind not in _COMPARABLE.get(candidate.kind, ()):

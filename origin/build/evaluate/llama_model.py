@@ -44,12 +44,18 @@ class LlamaModel:
         adds_bos: a text begins with a token of its own.
     """
 
-    def __init__(self, path: Path, threads_count: int) -> None:
+    def __init__(self, path: Path, threads_count: int, *, checked: bool = False) -> None:
+        """Load a file; `checked` reads all of it and refuses weights that are no numbers.
+
+        Raises:
+            ModelUnreadableError: llama.cpp cannot load it.
+        """
         native.llama_log_set(_LOG, ctypes.c_void_p(0))
         native.llama_backend_init()
-        self._model = native.llama_model_load_from_file(
-            str(path).encode(), native.llama_model_default_params()
-        )
+        model_params = native.llama_model_default_params()
+        # Of a scale that is no number nothing may be seen: rounding the products to 8 bits makes zeros of them.
+        model_params.check_tensors = checked
+        self._model = native.llama_model_load_from_file(str(path).encode(), model_params)
         if not self._model:
             raise ModelUnreadableError("llama.cpp cannot load it")
         params = native.llama_context_default_params()

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
-# Since 1.29 the Linux wheels report usage unless this is set before the import.
-os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
+
+from origin.build.onnx.running import open_session
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,18 +16,26 @@ Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
 
 
+def check_numbers(path: Path) -> None:
+    """Refuse weights that are no numbers: those of words that no text has would not be seen otherwise.
+
+    Raises:
+        ValueError: names the first such tensor.
+    """
+    import onnx  # noqa: PLC0415 - of the extra for builds
+    from onnx import numpy_helper  # noqa: PLC0415
+
+    for entry in onnx.load(str(path)).graph.initializer:
+        values = numpy_helper.to_array(entry)
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            raise ValueError(f"{entry.name} has values that are not numbers")
+
+
 class OnnxModel:
-    """An open session; what ONNX Runtime raises comes through."""
+    """An open session; what ONNX Runtime raises comes through, but for a file that it cannot load: StepFailedError."""
 
     def __init__(self, path: Path, threads_count: int) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads_count
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self._session: Any = onnxruntime.InferenceSession(
-            str(path), options, providers=["CPUExecutionProvider"]
-        )
+        self._session: Any = open_session(str(path), threads_count=threads_count)
         self._inputs = [(entry.name, entry.type) for entry in self._session.get_inputs()]
         ranks = {len(entry.shape): entry.name for entry in reversed(self._session.get_outputs())}
         # As the node chooses: token vectors, which are pooled, before what is pooled already.

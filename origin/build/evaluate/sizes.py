@@ -29,8 +29,15 @@ def size_figures(candidate: Artifact, reference: Artifact) -> dict[str, Figure]:
                 stored[piece.digest] = len(piece.stored)
     bytes_count = sum(file.stamp.size_bytes for file in files)
     reference_bytes = sum(file.stat().st_size for file in reference.directory.rglob("*") if file.is_file())
-    return {
+    weights = [file for file in files if file.format.parameter_count]
+    figures = {
         "bytes": exact(bytes_count),
         "wire_bytes": exact(sum(stored.values())),
         "bytes_ratio": exact(bytes_count / max(1, reference_bytes)),
     }
+    if weights:
+        weights_bytes = sum(file.stamp.size_bytes for file in weights)
+        figures["bits_per_weight"] = exact(
+            8 * weights_bytes / sum(file.format.parameter_count for file in weights)
+        )
+    return figures

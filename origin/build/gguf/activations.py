@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _LAYER_OUTPUT = re.compile(r"l_out-(\d+)")
 _WEIGHT = re.compile(r".+\.weight")
+_ATTENDED = re.compile(r"attn_(k|v|qkv)\.weight")
 _LAST_INPUT = "result_norm"
 HEADS = ("output.weight", "token_embd.weight")
 """The matrix that makes logits: the first of these that a model multiplies with."""
@@ -38,7 +39,7 @@ class Activations:
     Attributes:
         tokens_count: how many were read.
         squares: by the input's name, the sum of squares of each column.
-        grams: by the input's name, the sum of `x xᵀ`, where they were asked for.
+        grams: by the input's name and whether attention mixes it, the sum of `x xᵀ`, where they were asked for.
         inputs: by the matrix's name, its input's.
         cosines: by the layer, the sum of the cosines between what comes in and what goes out.
     """
@@ -55,11 +56,16 @@ class Activations:
         return None if name is None else (self.squares[name] / max(1, self.tokens_count)).astype(np.float32)
 
     def gram(self, weight: str) -> NDArray[np.float32] | None:
-        """Mean of `x xᵀ` over the tokens; None when it was not asked for."""
+        """Mean of `x xᵀ` over the tokens; None when it was not asked for.
+
+        For keys and values, x as attention sees it: besides each token its mean with those before it, and the first
+        one as often as all others together.
+        """
         name = self.inputs.get(weight)
-        if name is None or name not in self.grams:
+        key = "" if name is None else _gram_key(weight, name)
+        if key not in self.grams:
             return None
-        return self.grams[name] / np.float32(max(1, self.tokens_count))
+        return self.grams[key] / np.float32(max(1, self.tokens_count))
 
     def influences(self) -> NDArray[np.float32]:
         """One minus the mean cosine, by the layer; layers that were not seen count as 1."""
@@ -117,16 +123,19 @@ class _Watch:
     def _add(self, weight: str, name: str, address: int) -> None:
         sums = self._sums
         sums.inputs[weight] = name
-        if name in self._done:
+        wanted = self._wants_gram(weight)
+        form = _gram_key(weight, name)
+        if name in self._done and (form in self._done or not wanted):
             return
-        self._done.add(name)
         given = numbers_of(address)
-        columns = given.shape[1]
-        sums.squares.setdefault(name, np.zeros(columns))
-        sums.squares[name] += np.einsum("tc,tc->c", given, given, dtype=np.float64)
-        if self._wants_gram(weight):
-            sums.grams.setdefault(name, np.zeros((columns, columns), np.float32))
-            sums.grams[name] += given.T @ given
+        if name not in self._done:
+            self._done.add(name)
+            squares = np.einsum("tc,tc->c", given, given, dtype=np.float64)
+            sums.squares[name] = sums.squares.get(name, 0) + squares
+        if wanted:
+            self._done.add(form)
+            given = _attended(given) if form != name else given
+            sums.grams[form] = sums.grams.get(form, np.float32(0)) + given.T @ given
 
     def _add_influence(self, name: str, after: NDArray[np.float32]) -> None:
         layer = _LAYER_OUTPUT.fullmatch(name)
@@ -137,6 +146,22 @@ class _Watch:
             self._sums.cosines[int(layer[1])] = self._sums.cosines.get(int(layer[1]), 0.0) + float(
                 cosines.sum()
             )
+
+
+def _gram_key(weight: str, name: str) -> str:
+    return f"{name} attended" if _ATTENDED.search(weight) else name
+
+
+def _attended(given: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What the errors of keys and values are summed over, since attention mixes tokens.
+
+    Errors that are independent average out in the mean, those that tokens share do not; and much of all attention
+    goes to the first token (Xiao et al., "Efficient Streaming Language Models with Attention Sinks", 2024), so that
+    an error there reaches every other token.
+    """
+    count = len(given)
+    means = np.cumsum(given, axis=0) / np.arange(1, count + 1, dtype=np.float32)[:, None]
+    return np.concatenate([given, means, given[:1] * np.float32(np.sqrt(count))])
 
 
 def collect(

@@ -11,7 +11,14 @@ import torch
 from origin.build.gguf.model_file import ModelFile
 from origin.build.gguf.writing import edited_fields, plain, write_model
 from origin.build.llama.bridging import bridges
-from origin.build.llama.opening import check_pair, choose_machine, facts_of, open_teacher, rows_for
+from origin.build.llama.opening import (
+    check_pair,
+    check_rows,
+    choose_machine,
+    facts_of,
+    open_teacher,
+    rows_for,
+)
 from origin.build.llama.shape import LAYER_MATRICES, LAYER_NORMS, read_shape
 from origin.build.llama.training import Lessons, train
 from origin.build.llama.weights import PlainWeight
@@ -36,9 +43,11 @@ def check(step: Distill, source: Artifact) -> None:
     """Refuse what cannot be taught.
 
     Raises:
-        RecipeInvalidError: no model of the llama family, or layers that it has not.
+        RecipeInvalidError: no model of the llama family, rows longer than its context, or layers that it has not.
     """
-    _chosen_layers(step, read_shape(ModelFile(source.model_file)))
+    shape = read_shape(ModelFile(source.model_file))
+    check_rows(step, shape)
+    _chosen_layers(step, shape)
 
 
 def run(step: Distill, work: StepWork) -> Mapping[str, Fact]:

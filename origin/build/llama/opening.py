@@ -58,6 +58,19 @@ def check_pair(student: LlamaShape, teacher: LlamaShape) -> None:
         )
 
 
+def check_rows(step: Distill | Qat, shape: LlamaShape) -> None:
+    """Refuse rows that the model was not made for.
+
+    Raises:
+        RecipeInvalidError: they are longer than its context.
+    """
+    if step.row_tokens > shape.context_tokens:
+        raise RecipeInvalidError(
+            f"rows of {step.row_tokens} tokens do not fit the model's context of {shape.context_tokens}",
+            param="row_tokens",
+        )
+
+
 def rows_for(step: Distill | Qat, work: StepWork, count: int) -> NDArray[np.int64]:
     """So many rows of the tokens that the step trains on."""
     return read_rows(

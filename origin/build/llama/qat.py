@@ -9,7 +9,14 @@ import torch
 from origin.build.gguf.blocks import BLOCK_TYPES, from_bytes
 from origin.build.gguf.model_file import ModelFile
 from origin.build.gguf.writing import NewTensor, edited_fields, kept, plain, write_model
-from origin.build.llama.opening import check_pair, choose_machine, facts_of, open_teacher, rows_for
+from origin.build.llama.opening import (
+    check_pair,
+    check_rows,
+    choose_machine,
+    facts_of,
+    open_teacher,
+    rows_for,
+)
 from origin.build.llama.shape import EMBEDDING, read_shape
 from origin.build.llama.training import Lessons, train
 from origin.build.llama.weights import CodedWeight, FixedWeight, PlainWeight
@@ -30,14 +37,15 @@ _TRAINED = frozenset(BLOCK_TYPES) - {"Q8_0"}
 """Of eight bits the rounding is not worth training."""
 
 
-def check(step: Qat, source: Artifact) -> None:  # noqa: ARG001 - every operation is asked in one way
+def check(step: Qat, source: Artifact) -> None:
     """Refuse what cannot be trained.
 
     Raises:
-        RecipeInvalidError: no model of the llama family, or none of its tensors is of a type that is trained.
+        RecipeInvalidError: no model of the llama family, rows longer than its context, or no tensor of a type that is
+            trained.
     """
     model = ModelFile(source.model_file)
-    read_shape(model)
+    check_rows(step, read_shape(model))
     if not any(tensor.element in _TRAINED for tensor in model):
         found = ", ".join(sorted({tensor.element for tensor in model}))
         raise RecipeInvalidError(

@@ -128,4 +128,4 @@ def packed(codes: Codes, grid: Grid) -> NDArray[np.uint8]:
     unsigned = (codes.astype(np.int16) + (1 << (grid.bits - 1))).astype(np.uint8)
     if grid.bits == 8:
         return unsigned
-    return unsigned[..., 0::2] | (unsigned[..., 1::2] << 4)
+    return (unsigned[..., 0::2] | (unsigned[..., 1::2] << 4)).astype(np.uint8)

@@ -10,7 +10,7 @@ from onnx import TensorProto, helper
 from origin.build.onnx.editing import matrices
 from origin.build.onnx.graph import load_graph
 from origin.build.onnx.rows import in_batches, read_rows
-from origin.build.onnx.running import open_session
+from origin.build.onnx.running import open_session, run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,9 +32,9 @@ def input_squares(source: Artifact, texts: Sequence[str], *, threads_count: int)
     sums: dict[str, Floats] = {}
     tokens_count = 0
     for batch in in_batches(rows, batch_tokens=1024):
-        values = session.run(names, {"input_ids": batch.ids, "attention_mask": batch.mask})
+        values = run(session, batch, names)
         counts = batch.mask.astype(bool)
         tokens_count += int(counts.sum())
         for name, states in zip(names, values, strict=True):
             sums[name] = sums.get(name, 0) + np.square(states[counts]).sum(axis=0)
-    return {name: total / tokens_count for name, total in sums.items()}
+    return {name: (total / tokens_count).astype(np.float32) for name, total in sums.items()}

@@ -143,6 +143,8 @@ def _add(model: Any, tensors: dict[str, Any]) -> list[str]:
 
 def _replace(model: Any, place: Weighted, nodes: list[Any]) -> None:
     graph = model.graph
+    if not any(entry.domain == CONTRIB for entry in model.opset_import):
+        model.opset_import.append(helper.make_opsetid(CONTRIB, 1))
     at = list(graph.node).index(place.node)
     graph.node.remove(place.node)
     for offset, node in enumerate(nodes):

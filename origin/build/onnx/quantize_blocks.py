@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 VERSION = 1
 TABLE_GRID = Grid(bits=4, levels_bits=4, block_count=32)
 """Of a table of token vectors in `blocks4`."""
+_BLOCK_COUNTS = {4: 32, 8: 64}
 
 
 def check(step: QuantizeBlocks, source: Artifact) -> None:
@@ -94,13 +95,14 @@ def carry_along(source: Path, target: Path) -> None:
 
 
 def _rounded(step: QuantizeBlocks, weights: Floats, squares: Floats | None) -> Blocks:
-    if weights.shape[1] % step.block_count:
+    block_count = step.block_count or _BLOCK_COUNTS[step.bits]
+    if weights.shape[1] % block_count:
         raise RecipeInvalidError(
-            f"step {step.id}: {weights.shape[1]} columns are no multiple of block_count = {step.block_count}"
+            f"step {step.id}: {weights.shape[1]} columns are no multiple of block_count = {block_count}"
         )
-    grid = Grid(bits=step.bits, levels_bits=step.levels_bits or step.bits, block_count=step.block_count)
+    grid = Grid(bits=step.bits, levels_bits=step.levels_bits or step.bits, block_count=block_count)
     if not step.step_deviations:
         return round_blocks(weights, grid, squares)
     codes, scale = round_evenly(weights, step.step_deviations)
-    scales = np.broadcast_to(scale, (len(weights), weights.shape[1] // step.block_count))
+    scales = np.broadcast_to(scale, (len(weights), weights.shape[1] // block_count))
     return Blocks(codes, np.ascontiguousarray(scales), grid)

@@ -20,7 +20,8 @@ from onnxruntime.quantization import (
 from origin.build.onnx.graph import load_graph, save_graph
 from origin.build.onnx.quantize_blocks import carry_along, quantize_table
 from origin.build.onnx.quantize_dynamic import check
-from origin.build.onnx.rows import RowBatch, batch_of, read_rows
+from origin.build.onnx.rows import batch_of, read_rows
+from origin.build.onnx.running import feeds, open_session
 from origin.errors import StepFailedError
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ _METHODS = {
 # Texts are cut to rows of one length: two of its calibrators fail on batches of several shapes.
 _ROW_TOKENS = 48
 _LEAST_TOKENS = 16
+_ROWS_COUNT = 8
 
 
 def run(step: QuantizeStatic, work: StepWork) -> Mapping[str, Fact]:
@@ -54,9 +56,13 @@ def run(step: QuantizeStatic, work: StepWork) -> Mapping[str, Fact]:
         )
     with tempfile.TemporaryDirectory(dir=work.checkpoints) as folder:
         file = Path(folder, "model.onnx")
+        session = open_session(str(source.model_file))
+        batches = (
+            feeds(session, batch_of(whole, range(start, min(start + _ROWS_COUNT, len(whole)))))
+            for start in range(0, len(whole), _ROWS_COUNT)
+        )
         quantize_static(
-            source.model_file, file, _Reader(batch_of(whole, range(start, min(start + 8, len(whole))))
-                                             for start in range(0, len(whole), 8)),
+            source.model_file, file, _Reader(batches),
             quant_format=QuantFormat.QDQ, op_types_to_quantize=["MatMul"], per_channel=True,
             activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
             calibrate_method=_METHODS[step.method],
@@ -71,9 +77,8 @@ def run(step: QuantizeStatic, work: StepWork) -> Mapping[str, Fact]:
 class _Reader(CalibrationDataReader):  # type: ignore[misc]  # untyped
     """The calibration's batches, one at a time."""
 
-    def __init__(self, batches: Iterator[RowBatch]) -> None:
+    def __init__(self, batches: Iterator[dict[str, Any]]) -> None:
         self._batches = batches
 
     def get_next(self) -> dict[str, Any] | None:
-        batch = next(self._batches, None)
-        return None if batch is None else {"input_ids": batch.ids, "attention_mask": batch.mask}
+        return next(self._batches, None)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from origin.build.onnx.rows import Ids
+    from origin.build.onnx.rows import Ids, RowBatch
 
 
 def open_session(content: bytes | str, *, threads_count: int = 1) -> Any:
@@ -37,13 +37,43 @@ def open_session(content: bytes | str, *, threads_count: int = 1) -> Any:
 
 def check_loads(content: bytes) -> None:
     """See that a text can be embedded and gives finite numbers. Raises StepFailedError."""
-    if not np.isfinite(embed(open_session(content), [np.asarray([1, 2, 3], np.int64)])).all():
+    session = open_session(content)
+    (batch,) = in_batches([np.asarray([1, 2, 3], np.int64)], batch_tokens=3)
+    if not all(np.isfinite(values).all() for values in run(session, batch, None)):
         raise StepFailedError("what was made gives numbers that are not finite")
+
+
+def run(session: Any, batch: RowBatch, outputs: Sequence[str] | None) -> list[NDArray[Any]]:
+    """The outputs named, or all, for a batch. Raises StepFailedError: ONNX Runtime cannot compute it."""
+    given = feeds(session, batch)
+    try:
+        values: list[NDArray[Any]] = session.run(outputs, given)
+    except Exception as error:  # its binding has a dozen classes and no common one
+        raise StepFailedError(f"ONNX Runtime cannot compute what was made: {error}") from error
+    return values
+
+
+def feeds(session: Any, batch: RowBatch) -> dict[str, NDArray[Any]]:
+    """A batch as a text model wants it, whichever of the three usual inputs it takes.
+
+    Raises:
+        StepFailedError: it wants something else.
+    """
+    known = {"input_ids": batch.ids, "attention_mask": batch.mask, "token_type_ids": np.zeros_like(batch.ids)}
+    wanted = {entry.name: entry.type for entry in session.get_inputs()}
+    if not wanted.keys() <= known.keys():
+        raise StepFailedError(
+            f"the ONNX file takes {', '.join(sorted(wanted))}; of text models only token ids are known"
+        )
+    return {
+        name: known[name].astype(np.int32 if kind == "tensor(int32)" else np.int64)
+        for name, kind in wanted.items()
+    }
 
 
 def embed(session: Any, rows: Sequence[Ids], *, batch_tokens: int = 2048) -> NDArray[np.float32]:
     """The vector of each row, in order: [rows, width]."""
     vectors = np.zeros((len(rows), session.get_outputs()[0].shape[-1]), np.float32)
     for batch in in_batches(rows, batch_tokens=batch_tokens):
-        (vectors[batch.places],) = session.run(None, {"input_ids": batch.ids, "attention_mask": batch.mask})
+        (vectors[batch.places],) = run(session, batch, None)
     return vectors

@@ -173,6 +173,7 @@ class BlindOrigin:
         self.refused_count = 0
         self.hangs = False
         self.ticket = ""
+        self.each_s = 0.0
         self.curious_about = []
         self.port = 0
         self._server = None
@@ -234,5 +235,5 @@ class BlindOrigin:
         rtt_ms, index = 5.0, self.nodes.index(node)
         return RankedNode(
             node_id=node.name, url=node.url, label=node.name, place=None, distance_km=None, rtt_ms=rtt_ms,
-            score_s=0.05 + 0.05 * index, terms_s={"network": rtt_ms / 1000}, version="1",
+            score_s=0.05 + 0.05 * index, terms_s={"network": rtt_ms / 1000}, version="1", each_s=self.each_s,
         )  # fmt: skip

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
+from edge_node.client.call import Journey
 from edge_node.client.ejection import Ejections
 from edge_node.client.nearest import BUSY_MOST_S, Nearest, by_measured_score, measured_score_s
+from origin.tickets import OnTheWay, split_way
 from tests.edge_node.client.ranked import ranked, ranked_list, ranked_node
 
 
@@ -170,3 +175,56 @@ def test_the_time_for_a_connection_follows_what_is_known():
     assert nearest.connect_s(node, 0.0) == pytest.approx(0.3)
     assert nearest.predicted_s(node, 0.0) == pytest.approx(0.1)
     assert nearest.connect_s(ranked_node("unknown", rtt_ms=0.0), 0.0) == 1.0
+
+
+def test_what_a_client_has_under_way_counts_by_the_nodes_own_measure():
+    nearest = Nearest(Ejections(lambda: 0.0))
+    a, b = ranked_node("a", 0.3, each_s=0.5), ranked_node("b", 0.7, each_s=0.1)
+    nearest.learn("chat", ranked_list(a, b), 0.0)
+    journeys = [Journey(a), Journey(a)]
+    assert chosen(nearest, 0.0) == "a"
+    nearest.set_out(journeys[0])
+    assert (chosen(nearest, 0.0), nearest.predicted_s(a, 0.0)) == ("b", pytest.approx(0.8))
+    journeys[0].node = b  # handed on
+    assert (chosen(nearest, 0.0), nearest.predicted_s(b, 0.0)) == ("a", pytest.approx(0.8))
+    nearest.set_out(journeys[1])
+    nearest.came_back(journeys[1])
+    nearest.came_back(journeys[1])
+    assert chosen(nearest, 0.0) == "a"
+
+
+def test_a_request_that_was_forgotten_is_not_under_way():
+    nearest = Nearest(Ejections(lambda: 0.0))
+    a = ranked_node("a", each_s=9.0)
+    nearest.learn("chat", ranked_list(a, ranked_node("b", 0.7)), 0.0)
+    journey = Journey(a)
+    nearest.set_out(journey)
+    assert chosen(nearest, 0.0) == "b"
+    del journey
+    gc.collect()
+    assert chosen(nearest, 0.0) == "a"
+
+
+def test_what_a_list_says_of_queues_is_forgotten_within_seconds():
+    nearest = Nearest(Ejections(lambda: 0.0))
+    full = ranked_node("a", 9.0, terms_s={"network": 0.01, "queue": 8.9})
+    nearest.learn("chat", ranked_list(ranked_node("b", 0.5, each_s=0.7), full), 0.0)
+    journey = Journey(nearest.lists.known()["b"])
+    nearest.set_out(journey)
+    assert chosen(nearest, 0.0) == "b"
+    assert chosen(nearest, 30.0) == "a"
+
+
+def test_a_ticket_marks_where_its_client_has_requests_already():
+    nearest = Nearest(Ejections(lambda: 0.0))
+    nodes = [ranked_node(name, 0.1) for name in "abcd"]
+    nearest.learn("chat", structs.replace(ranked_list(*nodes), ticket="signed"), 0.0)
+    assert nearest.ticket("chat", nodes[0], 1.0) == "signed"
+    journeys = [Journey(node) for node in (nodes[0], nodes[2])]
+    for journey in journeys:
+        nearest.set_out(journey)
+    nearest.busy("d", 1.0, 5.0)
+    assert nearest.ticket("chat", nodes[0], 1.0) == "signed.~23"
+    assert nearest.ticket("chat", nodes[1], 1.0) == "signed.~023"
+    assert split_way("signed.~023") == ("signed", OnTheWay(passed_by=frozenset({0, 2, 3})))
+    assert nearest.ticket("chat", nodes[0], 60.0) == "", "it has run out"

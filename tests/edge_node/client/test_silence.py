@@ -20,6 +20,7 @@ class Node:
         self.items_count, self.lives = items_count, lives
         self.asked_s, self.closed = [], asyncio.Event()
         self.last_s = 0.0
+        self.over = []
 
     async def items(self):
         for number in range(self.items_count):
@@ -35,7 +36,11 @@ class Node:
 
     def watched(self):
         return WatchedItems(
-            self.items(), seems_alive=self.seems_alive, close=self.closed.set, failed=lambda _error: None
+            self.items(),
+            seems_alive=self.seems_alive,
+            close=self.closed.set,
+            failed=lambda _error: None,
+            over=lambda: self.over.append(True),
         )
 
 

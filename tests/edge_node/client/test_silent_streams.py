@@ -45,6 +45,35 @@ async def test_a_node_that_thinks_in_the_middle_of_a_stream_is_waited_for(hasty,
         assert not [task for task in asyncio.all_tasks() if "cut_off" in repr(task)]
 
 
+@pytest.mark.parametrize("leaves", [True, False])
+async def test_a_stream_is_under_way_until_its_end(leaves):
+    async with fleet("a") as (nodes, _, client):
+        under_way = session_of(client)._nearest._counts
+        await ask(client)
+        assert not under_way()
+        stream = client.stream_chat("x", model="chat")
+        await anext(stream)
+        assert under_way() == {"a": 1}
+        if leaves:
+            await stream.aclose()
+        else:
+            await nodes["a"].set("end")
+            async for _ in stream:
+                pass
+        assert not under_way()
+
+
+async def test_who_asks_much_at_once_goes_to_several_nodes():
+    async with fleet("a", "b", "c") as (_, origin, client):
+        origin.each_s = 1.0
+        streams = [client.stream_chat("x", model="chat") for _ in range(6)]
+        for stream in streams:
+            await anext(stream)
+        assert sorted(stream.served.node_id for stream in streams) == ["a", "a", "b", "b", "c", "c"]
+        for stream in streams:
+            await stream.aclose()
+
+
 async def test_a_stream_left_early_is_watched_no_more():
     async with fleet("a") as (nodes, _, client):
         async with client.stream_chat("x", model="chat") as stream:

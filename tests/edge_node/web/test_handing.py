@@ -10,6 +10,7 @@ from edge_node.errors import DrainingError, ModelNotHereError, OverloadedError
 from edge_node.offers import TicketDesk
 from edge_node.scheduler import Asking
 from origin.tickets import TICKET_HEADER, TICKET_PARAMETER, Signer, Stop, Ticket
+from tests.edge_node.client.asked_fleet import until
 
 SIGNER = Signer(b"\x01" * 32)
 NOW_S = 1_800_000_000.5
@@ -23,11 +24,11 @@ class Pair:
         self.a, self.b = a, b
         self.text = ""
 
-    def ticket(self, *, score_s=0.01, first="a", model="chat"):
+    def ticket(self, *, score_s=0.01, first="a", model="chat", signer=SIGNER):
         urls = {"a": self.a.url.removesuffix("/v1"), "b": self.b.url.removesuffix("/v1")}
         order = ["a", "b"] if first == "a" else ["b", "a"]
         stops = tuple(Stop(f"node-{each}", urls[each], score_s, 1.0) for each in order)
-        return SIGNER.sign(Ticket(model, stops, NOW_S + 60))
+        return signer.sign(Ticket(model, stops, NOW_S + 60))
 
     def occupy(self, front, count=1):
         """Requests that will never end take the slots."""
@@ -45,6 +46,7 @@ async def pair(make_front, make_residents):
         front = await make_front(residents=make_residents(), node_id=name, desk=desk)
         desk._metrics = front.metrics
         desk.learn([SIGNER.public_key])
+        front.desk = desk
         fronts.append(front)
     return Pair(*fronts)
 
@@ -137,6 +139,32 @@ class TestBusy:
         assert len(front.residents.chat.commands) == 1
         # The answer and one finished response of it, though each request had a ticket of its own.
         assert len(front.cache) == 2
+
+
+class TestKeysToCome:
+    """A node that has just started loads its models, and has not heard of the route keys: once that cost 8.3 s."""
+
+    OTHER = Signer(b"\x02" * 32)
+
+    async def test_who_would_wait_for_a_load_goes_on_as_soon_as_they_are_told(self, pair):
+        pair.a.residents.load_s = 60.0
+        waiting = asyncio.create_task(post(pair.a.url, ticket=pair.ticket(signer=self.OTHER)))
+        await until(lambda: b'state="unknown_key"' in pair.a.metrics.page())
+        for front in (pair.a, pair.b):
+            front.desk.learn([SIGNER.public_key, self.OTHER.public_key])
+        reply = await asyncio.wait_for(waiting, 10)
+        assert reply.headers["x-edgeward-node"] == "node-b"
+        assert reply.history[0].headers["x-edgeward-handed-on"].startswith("loading")
+
+    async def test_without_them_it_waits_no_longer_than_the_load(self, pair):
+        pair.a.residents.load_s = 0.1
+        reply = await asyncio.wait_for(post(pair.a.url, ticket=pair.ticket(signer=self.OTHER)), 2)
+        assert (reply.headers["x-edgeward-node"], len(reply.history)) == ("node-a", 0)
+
+    async def test_what_is_loaded_waits_for_no_keys(self, pair, monkeypatch):
+        monkeypatch.setattr(pair.a.desk, "learns", None)
+        reply = await post(pair.a.url, ticket=pair.ticket(signer=self.OTHER))
+        assert reply.headers["x-edgeward-node"] == "node-a"
 
 
 class TestRefused:

@@ -10,7 +10,7 @@ import numpy as np
 
 from edge_node.engines import Embed, EngineSpec
 from edge_node.engines.onnx.engine import OnnxEngine
-from origin.build.encoder_steps import ENCODER_OPERATIONS
+from origin.build.operations import OPERATIONS
 from origin.build.step import Artifact, StepWork
 from origin.build.texts import TextSet
 
@@ -21,7 +21,7 @@ def text_set(texts, name="data"):
 
 def run_step(folder, op, source, *, texts=(), teacher=None, seed=1, report=lambda _: None, **fields):
     """The artifact that an operation makes of `source`, and its facts; `folder` is the build's."""
-    kind = ENCODER_OPERATIONS[op]
+    kind = OPERATIONS[op]
     said = {"op": op, "id": "tried", **({"data": "data"} if texts else {}), **fields}
     step = msgspec.convert(said, kind)
     module = importlib.import_module(kind.MODULE)

@@ -34,7 +34,8 @@ WORDS = (
 VOCABULARY = (*SPECIAL, *LETTERS, *(f"##{letter}" for letter in LETTERS), *WORDS)
 TEXTS = (
     "the ships wait", "rain on the roof", "the price of a map", "dogs and a violin", "quarks", "waiting ships in rain",
-    "the dog waits in the harbour", "a map of the harbour", "the roof", "raining dogs", "violins wait", "a quark is a dog",
+    "the dog waits in the harbour", "a map of the harbour", "the roof", "raining dogs",
+    "violins wait", "a quark is a dog",
 )  # fmt: skip
 
 

@@ -128,6 +128,39 @@ class TestLoad:
         assert queue_s(busy=8, service_s=100.0) / 100 < queue_s(busy=8), "less comes and goes in a heartbeat"
         assert queue_s(busy=8, queued=100) == pytest.approx(101 / 8)
 
+    def test_what_those_at_work_still_read_is_waited_for(self, fleet, node, model, cities):
+        reading = [model(slots=64, busy=1, unread_s=1.5, read_s=0.5)]
+        known = fleet(node("paris", cities["paris"], reading), node("tokyo", cities["tokyo"]))
+
+        def waits_s(now_s):
+            decision = choose(known.view(now_s), ask(place=NEAR_PARIS), None)
+            paris = next(it for it in decision.nodes if it.node_id == "paris")
+            return decision.nodes[0].node_id, paris.terms_s["queue"], paris.terms_s["network"]
+
+        first, queue_s, network_s = waits_s(0.0)
+        assert first == "tokyo"
+        assert queue_s == pytest.approx(1.5 - network_s), "it goes on while the request travels"
+        assert waits_s(0.5)[1] == pytest.approx(1.0 - network_s)
+        assert waits_s(1.499)[:2] == ("paris", 0.0)
+
+    def test_what_was_sent_is_read_too_and_a_heartbeat_puts_it_right(self, fleet, node, model):
+        def report(**figures):
+            return node("a", models=[model(slots=64, read_s=0.5, **figures)])
+
+        def queue_s(now_s):
+            (only,) = choose(known.view(now_s), ask(), None).nodes
+            assert only.each_s == pytest.approx(1.0 / 64)
+            return only.terms_s["queue"]
+
+        known = fleet(report())
+        for _ in range(2):
+            known.note_routed("a", ("chat", "1.0"), 1.0, travel_s=0.1)
+        assert queue_s(1.0) == pytest.approx(1.1), "they arrive, and are read one after the other"
+        assert queue_s(1.6) == pytest.approx(0.5)
+        known.note_routed("a", ("chat", "1.0"), 1.6, travel_s=0.3)
+        known.accept(report(busy=2, unread_s=0.2), 1.7)
+        assert queue_s(1.7) == pytest.approx(0.2 + 0.5), "the third is on its way"
+
     def test_nodes_that_still_load_come_last(self, fleet, node, model, cities):
         loading = [model(state="loading", load_s=0.2)]
         full = [model(busy=40)]

@@ -54,6 +54,7 @@ def random_report(rng, number):
             name="chat", version=version, state=rng.choice(states), slots=rng.choice((0, 1, 4)),
             busy=rng.randrange(6), queued=rng.choice((0, 0, 3)),
             service_s=rng.choice((None, rng.uniform(0, 3))),
+            read_s=rng.choice((None, rng.uniform(0, 1))), unread_s=rng.choice((0.0, rng.uniform(0, 4))),
             prefill_tokens_per_s=rng.choice((None, rng.uniform(100, 3000))),
             load_s=rng.choice((None, rng.uniform(0.5, 5))),
             prefixes=rng.choice((b"", pack_sketch(rng.sample(range(6), 4)))),
@@ -96,7 +97,7 @@ def brute_force(pool, order, want, rules, now_s):
         (near,) = order.look([row])
         network_s = near.rtt_ms / 1000 if seat.node_id in want.warm else near.network_s
         unread = want.prompt.unread_tokens(offer)
-        terms = terms_s(network_s, near.rtt_ms, unread, own_part(offer, others, rules, now_s))
+        terms = terms_s(network_s, near.rtt_ms, unread, own_part(offer, others, rules, now_s), now_s)
         found.append((sum(terms.values()), seat.node_id))
     return sorted(found)
 
@@ -164,7 +165,7 @@ def test_what_is_kept_between_requests_never_goes_stale(seed):
             for name, seat in member.seats.items():
                 for old, new in zip(seat.offers, copied.seats[name].offers, strict=True):
                     new.sent.extend(old.sent)
-                    new.watch = old.watch
+                    new.watch, new.read_until_s = old.watch, old.read_until_s
         outcomes = []
         for it in (fleet, fresh):
             try:

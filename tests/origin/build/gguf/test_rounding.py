@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
+from origin.build.gguf.activations import _attended
 from origin.build.gguf.blocks import BLOCK_TYPES, encode
 from origin.build.gguf.rounding import compensated, loss
 from origin.build.gguf.scale_search import searched
@@ -65,3 +66,11 @@ def test_columns_that_nothing_uses_do_no_harm(matrix):
     gram[:, :32] = gram[:32] = 0
     rounded = compensated(BLOCK_TYPES["Q4_0"], values, gram).values()
     assert np.abs(rounded - values)[:, :32].max() < 1
+
+
+def test_keys_and_values_are_weighed_as_attention_sees_them():
+    given = np.arange(12, dtype=np.float32).reshape(4, 3)
+    seen = _attended(given)
+    gram = seen.T @ seen
+    means = np.stack([given[: n + 1].mean(axis=0) for n in range(4)])
+    assert np.allclose(gram, given.T @ given + means.T @ means + 4 * np.outer(given[0], given[0]))

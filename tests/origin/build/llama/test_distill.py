@@ -95,3 +95,8 @@ def test_a_whole_model_needs_no_bridge(deep, do):
 def test_layers_that_there_are_not_are_refused(deep, layers, message):
     with pytest.raises(RecipeInvalidError, match=message):
         check(Distill(id="d", data="calib", layers=layers), deep)
+
+
+def test_rows_longer_than_the_context_are_refused(deep):
+    with pytest.raises(RecipeInvalidError, match="rows of 513 tokens do not fit the model's context of 512"):
+        check(Distill(id="d", data="calib", row_tokens=513), deep)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -56,8 +57,6 @@ def test_scales_are_bfloat16_numbers():
 
 @given(st.floats(-(2.0**100), 2.0**100, width=32))
 def test_short_numbers_are_the_nearest(value):
-    import torch
-
     expected = torch.tensor(value, dtype=torch.float32).to(torch.bfloat16).float().item()
     assert short(np.asarray([value], np.float32))[0] == expected
 

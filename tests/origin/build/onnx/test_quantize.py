@@ -20,7 +20,7 @@ def alike(left, right):
     [
         ({"bits": 8, "embedding": "float"}, 0.999),
         ({"bits": 8, "embedding": "rows8"}, 0.999),
-        ({"bits": 8, "rounds_inputs": False, "embedding": "rows8"}, 0.9995),
+        ({"bits": 8, "rounds_inputs": False, "embedding": "rows8"}, 0.999),
         ({"bits": 8, "block_count": 64, "embedding": "blocks4"}, 0.97),
         ({"bits": 8, "levels_bits": 6, "embedding": "rows8"}, 0.99),
         (
