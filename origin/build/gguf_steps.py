@@ -79,7 +79,7 @@ class Compensate(Step, frozen=True, kw_only=True, tag="compensate"):
     embedding: CompensatedType = "Q8_0"
     tensors: dict[str, CompensatedType] = msgspec.field(default_factory=dict)
     tokens: Count = 32768
-    sweeps: Annotated[int, msgspec.Meta(ge=0, le=100)] = 8
+    sweeps: Annotated[int, msgspec.Meta(ge=0, le=100)] = 4
 
 
 class DropLayers(Step, frozen=True, kw_only=True, tag="drop_layers"):
@@ -146,10 +146,10 @@ class Mix(Step, frozen=True, kw_only=True, tag="mix"):
     embedding_types: Annotated[list[CompensatedType], msgspec.Meta(min_length=1)] = msgspec.field(
         default_factory=lambda: ["Q4_0", "Q5_1", "Q8_0"]
     )
-    bands: Count = 5
+    bands: Count = 3
     tokens: Count = 32768
-    trial_tokens: Count = 2048
-    sweeps: Annotated[int, msgspec.Meta(ge=0, le=100)] = 8
+    trial_tokens: Count = 1024
+    sweeps: Annotated[int, msgspec.Meta(ge=0, le=100)] = 4
 
 
 class TrimVocabulary(Step, frozen=True, kw_only=True, tag="trim_vocabulary"):

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
-from origin.build.gguf.activations import collect
-from origin.build.gguf.compensate import EMBEDDING, fits, gram_of, round_matrix
 from origin.build.gguf.knapsack import choose
 from origin.build.gguf.model_file import ModelFile, matrices
 from origin.build.gguf.quantize import tensor_types
-from origin.build.gguf.sensitivity import groups_of, measure
-from origin.build.gguf.writing import NewTensor, edited_fields, file_type, kept, write_model
-from origin.build.step import StepProgress
+from origin.build.gguf.rounded_file import EMBEDDING, fits, gram_of, grams_for, write_rounded
+from origin.build.gguf.sensitivity import groups_of, measure, measured_before
 from origin.errors import RecipeInvalidError
 from registry.formats.ggml_tables import GGML_TYPES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    import numpy as np
-    from numpy.typing import NDArray
-
     from origin.build.gguf.activations import Activations
+    from origin.build.gguf.sensitivity import Cost, Group
     from origin.build.gguf_steps import Mix
     from origin.build.step import Artifact, Fact, StepWork
     from registry.formats.gguf import GgufTensor
@@ -64,28 +60,9 @@ def check(step: Mix, source: Artifact) -> None:
 def run(step: Mix, work: StepWork) -> Mapping[str, Fact]:
     """Measure what each group costs, choose, and round each matrix to its type."""
     model = ModelFile(work.inputs["source"].model_file)
-    texts = work.texts["data"].texts
     names = [tensor.name for tensor in matrices(model) if fits(tensor)]
-    sums = collect(
-        model.path,
-        texts,
-        limit_tokens=step.tokens,
-        threads_count=work.threads_count,
-        report=work.report,
-        wants_gram=lambda name: name in names,
-    )
     groups = groups_of(names, model.layers_count, step.bands, lambda name: _types(step, name))
-    costs = measure(
-        model,
-        groups,
-        lambda name, columns: gram_of(sums, name, columns),
-        texts,
-        limit_tokens=step.trial_tokens,
-        threads_count=work.threads_count,
-        report=work.report,
-        kept_in=work.checkpoints,
-    )
-    options = [[costs[group.name][element] for element in group.types] for group in groups]
+    options, sums = _options(step, work, model, groups)
     budget_bytes = int(step.budget_mb * _MEGABYTE) - _fixed_bytes(model)
     places = choose([[(cost.size_bytes, cost.kl) for cost in group] for group in options], budget_bytes)
     if places is None:  # `check` has seen to it
@@ -94,9 +71,8 @@ def run(step: Mix, work: StepWork) -> Mapping[str, Fact]:
         )
     chosen = {group.name: group.types[place] for group, place in zip(groups, places, strict=True)}
     types = {name: chosen[group.name] for group in groups for name in group.matrices}
-    _write(step, work, model, sums, types)
+    write_rounded(model, types, work, tokens=step.tokens, sweeps=step.sweeps, label="mixed", sums=sums)
     return {
-        "tokens_count": sums.tokens_count,
         "groups": {
             group.name: {"type": chosen[group.name], "kl_as_smallest": round(option[0].kl, 6)}
             for group, option in zip(groups, options, strict=True)
@@ -106,22 +82,29 @@ def run(step: Mix, work: StepWork) -> Mapping[str, Fact]:
     }
 
 
-def _write(step: Mix, work: StepWork, model: ModelFile, sums: Activations, types: Mapping[str, str]) -> None:
-    def tensor(known: GgufTensor) -> NewTensor:
-        if known.name not in types:
-            return kept(model, known.name)
-        return NewTensor(known.name, known.dimensions, types[known.name], lambda: content(known.name))
+def _options(
+    step: Mix, work: StepWork, model: ModelFile, groups: Sequence[Group]
+) -> tuple[list[list[Cost]], Activations | None]:
+    """What each type costs each group, and what flows into the matrices where that was measured.
 
-    def content(name: str) -> NDArray[np.uint8]:
-        values = model.values(name)
-        return round_matrix(types[name], values, gram_of(sums, name, values.shape[1]), step.sweeps)[0]
-
-    write_model(
-        work.directory / "model.gguf",
-        edited_fields(model, {"general.file_type": file_type("mixed"), "general.quantization_version": 2}),
-        [tensor(known) for known in model],
-        wrote=lambda done, total: work.report(StepProgress(done=done, total=total, unit="tensors")),
-    )
+    What was measured before an interruption is read.
+    """
+    costs, sums = measured_before(work.checkpoints), None
+    if not all(group.name in costs for group in groups):
+        sums = grams_for(
+            model, {name for group in groups for name in group.matrices}, work, tokens=step.tokens
+        )
+        costs = measure(
+            model,
+            groups,
+            partial(gram_of, sums),
+            work.texts["data"].texts,
+            limit_tokens=step.trial_tokens,
+            threads_count=work.threads_count,
+            report=work.report,
+            kept_in=work.checkpoints,
+        )
+    return [[costs[group.name][element] for element in group.types] for group in groups], sums
 
 
 def _types(step: Mix, name: str) -> Sequence[str]:

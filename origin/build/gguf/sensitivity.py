@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     from origin.build.gguf.model_file import ModelFile
 
+_COMPARED_ROWS = 64
+_KEPT = "costs.json"
 _IN_LAYER = re.compile(r"blk\.(\d+)\.(.+)\.weight")
 
 
@@ -73,6 +75,12 @@ def groups_of(
     ]
 
 
+def measured_before(kept_in: Path) -> dict[str, dict[str, Cost]]:
+    """What `measure` wrote to `kept_in` before it was interrupted."""
+    kept = kept_in / _KEPT
+    return msgspec.json.decode(kept.read_bytes(), type=dict[str, dict[str, Cost]]) if kept.exists() else {}
+
+
 def measure(
     model: ModelFile,
     groups: Sequence[Group],
@@ -91,10 +99,7 @@ def measure(
     Raises:
         StepFailedError: the model cannot be run, or is quantized.
     """
-    kept = kept_in / "costs.json"
-    costs: dict[str, dict[str, Cost]] = {}
-    if kept.exists():
-        costs = msgspec.json.decode(kept.read_bytes(), type=dict[str, dict[str, Cost]])
+    costs = measured_before(kept_in)
     todo = [group for group in groups if group.name not in costs]
     if not todo:
         return costs
@@ -108,7 +113,7 @@ def measure(
             costs[group.name] = {
                 element: Cost(measured * powers[element] / most, sizes[element]) for element in group.types
             }
-            write_durably(kept, msgspec.json.encode(costs))
+            write_durably(kept_in / _KEPT, msgspec.json.encode(costs))
             note = f"{group.name} as {group.types[0]}: KL {measured:.4f}"
             report(StepProgress(done=done + 1, total=len(groups), unit="groups", note=note))
     return costs
@@ -123,14 +128,15 @@ def _rounded(
     for name in group.matrices:
         values = model.values(name)
         gram = grams(name, values.shape[1])
-        whole = max(loss(values, np.zeros_like(values), gram), 1e-30)
+        importance = np.ascontiguousarray(np.diag(gram))
+        smallest[name] = searched(BLOCK_TYPES[group.types[0]], values, importance).values()
+        # How types compare is seen on some of the rows.
+        some = values[:: -(-len(values) // _COMPARED_ROWS)]
+        whole = max(loss(some, np.zeros_like(some), gram), 1e-30)
         for element in group.types:
-            blocks = searched(BLOCK_TYPES[element], values, np.ascontiguousarray(np.diag(gram)))
-            new = blocks.values()
-            powers[element] += loss(values, new, gram) / whole
+            new = searched(BLOCK_TYPES[element], some, importance).values()
+            powers[element] += loss(some, new, gram) / whole
             sizes[element] += values.size // BLOCK * _block_bytes(element)
-            if element == group.types[0]:
-                smallest[name] = new
     return smallest, powers, sizes
 
 

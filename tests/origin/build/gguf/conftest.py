@@ -38,14 +38,14 @@ def do(tmp_path, texts):
     """Run a step as a build does, check included; gives what it made and its facts."""
     made = []
 
-    def run(step, source, **inputs):
+    def run(step, source, *, checkpoints=None, **inputs):
         module = importlib.import_module(type(step).MODULE)
         if hasattr(module, "check"):
             module.check(step, source)
         directory = tmp_path / f"made-{len(made)}"
-        checkpoints = tmp_path / f"checkpoints-{len(made)}"
+        checkpoints = checkpoints or tmp_path / f"checkpoints-{len(made)}"
         directory.mkdir()
-        checkpoints.mkdir()
+        checkpoints.mkdir(exist_ok=True)
         made.append(directory)
         progress = []
         work = StepWork(

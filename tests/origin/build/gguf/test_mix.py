@@ -68,3 +68,35 @@ def test_compensation_keeps_more_than_llama_cpps_rounding(toy, do, texts):
 
     with open_trial(toy.model_file, texts.texts, limit_tokens=600, threads_count=1) as trial:
         assert apart(better) < 0.6 * apart(plain)
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        Compensate(id="c", type="Q4_0", data="c", tokens=300),
+        Mix(id="m", data="c", budget_mb=0.115, tokens=300, trial_tokens=64, bands=1),
+    ],
+)
+def test_what_an_interruption_leaves_is_used(step, toy, do, monkeypatch, tmp_path):
+    from origin.build.gguf import rounded_file
+
+    whole, _ = do(step, toy)
+    rounded, broken_off = [], tmp_path / "checkpoints-1"
+
+    def counted(element, values, gram, sweeps):
+        if len(rounded) == 9 and not (broken_off / "again").exists():
+            raise KeyboardInterrupt
+        rounded.append(element)
+        return once(element, values, gram, sweeps)
+
+    once = rounded_file.round_matrix
+    monkeypatch.setattr(rounded_file, "round_matrix", counted)
+    with pytest.raises(KeyboardInterrupt):
+        do(step, toy)
+    kept = sorted(broken_off.glob("*.npz"))
+    assert len(kept) == 9
+    kept[0].write_bytes(kept[0].read_bytes()[:-100])  # a power cut
+    (broken_off / "again").touch()
+    again, _ = do(step, toy, checkpoints=broken_off)
+    assert len(rounded) == 9 + 1 + (15 - 9)
+    assert again.model_file.read_bytes() == whole.model_file.read_bytes()
