@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deploy.cli.connect import add_store_arguments
-from deploy.cli.terminal import add_json_argument, show_json, show_table
+from deploy.cli.terminal import add_json_argument, dim, show_json, show_table
 from deploy.sizes import human_bytes
 
 if TYPE_CHECKING:
@@ -117,8 +117,12 @@ def _build(args: argparse.Namespace, plan: Plan, workspace: Workspace) -> int:
     if args.publish:
         check_evaluated(plan)
     threads_count = args.threads or len(os.sched_getaffinity(0))
-    with WorkBar(Console(stderr=True)) as bar:
-        built = Build(plan, workspace, bar, threads_count=threads_count).run()
+    try:
+        with WorkBar(Console(stderr=True)) as bar:
+            built = Build(plan, workspace, bar, threads_count=threads_count).run()
+    except KeyboardInterrupt:
+        dim("stopped; the same command goes on from here")
+        raise
     model = plan.recipe.model
     created_unix_s = int(time.time())
     folder = Path(args.out).expanduser() if args.out else None
@@ -198,6 +202,9 @@ def _show_plan(args: argparse.Namespace, plan: Plan, workspace: Workspace) -> No
             "not judged" if variant.evaluation is None else "judged" if variant.evaluated else "to be judged"
         )
         print(f"variant {variant.table.name} from {variant.table.source}: {judged}")
+    needed = {it.step.id for it in plan.steps}
+    if unused := [step.id for step in plan.recipe.steps if step.id not in needed]:
+        print(f"not needed by any variant: {', '.join(unused)}")
     to_do = sum(not it.done for it in plan.steps)
     print(
         f"{to_do} of {len(plan.steps)} steps to do; {human_bytes(workspace.size_bytes())} in {workspace.root}"

@@ -161,7 +161,12 @@ def rejoin(args: argparse.Namespace, config: NodeConfig) -> int:
         check=False,
         cwd="/",
         # Not on the command line, which others can read.
-        env=os.environ | {"EDGEWARD_NODE_JOIN_TOKEN": token, "EDGEWARD_NODE_DATA_DIR": str(config.data_dir)},
+        env=os.environ
+        | {
+            "EDGEWARD_NODE_JOIN_TOKEN": token,
+            "EDGEWARD_NODE_DATA_DIR": str(config.data_dir),
+            "HOME": str(config.data_dir),  # root's own is closed to that user
+        },
         **user,
     )
     if done.returncode == 0 and has_systemd(Layout()) and is_active(NODE):

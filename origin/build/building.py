@@ -84,9 +84,8 @@ class Build:
         self._workspace = workspace
         self._watcher = watcher
         self._threads_count = threads_count
-        self._made: dict[str, Artifact] = {SOURCE: workspace.keep_source(plan.source)}
+        self._made: dict[str, Artifact] = {}
         self._logs = workspace.root / "logs"
-        make_folders(self._logs)
 
     def run(self) -> tuple[BuiltVariant, ...]:
         """Make and judge every variant. What is done already is not done again; a KeyboardInterrupt costs one step.
@@ -96,10 +95,13 @@ class Build:
             BuildPartMissingError: a package is missing.
             StepFailedError: a step failed; what was made before it is kept.
         """
-        self._check_first_steps()
-        for planned in self._plan.steps:
-            self._made[planned.step.id] = self._make(planned)
-        return tuple(self._judged(variant) for variant in self._plan.variants)
+        with self._workspace.in_use():
+            make_folders(self._logs)
+            self._made[SOURCE] = self._workspace.keep_source(self._plan.source)
+            self._check_first_steps()
+            for planned in self._plan.steps:
+                self._made[planned.step.id] = self._make(planned)
+            return tuple(self._judged(variant) for variant in self._plan.variants)
 
     def _check_first_steps(self) -> None:
         """Ask the operations whose source is there already, so that nobody waits an hour for a refusal."""

@@ -1,6 +1,6 @@
 """Workspace: what builds have made, by key, so that nothing is made twice and a kill at any moment costs little.
 
-sources/KEY/       links to the files of a source
+sources/KEY/       the files of a source, linked or copied
 artifacts/KEY/     made/ (the artifact) and record.json; appears whole, by one rename, or not at all
 incoming/KEY.*/    what is being made; left by a kill, removed by the next who makes it
 checkpoints/KEY/   how far it was
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 _RECORD = "record.json"
 _MADE = "made"
+_SHELVES = ("artifacts", "checkpoints", "incoming", "sources", "evaluations", "references", "logs", "reports")
+_PASSING = ("incoming", "logs", "reports")
+"""What no later build has a use for."""
 
 
 class Workspace:
@@ -117,29 +120,40 @@ class Workspace:
             if path.is_file() and (status := path.stat()).st_nlink == 1
         )
 
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Keep `clean` away as long as this is held; any number of builds may hold it."""
+        with self._lock(fcntl.LOCK_SH):
+            yield
+
     def clean(self, keep: Collection[str]) -> int:
-        """Remove what was made under other keys than these and is not being made now; how many bytes that were."""
+        """Remove what was made under other keys than these; how many bytes that were.
+
+        Raises:
+            InputInvalidError: there is no workspace, or a build is at work in it.
+        """
         if not self.root.is_dir():
             raise InputInvalidError(f"there is no workspace {self.root} to clean", param="workspace")
-        before_bytes = self.size_bytes()
-        for shelf in ("artifacts", "checkpoints", "incoming", "sources", "evaluations", "references"):
-            for path in sorted((self.root / shelf).glob("*")):
-                key = path.name.partition(".")[0]
-                if key not in keep:
-                    self._remove(key, path)
-        return before_bytes - self.size_bytes()
+        try:
+            with self._lock(fcntl.LOCK_EX | fcntl.LOCK_NB):
+                before_bytes = self.size_bytes()
+                for shelf in _SHELVES:
+                    for path in sorted((self.root / shelf).glob("*")):
+                        if path.name.partition(".")[0] in keep and shelf not in _PASSING:
+                            continue
+                        shutil.rmtree(path) if path.is_dir() else path.unlink()
+                return before_bytes - self.size_bytes()
+        except BlockingIOError as error:
+            raise InputInvalidError(
+                f"a build is at work in {self.root}; clean it when that has ended", param="workspace"
+            ) from error
 
-    def _remove(self, key: str, path: Path) -> None:
+    @contextmanager
+    def _lock(self, kind: int) -> Iterator[None]:
         make_folders(self.root / "locks")
-        with (self.root / "locks" / key).open("wb") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return  # somebody is at it
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
+        with (self.root / "locks" / "workspace").open("wb") as lock:
+            fcntl.flock(lock, kind)
+            yield
 
 
 def _link_or_copy(place: Path, target: Path) -> None:

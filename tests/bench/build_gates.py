@@ -9,7 +9,6 @@ from bench_part import Part
 from build_runs import build
 
 from origin.build.evaluate.evaluation import EvaluationWork, evaluate
-from origin.build.evaluate.tasks import RetrievalSpec, read_tasks
 from origin.build.gates import judge
 from origin.build.step import Artifact
 from origin.build.texts import read_texts
@@ -19,6 +18,7 @@ WELL = {"chat": ("full", "eight"), "encoder": ("eight",)}
 BADLY_MADE = {"chat": ("minus_two", "zeros", "q4_0"), "encoder": ("by_tensor", "static", "other")}
 REQUIRED = {"gates_refused_share": (">=", 1.0), "gates_let_through_share": (">=", 1.0)}
 TOKENS_COUNT = 2048
+TEXTS_COUNT = 500
 
 
 def measure(place, *, quick):
@@ -42,19 +42,18 @@ def _chat(place):
     for how in SPOILED_GGUF:
         with tempfile.TemporaryDirectory() as folder:
             spoil_gguf(good / "model.gguf", Path(folder, "model.gguf"), how)
-            yield _judged("chat", how, Path(folder), full, texts, (), place)
+            yield _judged("chat", how, Path(folder), full, texts, place)
 
 
 def _encoder(place):
     built = build("gates_encoder", place)
     yield from _as_built("encoder", built)
-    texts = read_texts("judge", [place.data / "sentences_eval.jsonl"])
-    tasks = read_tasks((RetrievalSpec(file="wordnet_pairs.jsonl"),), place.data)
+    texts = read_texts("judge", [place.data / "sentences_eval.jsonl"], seed=13, limit_count=TEXTS_COUNT)
     good = Path(built.variants["eight"]["directory"])
     for how in SPOILED_ONNX:
         with tempfile.TemporaryDirectory() as folder:
             spoiled = spoil_onnx(good, Path(folder, "spoiled"), how)
-            yield _judged("encoder", how, spoiled, place.data / "minilm", texts, tasks, place)
+            yield _judged("encoder", how, spoiled, place.data / "minilm", texts, place)
 
 
 def _as_built(model, built):
@@ -70,7 +69,7 @@ def _as_built(model, built):
         }
 
 
-def _judged(model, how, candidate, reference, texts, tasks, place):
+def _judged(model, how, candidate, reference, texts, place):
     kinds = ("gguf", "gguf") if model == "chat" else ("onnx", "bert")
     work = EvaluationWork(
         kept=place.workspace / "gates",
@@ -80,7 +79,7 @@ def _judged(model, how, candidate, reference, texts, tasks, place):
         tokens_count=TOKENS_COUNT,
     )
     evaluation = evaluate(
-        Artifact(how, kinds[0], candidate), Artifact(model, kinds[1], reference), texts, tasks, work
+        Artifact(how, kinds[0], candidate), Artifact(model, kinds[1], reference), texts, (), work
     )
     verdict = judge(evaluation, None)
     return {

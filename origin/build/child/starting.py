@@ -126,11 +126,13 @@ def _environment(threads_count: int) -> dict[str, str]:
 
 
 def _error(failed: Failed, what: str, log: Path) -> EdgewardError:
-    step = f" {failed.step}" if failed.step else ""
+    where = f"{what} {failed.step}" if failed.step else what
+    message = failed.message.removeprefix(f"{where}: ")  # operations may name their step, too
     for kind in (RecipeInvalidError, BuildPartMissingError):
         if failed.code == kind.code:
-            return kind(f"{what}{step}: {failed.message}")
-    return StepFailedError(f"{what}{step}: {failed.message}. What it printed is in {log}")
+            return kind(f"{where}: {message}")
+    printed = f". What it printed is in {log}" if failed.code == StepFailedError.code else ""
+    return StepFailedError(f"{where}: {message}{printed}")
 
 
 def _death(return_code: int) -> str:

@@ -20,7 +20,7 @@ from origin.build.onnx import checkpoint as names
 from origin.build.onnx.bert_graph import encoder_graph
 from origin.build.onnx.blocks import Blocks, Grid, round_blocks
 from origin.build.onnx.checkpoint import layer_name, read_checkpoint
-from origin.build.onnx.editing import matrices, put_block_table, put_blocks, token_table
+from origin.build.onnx.editing import matrices, put_block_table, put_blocks, store_small, token_table
 from origin.build.onnx.graph import save_graph
 from origin.build.onnx.quantize_blocks import TABLE_GRID, carry_along
 from origin.build.onnx.rows import read_rows
@@ -109,7 +109,9 @@ def _write(checkpoint: Checkpoint, on_grid: GridWeights, table: Blocks, work: St
             parts[0].grid,
         )
         put_blocks(model, place, joined)
-    put_block_table(model, token_table(model), table)
+    words = token_table(model)
+    store_small(model, keep=frozenset({words.name}))
+    put_block_table(model, words, table)
     save_graph(model, work.directory / "model.onnx")
 
 

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from origin.build.texts import TextSet
 
 Doubles = NDArray[np.float64]
-Report = "Callable[[int, int], None]"
 
 VERSION = 1
 """Grows when the same reference and texts would be cut or scored otherwise."""

@@ -37,8 +37,6 @@ _BYTES_PER_TOKEN = 16
 _PROMPT_TOKENS = 256
 _WRITTEN_TOKENS = 24
 
-Report = "Callable[[int, int], None]"
-
 
 def work(job: AnyChatJob, report: Callable[[int, int], None]) -> Any:
     """Do a job. Raises ModelUnreadableError."""

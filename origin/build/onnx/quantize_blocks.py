@@ -16,6 +16,7 @@ from origin.build.onnx.editing import (
     put_row_table,
     round_evenly,
     round_rows,
+    store_small,
     token_table,
 )
 from origin.build.onnx.graph import load_graph, save_graph
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from origin.build.onnx.checkpoint import Floats
     from origin.build.step import Artifact, Fact, StepWork
 
-VERSION = 1
+VERSION = 2
 TABLE_GRID = Grid(bits=4, levels_bits=4, block_count=32)
 """Of a table of token vectors in `blocks4`."""
 _BLOCK_COUNTS = {4: 32, 8: 64}
@@ -75,10 +76,11 @@ def run(step: QuantizeBlocks, work: StepWork) -> Mapping[str, Fact]:
 
 
 def quantize_table(model: Any, form: TableForm, step_deviations: float = 0.0) -> None:
-    """The table of token vectors in another form."""
+    """The table of token vectors in another form, and other tables in 8 bits."""
+    table = token_table(model)
+    store_small(model, keep=frozenset({table.name}))
     if form == "float":
         return
-    table = token_table(model)
     if form == "blocks4":
         put_block_table(model, table, round_blocks(table.values, TABLE_GRID))
     elif step_deviations:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from origin.build.encoder_steps import QuantizeDynamic
     from origin.build.step import Artifact, Fact, StepWork
 
-VERSION = 1
+VERSION = 2
 
 
 def check(step: QuantizeDynamic, source: Artifact) -> None:

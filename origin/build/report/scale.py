@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 _STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
 _LOGARITHMIC_SPAN = 20.0
 _MARGIN = 0.08
+_DECADES_LIMIT = 4
+"""Smaller values are as good as nothing, and are drawn at the edge: they must not squeeze what differs."""
+_FINE_DECADES_LIMIT = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,9 @@ class Scale:
         """Round numbers in the range, about so many."""
         if self.logarithmic:
             first, last = math.floor(math.log10(self.low)), math.ceil(math.log10(self.high))
-            found = [step * 10.0**power for power in range(first, last + 1) for step in (1, 2, 5)]
+            fine = self.high / self.low < 10.0**_FINE_DECADES_LIMIT
+            steps = (1, 2, 5) if fine else (1,)
+            found = [step * 10.0**power for power in range(first, last + 1) for step in steps]
             return [tick for tick in found if self.low <= tick <= self.high]
         rough = (self.high - self.low) / count
         power = 10.0 ** math.floor(math.log10(rough))
@@ -48,6 +53,7 @@ def scale_of(values: Sequence[float], start: float, end: float) -> Scale:
     """A scale with all these numbers in it and a little room; logarithmic where they are of very different sizes."""
     least, most = min(values), max(values)
     if least > 0 and most / least > _LOGARITHMIC_SPAN:
+        least = max(least, most / 10.0**_DECADES_LIMIT)
         room = (most / least) ** _MARGIN
         return Scale(least / room, most * room, start, end, logarithmic=True)
     room = (most - least) * _MARGIN or abs(most) * _MARGIN or 1.0

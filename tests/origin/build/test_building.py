@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from origin.build.workspace import Workspace
 from origin.errors import BuildPartMissingError, RecipeInvalidError, StepFailedError
+from registry.errors import InputInvalidError
 from tests.origin.build.toy_builds import HEAD, Heard
 
 ROOT = Path(__file__).parents[3]
@@ -233,6 +235,19 @@ def test_cleaning_keeps_what_a_recipe_needs(toys):
     assert toys.workspace.size_bytes() == before - freed
     assert all(step.done for step in toys.plan(other).steps)
     assert [step.done for step in toys.plan(TWO).steps] == [True, True, False]
+
+
+def test_a_workspace_in_use_is_not_cleaned(toys):
+    class Cleaner(Heard):
+        def begun(self, what):
+            with pytest.raises(InputInvalidError, match="a build is at work"):
+                toys.workspace.clean(())
+
+    toys.build(ONE, Cleaner())
+    assert toys.workspace.clean(()) > 0
+    assert not toys.plan(ONE).steps[0].done
+    with pytest.raises(InputInvalidError, match="there is no workspace"):
+        Workspace(toys.folder / "none").clean(())
 
 
 def test_a_damaged_record_is_said(toys):

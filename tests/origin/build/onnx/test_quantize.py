@@ -19,8 +19,8 @@ def alike(left, right):
     ("fields", "least"),
     [
         ({"bits": 8, "embedding": "float"}, 0.999),
-        ({"bits": 8, "embedding": "rows8"}, 0.999),
-        ({"bits": 8, "rounds_inputs": False, "embedding": "rows8"}, 0.999),
+        ({"bits": 8, "embedding": "rows8"}, 0.998),
+        ({"bits": 8, "rounds_inputs": False, "embedding": "rows8"}, 0.998),
         ({"bits": 8, "block_count": 64, "embedding": "blocks4"}, 0.97),
         ({"bits": 8, "levels_bits": 6, "embedding": "rows8"}, 0.99),
         (
@@ -116,3 +116,13 @@ def test_the_same_step_writes_the_same_bytes(tmp_path, exported):
     first, _ = run_step(tmp_path / "1", BLOCKS, exported)
     second, _ = run_step(tmp_path / "2", BLOCKS, exported)
     assert first.model_file.read_bytes() == second.model_file.read_bytes()
+
+
+def test_the_table_of_positions_is_stored_in_8_bits_and_computed_once(tmp_path, exported, vectors_of):
+    """Toy positions are as large as its words, so this is the most that it can cost."""
+    made, _ = run_step(tmp_path, BLOCKS, exported, embedding="float", rounds_inputs=False)
+    stored = {tensor.name: tensor.data_type for tensor in onnx.load(made.model_file).graph.initializer}
+    name = "embeddings.position_embeddings.weight"
+    assert name not in stored
+    assert stored[f"{name}.codes"] == onnx.TensorProto.INT8
+    assert alike(vectors_of(made), vectors_of(exported)) > 0.998
