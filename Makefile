@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 .PHONY: help setup demo up test test-fast conformance test-terraform test-install check lint format types imports bench clean
 
 help:  ## What can be made
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 setup:  ## Make .venv with all that demo, tests and benchmarks need
 	@$(PYTHON) deploy/bootstrap.py

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from origin.api import NodeView
+    from origin.api_fleet import NodeView
+    from origin.build.step import StepProgress
     from registry import progress as registry_progress
 
 _LINE_EVERY_S = 10.0
@@ -85,6 +86,45 @@ class BytesBar(_Bars):
         self._bars.update(self._task, description=description, completed=done, total=total or None)
         whole = f" of {human_bytes(total)}" if total else ""
         self._tell(f"{description}: {human_bytes(done)}{whole}")
+
+
+class WorkBar(_Bars):
+    """One bar for one piece of work after another: a build's steps."""
+
+    def __init__(self, console: Console, *, now_s: Callable[[], float] = time.monotonic) -> None:
+        columns = (
+            TextColumn("   {task.description}", markup=False),
+            BarColumn(bar_width=_WIDTH),
+            TextColumn("{task.fields[state]}", markup=False),
+            TimeRemainingColumn(),
+        )
+        super().__init__(console, bars=Progress(*columns, console=console, transient=True), now_s=now_s)
+        self._what = ""
+        self._task = self._bars.add_task("", total=None, state="", visible=False)
+
+    def begun(self, what: str) -> None:
+        """Something begins."""
+        self._what = what
+        self._bars.reset(self._task, total=None, description=what, state="", visible=True)
+        self._say(what)
+
+    def progressed(self, progress: StepProgress) -> None:
+        """It is so far."""
+        state = f"{progress.done} of {progress.total} {progress.unit}  {progress.note}".rstrip()
+        self._bars.update(self._task, completed=progress.done, total=progress.total or None, state=state)
+        self._tell(f"{self._what}: {state}")
+
+    def waiting(self, what: str) -> None:
+        """Somebody else is at it."""
+        self._say(f"{what}: another build is at it, waiting for that")
+
+    def ended(self, what: str, took_s: float) -> None:
+        """It is done."""
+        self._bars.update(self._task, visible=False)
+        self._say(f"{what}: done in {took_s:.1f} s")
+
+    def _say(self, line: str) -> None:
+        self._console.print(f"   {line}", markup=False, highlight=False, soft_wrap=True)
 
 
 class ServingBars(_Bars):

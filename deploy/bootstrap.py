@@ -163,6 +163,7 @@ def built_llama_wheel(python: Path, *choices: str) -> Path:
         *os.environ.get("CMAKE_ARGS", "").split(),
         CMAKE_INCLUDE.read_text(),
         _machine(),
+        *choices,
     ]
     key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
     home = _cache() / "wheels" / key

@@ -58,10 +58,11 @@ usage() {
   cat <<'TEXT'
 install.sh [options] [-- options of `edgeward node install`]
 
-  --join TOKEN        join the fleet that made the token (`edgeward token create`)
+  --join TOKEN        join the fleet that made the token (`edgeward token create`); on an instance of AWS `aws-iam`
+                      joins by its role, without a token, where the origin admits that
   --origin URL        where the bundle is fetched (default: where this script came from)
   --nodes-origin URL  where nodes join and report, such as https://origin.example:7743
-  --ca-pin PIN        the pin of the fleet's authority; it must be the token's
+  --ca-pin PIN        the pin of the fleet's authority (`edgeward token pin`): needed with aws-iam; a token must have it
   --bundle FILE       install this bundle; no network is needed
   --version VERSION   this version and no other; an older one goes back
   --key HEX           the public key that bundles are signed with (default: the one in this script)
@@ -80,10 +81,11 @@ fail() {
 check_join() {
   case $join in
     aws-iam)
-      fail 'nodes cannot join by their AWS role yet: make a token with edgeward token create, and say --join TOKEN'
+      [ -n "$ca_pin" ] || fail "--join aws-iam needs --ca-pin PIN, which \`edgeward token pin\` shows"
+      join="aws-iam.$ca_pin"
       ;;
-    '' | ejt1.*.*.*) ;;
-    *) fail "--join takes a token, which begins with ejt1. (\`edgeward token create\` makes one)" ;;
+    '' | ejt1.*.*.* | aws-iam.*) ;;
+    *) fail "--join takes a token, which begins with ejt1. (\`edgeward token create\` makes one), or aws-iam" ;;
   esac
   if [ -n "$ca_pin" ] && [ -n "$join" ] && [ "${join##*.}" != "$ca_pin" ]; then
     fail 'the token is of another fleet than --ca-pin says'

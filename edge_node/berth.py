@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from edge_node.errors import ModelNotReadyError
 from edge_node.kept_prompts import KeptPrompts
 from edge_node.residency import Occupant, Prospect, faded
+from edge_node.residents import ReadyModel
 from origin.api import ModelReport
 
 if TYPE_CHECKING:
@@ -176,6 +177,20 @@ class Berth:
             return self.ready.load_s if self.ready else _LOAD_GUESS_S
         return self.supervisor.load_left_s()
 
+    def ready_model(self) -> ReadyModel:
+        """What it can do for whoever asks; also one that would first be loaded."""
+        ready = self.ready
+        return ReadyModel(
+            name=self.release.name,
+            version=self.release.version,
+            abilities=ready.abilities if ready else (),
+            slots=ready.slots if ready else 0,
+            context_tokens=ready.context_tokens if ready else 0,
+            created_unix_s=self.release.created_unix_s,
+            asleep=self.state == "asleep",
+            prefixes_unusable_count=ready.prefixes_unusable if ready else 0,
+        )
+
     def report(self, prospect: Prospect) -> ModelReport:
         """Its state for the heartbeat, with the prospect of room; how busy it is, is the scheduler's to add.
 
@@ -194,5 +209,6 @@ class Berth:
             displaced_count=prospect.displaced_count if state == "asleep" else 0.0,
             detail=supervisor.detail if supervisor else "",
             variant=self.release.variant,
+            space_id=self.release.space_id,
             prefixes=self.kept.sketch() if state == "ready" else b"",
         )

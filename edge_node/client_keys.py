@@ -15,6 +15,7 @@ from edge_node.api.health import ClientKeysStatus
 from origin.gate import Gate
 from origin.kept_keys import KeptKeys
 from registry.errors import EdgewardError
+from registry.works import first_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -84,15 +85,7 @@ class NodeKeys:
             self._news.clear()
             await self.look()
             pause_s = _RETRY_S if self._problem else REFRESH_S
-            waits = [
-                asyncio.ensure_future(self._news.wait()),
-                asyncio.ensure_future(self._clock.sleep(pause_s)),
-            ]
-            try:
-                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                for wait in waits:
-                    wait.cancel()
+            await first_of(self._news, self._clock.sleep(pause_s))
 
     async def look(self) -> None:
         """Fetch and verify the list now; a failure is in `status`."""

@@ -56,6 +56,7 @@ class Told(NamedTuple):
     version: str
     ready: Ready
     created_unix_s: int
+    space_id: str
 
 
 def _pure_flights() -> Flights[Computed]:
@@ -117,7 +118,12 @@ class Computing:
                     account.prompt_tokens = tokens_read(outcome.computed)
                     _rename(account, outcome.answer_id)
                     return Told(
-                        outcome.computed, lease.name, lease.version, lease.ready, outcome.created_unix_s
+                        outcome.computed,
+                        lease.name,
+                        lease.version,
+                        lease.ready,
+                        outcome.created_unix_s,
+                        lease.space_id,
                     )
             listener = join(self._flights, account, lease, key)
             if listener is None:
@@ -130,7 +136,7 @@ class Computing:
                 raise EngineFailedError(f"the engine of {lease.name} ended without an answer")
             self._note(account, computed)
             _rename(account, listener.name[0])
-            return Told(computed, lease.name, lease.version, lease.ready, listener.name[1])
+            return Told(computed, lease.name, lease.version, lease.ready, listener.name[1], lease.space_id)
 
     async def _heard(self, account: Account, lease: Lease, listener: Listener[Computed]) -> Computed | None:
         """The answer, while its client still waits for it."""

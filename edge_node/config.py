@@ -44,7 +44,8 @@ class NodeConfig:
             public URL where that is an address.
         origin: URLs of the origins, the preferred one first; heartbeats go to the first that answers. A node that has
             joined a fleet speaks to the https:// ones of them, or, where none is, to where it joined.
-        join_token: lets the node join the fleet at its first start, at `origin`; not looked at once it is in.
+        join_token: lets the node join the fleet at its first start, at `origin`; not looked at once it is in. An
+            instance on AWS joins by its role with `aws-iam.PIN`, the pin of the fleet's authority.
         join_token_file: a file with such a token, for those who keep secrets out of settings; an empty one is none.
         place: where the node stands, `LAT,LON` in degrees; empty when unknown.
         label: a name for people, such as `Frankfurt`.

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-import secrets
-import socket
 import time
-from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -20,15 +17,12 @@ from edge_node.client_keys import keys_of
 from edge_node.client_rtts import ClientRtts
 from edge_node.config import stated_place
 from edge_node.cordon import Cordon
-from edge_node.engine_plan import engine_room, runner_limits
-from edge_node.engines.process import EngineProcess
-from edge_node.enrolment.joining import enrolled, origin_urls
+from edge_node.engine_plan import runner_limits
+from edge_node.enrolment.joining import origin_urls
 from edge_node.enrolment.renewal import renewal_of
 from edge_node.heartbeat import Heartbeat, with_load
-from edge_node.identity import fresh_id, software_version, take_identity
 from edge_node.listener import BYE_S, Listener
-from edge_node.machine import probe_machine, usable_bytes
-from edge_node.model_store import ModelStore
+from edge_node.machine import usable_bytes
 from edge_node.offers import TicketDesk
 from edge_node.peers import Exchange
 from edge_node.public_addresses import public_addresses
@@ -36,26 +30,29 @@ from edge_node.runner import Runner
 from edge_node.scheduler import Scheduler
 from edge_node.scrubber import Scrubber
 from edge_node.server import Limits, NodeParts, build_app
-from edge_node.speeds import SpeedTable
 from edge_node.supervisor import Clock
 from edge_node.sync import Sync, SyncLimits
 from edge_node.telemetry import Metrics
 from edge_node.tracing import open_tracing
 from edge_node.trust import NodeTrust
-from edge_node.variant_choice import Machine, speed_features
-from edge_node.works import Works
+from edge_node.variant_choice import speed_features
 from origin.api import NodeReport
 from origin.client import OriginClient
+from registry.software import software_version
+from registry.works import Works
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Callable
+    from contextlib import AsyncExitStack
 
     from aiohttp import web
 
     from edge_node.config import NodeConfig
-    from edge_node.engines import EngineSpec
+    from edge_node.engines.spec import EngineSpec
     from edge_node.enrolment.membership import Membership
     from edge_node.identity import Identity
+    from edge_node.model_store import ModelStore
+    from edge_node.speeds import SpeedTable
     from edge_node.succession import Heir
     from edge_node.supervisor import Engine
     from origin.api import Directive, MachineReport, ModelReport
@@ -346,52 +343,3 @@ class Node:
 
     async def _close_engines(self) -> None:
         await self._runner.close(self._engine_grace_s)
-
-
-@asynccontextmanager
-async def running_node(
-    config: NodeConfig,
-    *,
-    build: Callable[[EngineSpec], Engine] = EngineProcess,
-    passed: socket.socket | None = None,
-    heir: Heir | None = None,
-) -> AsyncIterator[Node]:
-    """A node that serves until the context is left; leaving cuts off what `Node.drain` did not wait for.
-
-    Args:
-        config: its settings.
-        build: makes engines.
-        passed: a socket that listens already; None opens the one of the settings.
-        heir: given to a process that another node's started to take over from it.
-
-    Raises:
-        ConfigError: the port is taken, or the data directory is in use or cannot be written.
-    """
-    async with AsyncExitStack() as ends:
-        listener = Listener(config, passed)
-        store = ModelStore(config.data_dir)
-        if heir is None:
-            await asyncio.to_thread(store.open)
-        ends.callback(store.close)
-        machine = await asyncio.to_thread(probe_machine)
-        speeds = await asyncio.to_thread(SpeedTable, config.data_dir)
-        store.machine = Machine(
-            memory_bytes=usable_bytes(machine, config.memory_limit_bytes),
-            features=frozenset(machine.features) or None,
-            speeds=speeds.speeds,
-            context_tokens=config.context_tokens,
-            room=engine_room(config, memory_bytes=machine.memory_bytes),
-            variant=config.variant,
-        )
-        fresh = fresh_id(socket.gethostname(), secrets.token_hex(3))
-        membership = await enrolled(config, fresh_id=fresh, now_unix_s=time.time)
-        identity = take_identity(
-            config.data_dir,
-            node_id=membership.node_id if membership else config.node_id,
-            fresh_id=fresh,
-            now_unix_s=int(time.time()),
-        )
-        node = Node(config, identity, store, build, machine, membership, listener=listener)
-        node.measures(speeds)
-        await node.start(ends, heir)
-        yield node

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from edge_node.engine_room import LANE_ROWS_LIMIT, EngineRoom, cells_limit_bytes
-from edge_node.engines import EngineSpec
+from edge_node.engines.spec import EngineSpec
 from edge_node.model_store import prefix_directory
 from registry.errors import FormatInvalidError
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edge_node.config import NodeConfig
-    from edge_node.engines import Batching, EngineKind, KvType, SplitMode
+    from edge_node.engines.spec import Batching, EngineKind, KvType, SplitMode
     from edge_node.model_store import InstalledRelease
 
 _ENGINES: Mapping[str, EngineKind] = {"gguf": "llama", "onnx": "onnx"}

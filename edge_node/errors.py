@@ -117,6 +117,14 @@ class EngineDiedError(EngineFailedError):
     http_status = 503
 
 
+class SpaceMismatchError(EdgewardError):
+    """The vectors that this node gives for the model are not of the space that the request insists on."""
+
+    code = "space.mismatch"
+    http_status = 409
+    retry = "elsewhere"
+
+
 class VariantUnfitError(ArtifactError):
     """No variant of a release fits the node's memory and processor."""
 
@@ -129,6 +137,14 @@ class WrongPinError(EdgewardError):
 
     code = "enrolment.wrong_pin"
     http_status = 502
+
+
+class InstanceUnknownError(EdgewardError):
+    """This machine cannot say which instance on AWS it is: no credentials in the environment, no metadata service."""
+
+    code = "enrolment.instance_unknown"
+    http_status = 503
+    retry = "later"
 
 
 class NodeUnreachableError(EdgewardError):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import re
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -57,13 +55,6 @@ def fresh_id(hostname: str, suffix: str) -> str:
     """An id for a new node, which people recognise: the machine's name, and a suffix that no other has."""
     host = re.sub(r"[^A-Za-z0-9-]+", "-", hostname.split(".", maxsplit=1)[0]).strip("-")[:40]
     return f"{host or 'node'}-{suffix}"
-
-
-def software_version() -> str:
-    """The release of the program that runs here."""
-    with suppress(importlib.metadata.PackageNotFoundError):
-        return importlib.metadata.version("edgeward")
-    return "from source"
 
 
 def kept_id(data_dir: Path, fresh_id: str) -> str:

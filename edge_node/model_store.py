@@ -67,6 +67,7 @@ class InstalledRelease:
 
     Attributes:
         variant: the one to serve; `quantization` and `variant_bytes` are its.
+        space_id: the space of its vectors (`registry.manifest.Variant`).
         memory_bytes: what its model is expected to take in an engine.
         files: its paths below `files_dir`.
         folder: the folder of the variant among the release's files; empty when it has none of its own.
@@ -81,6 +82,7 @@ class InstalledRelease:
     variant: str = "default"
     quantization: str = ""
     variant_bytes: int = 0
+    space_id: str = ""
     memory_bytes: int = 0
     files: tuple[str, ...]
     folder: str = ""
@@ -264,6 +266,7 @@ class ModelStore:
             variant=variant.name,
             quantization=variant.quantization,
             variant_bytes=variant.total_bytes,
+            space_id=variant.space_id,
             memory_bytes=memory_bytes(variant, self.machine),
             files=tuple(file.path.removeprefix(f"{folder}/") for file in variant.files),
             files_sha256=tuple(str(file.sha256) for file in variant.files),

@@ -20,6 +20,7 @@ from edge_node.errors import (
 )
 from edge_node.handing_on import Offer, Standing, hand_on
 from origin.tickets import Ticket, read_ticket, split_way, verifiers, with_way
+from registry.reference import bare_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -216,8 +217,4 @@ class Carried:
 
 def _differ(ticket_model: str, model: str) -> bool:
     """Whether these are names of two models, whatever version or channel they ask for."""
-    return bool(model) and _name(ticket_model) != _name(model)
-
-
-def _name(model: str) -> str:
-    return model.partition("@")[0].partition(":")[0]
+    return bool(model) and bare_name(ticket_model) != bare_name(model)

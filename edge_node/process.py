@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import structlog
 
-from edge_node.daemon import Node, running_node
+from edge_node.running import running_node
 from edge_node.succession import TURN_LIMIT_S, WARM_LIMIT_S, heir_of, start_successor
 from registry.errors import ConfigError
 from registry.systemd import is_supervised, keep_telling, notify, passed_socket
+from registry.works import first_of
 
 if TYPE_CHECKING:
     from edge_node.config import NodeConfig
+    from edge_node.daemon import Node
 
 log = structlog.get_logger()
 
@@ -73,10 +74,7 @@ async def _serve_until_told(config: NodeConfig) -> None:
 async def _until_the_end(node: Node, signals: Signals) -> bool:
     """Wait; returns whether another process serves in this one's place."""
     while True:
-        waits = [asyncio.ensure_future(event.wait()) for event in (signals.end, signals.succeed)]
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        for wait in waits:
-            wait.cancel()
+        await first_of(signals.end, signals.succeed.wait())
         if signals.end.is_set():
             return False
         signals.succeed.clear()
@@ -105,8 +103,10 @@ async def _succeeded(node: Node, listening: int) -> bool:
     await successor.line.say("yours")
     if not await successor.line.hears("serving", limit_s=TURN_LIMIT_S):
         await successor.dismiss()
-        with suppress(ConfigError):  # a disk that broke meanwhile: what is loaded goes on answering
+        try:
             await node.resume_works()
+        except ConfigError as error:  # a disk that broke meanwhile: what is loaded goes on answering
+            log.error("works.not_resumed", reason=error.message)  # noqa: TRY400 - no traceback wanted
         return _went_on("the new process did not come to serve; its log says why")
     notify(f"MAINPID={successor.pid}", "READY=1", f"STATUS=process {successor.pid} serves")
     log.info("succession.ended", successor=successor.pid)

@@ -66,6 +66,10 @@ class Lease(Protocol):
         """The digest of the release's manifest."""
 
     @property
+    def space_id(self) -> str:
+        """The space that its vectors are in; "" where nobody said."""
+
+    @property
     def stamp(self) -> str:
         """A name for all that answers depend on beside the request: the release's bytes, the engine's settings."""
 

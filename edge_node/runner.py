@@ -16,22 +16,24 @@ import structlog
 from edge_node.berth import Berth, estimated_bytes
 from edge_node.blame import Blame
 from edge_node.engine_plan import engine_kind
-from edge_node.errors import DrainingError, ModelNotHereError, ModelNotReadyError, RequestInvalidError
-from edge_node.residents import ReadyModel
+from edge_node.errors import DrainingError, ModelNotHereError, ModelNotReadyError
+from edge_node.meaning import find_meant, read_asked
 from edge_node.runner_lease import RunnerLease, stamp_of
 from edge_node.supervisor import Supervisor
 from edge_node.wakening import Wakening
-from registry.errors import EdgewardError, InputInvalidError
-from registry.reference import parse_reference
+from registry.errors import EdgewardError
+from registry.works import first_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from edge_node.arrivals import Arrival
     from edge_node.engine_plan import Measured, RunnerLimits
-    from edge_node.engines import EngineSpec, Ready
+    from edge_node.engines import Ready
+    from edge_node.engines.spec import EngineSpec
     from edge_node.model_store import InstalledRelease
     from edge_node.reconcile import ReleaseKey, ResidentState
+    from edge_node.residents import ReadyModel
     from edge_node.supervisor import Clock, Engine
     from origin.api import ModelReport
     from registry.reference import Reference
@@ -137,10 +139,11 @@ class Runner:
         Raises:
             RequestInvalidError: not a model's name.
             ModelNotHereError: this node does not serve it.
+            SpaceMismatchError: it gives vectors of another space.
             ModelNotReadyError: it is being fetched or loaded, and that takes longer than requests wait.
             DrainingError: the node is stopping.
         """
-        berth, supervisor, ready = await self._awake(self._reference(model))
+        berth, supervisor, ready = await self._awake(read_asked(model, self._channel))
         berth.take(self._clock.now_s())
         try:
             yield RunnerLease(berth.release, supervisor, ready, berth.kept)
@@ -151,11 +154,9 @@ class Runner:
     def load_left_s(self, model: str) -> float:
         """How long the release that `model` means would still be loaded for; 0 when it answers, or never will."""
         try:
-            reference = self._reference(model)
+            berth = self._meant(read_asked(model, self._channel))
         except EdgewardError:
             return 0.0
-        version = reference.version or self._current.get(reference.name)
-        berth = self._berths.get((reference.name, version)) if version else None
         if berth is None or berth.open or berth.state in {"failed", "retiring"}:
             return 0.0
         return self._wakening.prospect(berth).room_s + berth.load_left_s()
@@ -165,11 +166,9 @@ class Runner:
         if self._draining:
             return None
         try:
-            reference = self._reference(model)
+            berth = self._meant(read_asked(model, self._channel))
         except EdgewardError:
             return None
-        version = reference.version or self._current.get(reference.name)
-        berth = self._berths.get((reference.name, version)) if version else None
         # One that sleeps would answer the same after waking: what is kept of it is good.
         if berth is None or berth.ready is None or berth.state not in {"ready", "asleep"}:
             return None
@@ -177,21 +176,11 @@ class Runner:
 
     def ready_models(self) -> tuple[ReadyModel, ...]:
         """The releases that answer, also those that would first be loaded; the current one of each name last."""
+        keys = sorted(self._berths, key=lambda key: (key[0], self._current.get(key[0]) == key[1], key))
         return tuple(
-            ReadyModel(
-                name=berth.release.name,
-                version=berth.release.version,
-                abilities=berth.ready.abilities if berth.ready else (),
-                slots=berth.ready.slots if berth.ready else 0,
-                context_tokens=berth.ready.context_tokens if berth.ready else 0,
-                created_unix_s=berth.release.created_unix_s,
-                asleep=berth.state == "asleep",
-                prefixes_unusable_count=berth.ready.prefixes_unusable if berth.ready else 0,
-            )
-            for key in sorted(
-                self._berths, key=lambda key: (key[0], self._current.get(key[0]) == key[1], key)
-            )
-            if (berth := self._berths[key]).state in {"ready", "asleep"}
+            berth.ready_model()
+            for berth in map(self._berths.__getitem__, keys)
+            if berth.state in {"ready", "asleep"}
         )
 
     def model_reports(self) -> tuple[ModelReport, ...]:
@@ -333,18 +322,8 @@ class Runner:
 
     # ---- who asks
 
-    def _reference(self, model: str) -> Reference:
-        try:
-            reference = parse_reference(model)
-        except InputInvalidError as error:
-            raise RequestInvalidError(error.message, param="model") from error
-        # A bare name means whatever this node serves, on any channel.
-        if ":" in model and reference.channel != self._channel:
-            raise ModelNotHereError(
-                f"this node takes its models from the channel {self._channel!r}, not {reference.channel!r}",
-                param="model",
-            )
-        return reference
+    def _meant(self, reference: Reference) -> Berth | None:
+        return find_meant(reference, self._berths, self._current)
 
     async def _awake(self, reference: Reference) -> tuple[Berth, Supervisor, Ready]:
         """The release that is meant, when it answers; it is loaded for this if need be."""
@@ -352,8 +331,7 @@ class Runner:
         while True:
             if self._draining:
                 raise DrainingError("this node is stopping and takes no new requests: ask another one")
-            version = reference.version or self._current.get(reference.name)
-            berth = self._berths.get((reference.name, version)) if version else None
+            berth = self._meant(reference)
             if berth is None or berth.state in {"failed", "retiring"}:
                 raise self._absence(reference)
             if berth.open and berth.supervisor is not None and berth.supervisor.ready is not None:
@@ -366,17 +344,14 @@ class Runner:
             await self._until_moved(berth, left_s)
 
     async def _until_moved(self, berth: Berth, wait_s: float) -> None:
-        waits = [asyncio.ensure_future(berth.moved.wait()), asyncio.ensure_future(self._clock.sleep(wait_s))]
         self._waiting_count += 1
         berth.waiters_count += 1
         try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            await first_of(berth.moved, self._clock.sleep(wait_s))
         finally:
             self._waiting_count -= 1
             berth.waiters_count -= 1
             self._wakening.freed()
-            for wait in waits:
-                wait.cancel()
 
     def _absence(self, reference: Reference) -> ModelNotHereError | ModelNotReadyError:
         """Why a model cannot answer now: it is being loaded, is on its way, or is not for this node."""

@@ -33,6 +33,7 @@ class RunnerLease:
         self.version = release.version
         self.ready = ready
         self.manifest_sha256: str = release.manifest_sha256
+        self.space_id = release.space_id
         self.stamp = stamp_of(release, ready)
         self._supervisor = supervisor
         self._kept = kept
@@ -65,4 +66,5 @@ class RunnerLease:
 
 def stamp_of(release: InstalledRelease, ready: Ready) -> str:
     """What an answer depends on besides the request: the bytes of the model, and how the engine computes."""
-    return f"{release.manifest_sha256} {' '.join(release.files)} {ready.fingerprint}"
+    # Files of two variants may have the same names.
+    return f"{release.manifest_sha256} {release.variant} {' '.join(release.files)} {ready.fingerprint}"

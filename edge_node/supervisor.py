@@ -13,12 +13,14 @@ from edge_node.blame import fingerprint
 from edge_node.engines import ChatMessage, Embed, Finished, Generate, Sampling, Started
 from edge_node.errors import EngineDiedError, EngineFailedError, ModelNotReadyError, RequestInvalidError
 from registry.errors import EdgewardError
+from registry.works import first_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 
     from edge_node.blame import Blame
-    from edge_node.engines import Compute, Computed, Delta, EngineSpec, Progress, Ready
+    from edge_node.engines import Compute, Computed, Delta, Progress, Ready
+    from edge_node.engines.spec import EngineSpec
     from registry.digest import Digest
 
 log = structlog.get_logger()
@@ -167,15 +169,7 @@ class Supervisor:
             left_s = until_s - self._clock.now_s()
             if self.load_left_s() > left_s:
                 return False
-            waits = [
-                asyncio.ensure_future(self._moved.wait()),
-                asyncio.ensure_future(self._clock.sleep(left_s)),
-            ]
-            try:
-                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                for wait in waits:
-                    wait.cancel()
+            await first_of(self._moved, self._clock.sleep(left_s))
         return False
 
     def measure(self) -> None:

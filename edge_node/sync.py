@@ -16,8 +16,9 @@ from edge_node.arrivals import Arrival
 from edge_node.install import install, verify_whole
 from edge_node.model_store import Remembered
 from edge_node.reconcile import Situation, plan, served_after
-from edge_node.works import first_of
+from edge_node.setbacks import Setbacks
 from registry.errors import ArtifactError, DiskFullError, EdgewardError, InputInvalidError
+from registry.works import first_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Coroutine
@@ -37,9 +38,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-_RETRY_S = (1.0, 30.0)
-"""The pause after a first failure, doubled with each further one up to the second figure."""
-_HOPELESS_RETRY_S = 300.0
 _FETCHES_COUNT = 2
 _LOADS_COUNT = 2
 
@@ -55,13 +53,6 @@ class SyncLimits:
 
     fetch_concurrency_count: int = 4
     unwanted_keep_s: float = 3600.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Failure:
-    count: int
-    until_s: float
-    detail: str
 
 
 class Sync:
@@ -94,7 +85,7 @@ class Sync:
         self._fetching: dict[ReleaseKey, asyncio.Task[None]] = {}
         self._activating: dict[ReleaseKey, asyncio.Task[None]] = {}
         self._progress: dict[ReleaseKey, Arrival] = {}
-        self._failures: dict[ReleaseKey, _Failure] = {}
+        self._setbacks = Setbacks()
         self._unwanted_since_s: dict[str, float] = {}
         self._disk_full = False
         self._fetch_turns = asyncio.Semaphore(_FETCHES_COUNT)
@@ -112,7 +103,7 @@ class Sync:
         before = set(self._wanted or ())
         self._wanted = tuple(it for it in directive.wanted if self._is_storable(it))
         for it in set(self._wanted) - before:
-            self._failures.pop((it.name, it.version), None)  # what failed before was something else
+            self._setbacks.forget((it.name, it.version))  # what failed before was something else
         self._runner.changed.set()
 
     async def restore(self, *, borrowed: bool = False) -> None:
@@ -220,8 +211,9 @@ class Sync:
         if self._wanted is not None:
             unwanted = {name for name, _ in self._present} - wanted_names
             self._unwanted_since_s = {name: self._unwanted_since_s.get(name, now_s) for name in unwanted}
-            known = self._present.keys() | {(it.name, it.version) for it in self._wanted}
-            self._failures = {key: failure for key, failure in self._failures.items() if key in known}
+            self._setbacks.forget_all_but(
+                self._present.keys() | {(it.name, it.version) for it in self._wanted}
+            )
         return Situation(
             now_s=now_s,
             wanted=self._wanted,
@@ -231,7 +223,7 @@ class Sync:
             served=self._remembered.served,
             fetching=frozenset(self._fetching),
             activating=frozenset(self._activating),
-            wait_until_s={key: failure.until_s for key, failure in self._failures.items()},
+            wait_until_s=self._setbacks.until_s(),
             unwanted_since_s=self._unwanted_since_s,
             unwanted_keep_s=self._limits.unwanted_keep_s,
             disk_full=self._disk_full,
@@ -285,14 +277,14 @@ class Sync:
                     neighbours=self._neighbours(wanted),
                 )
         except EdgewardError as error:
-            self._failed(key, error.message, error)
+            self._failed(key, error)
         except Exception as error:  # a task supervisor: nothing may end the reconciling
             log.exception("release.fetch_broke", release=f"{wanted.name}@{wanted.version}")
-            self._failed(key, f"{type(error).__name__}: {error}", error)
+            self._failed(key, error)
         else:
             before = self._present.get(key, installed.release)
             self._present[key] = installed.release
-            self._failures.pop(key, None)
+            self._setbacks.forget(key)
             if before.variant != installed.release.variant:
                 await self._serve_anew(key, installed.release)
             log.info(
@@ -320,10 +312,10 @@ class Sync:
             if not ready and self._runner.resident().get(key) == "failed":
                 await self._suspect(key)
         except EdgewardError as error:
-            self._failed(key, error.message, error)
+            self._failed(key, error)
         except Exception as error:  # a task supervisor, as above
             log.exception("release.activation_broke", release=f"{release.name}@{release.version}")
-            self._failed(key, f"{type(error).__name__}: {error}", error)
+            self._failed(key, error)
 
     async def _suspect(self, key: ReleaseKey) -> None:
         """A release would not load: if its bytes are damaged, it is dropped, and so fetched again."""
@@ -353,20 +345,15 @@ class Sync:
             ) | self._fetching.keys()
             await asyncio.to_thread(self._store.discard_partial, keep)
 
-    def _failed(self, key: ReleaseKey, detail: str, error: Exception) -> None:
-        count = self._failures[key].count + 1 if key in self._failures else 1
-        first_s, most_s = _RETRY_S
-        # What the release itself says will be said again.
-        hopeless = isinstance(error, ArtifactError) and error.retry == "never"
-        pause_s = _HOPELESS_RETRY_S if hopeless else min(most_s, first_s * 2 ** min(count - 1, 16))
-        self._failures[key] = _Failure(count, self._clock.now_s() + pause_s, detail)
+    def _failed(self, key: ReleaseKey, error: Exception) -> None:
+        setback = self._setbacks.note(key, error, self._clock.now_s())
         self._disk_full = self._disk_full or isinstance(error, DiskFullError)
         log.warning(
             "release.failed",
             release=f"{key[0]}@{key[1]}",
-            detail=detail,
-            failures_count=count,
-            retry_after_s=pause_s,
+            detail=setback.detail,
+            failures_count=setback.count,
+            retry_after_s=setback.pause_s,
         )
 
     def _sources_of_chunks(self, key: ReleaseKey) -> list[Path]:
@@ -387,9 +374,9 @@ class Sync:
         return Arrival(name=key[0], version=key[1], state="fetching", started_s=self._clock.now_s())
 
     def _arrival(self, key: ReleaseKey) -> Arrival:
-        failure = self._failures.get(key)
-        if failure is not None and key not in self._progress:
-            return replace(self._begun(key), state="failed", detail=failure.detail)
+        setback = self._setbacks.of(key)
+        if setback is not None and key not in self._progress:
+            return replace(self._begun(key), state="failed", detail=setback.detail)
         if key in self._present:
             return replace(self._begun(key), state="on_disk")
         return self._progress.get(key) or self._begun(key)

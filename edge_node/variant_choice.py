@@ -1,5 +1,8 @@
 """Which variant of a release a node takes: the best one that fits its memory, its processor and its patience.
 
+Variants may give vectors of several spaces (`registry.manifest.Variant.space_id`). The first variant says which of them
+the release's name stands for; one of another space is taken only where it is named.
+
 The best is the one with the most bytes, so with the least lost in quantization, of those that are expected to write at
 least as fast as people read; when none is, the fastest. A variant that nobody has measured is given the benefit of the
 doubt: it is measured when it has been loaded, and the next choice knows. When all need more memory than there is, the
@@ -77,6 +80,8 @@ def choose_variant(manifest: Manifest, machine: Machine, *, among: Collection[st
     named = next((variant for variant in servable if variant.name == machine.variant), None)
     if named is not None:
         return named
+    space = manifest.variants[0].space_id
+    servable = [variant for variant in servable if variant.space_id == space] or servable
     able = [variant for variant in servable if not _missing(variant, machine)]
     if not able:
         why = "; ".join(f"{it.name} needs a CPU with {', '.join(_missing(it, machine))}" for it in servable)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from edge_node.residency import Prospect, foresee, free_bytes, make_room
+from registry.works import first_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -155,12 +156,7 @@ class Wakening:
         return [occupant for berth in self._berths.values() if (occupant := berth.occupant()) is not None]
 
     async def _until_freed(self, look_again_s: float | None) -> None:
-        waits: list[asyncio.Future[object]] = [asyncio.ensure_future(self._freed.wait())]
-        if look_again_s is not None:
-            pause_s = max(0.0, look_again_s - self._clock.now_s())
-            waits.append(asyncio.ensure_future(self._clock.sleep(pause_s)))
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
+        if look_again_s is None:
+            await first_of(self._freed, None)
+        else:
+            await first_of(self._freed, self._clock.sleep(max(0.0, look_again_s - self._clock.now_s())))

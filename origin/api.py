@@ -18,7 +18,7 @@ PlaceSource = Literal["stated", "learned", "mmdb", "region", "none"]
 """How a client's place is known: it said so; worked out from round trips; from a database of addresses; the middle of
 its country; not at all."""
 
-NodeId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
+NodeId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")]
 # Bounded, so that no report can poison an answer: msgpack holds 64 bits, JSON knows no infinity.
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Seconds = Annotated[float, Meta(ge=0, le=1e9)]
@@ -63,6 +63,7 @@ class ModelReport(Struct, frozen=True, kw_only=True):
         arrived_count: requests that were let in since the node started.
         prefixes: which beginnings of prompts it keeps (`origin.prefixes`); empty says nothing.
         variant: which of the release's variants is resident.
+        space_id: the space that its vectors are in; "" for models that give none, or whose publisher did not say.
     """
 
     name: str
@@ -84,6 +85,7 @@ class ModelReport(Struct, frozen=True, kw_only=True):
     fetch_total_bytes: Count = 0
     detail: str = ""
     variant: str = ""
+    space_id: str = ""
 
 
 class GpuReport(Struct, frozen=True, kw_only=True):
@@ -184,58 +186,11 @@ class Directive(Struct, frozen=True, kw_only=True):
     mark_salt: bytes = b""
 
 
-class NodeView(Struct, frozen=True, kw_only=True):
-    """A node as the origin sees it.
-
-    Attributes:
-        age_s: time since its last report.
-        heard_by: the id of the origin that told of it; "" when it reports to the one that answers.
-        held: it is silent, and likelier out of our hearing than down.
-    """
-
-    report: NodeReport
-    state: NodeState
-    age_s: Seconds
-    heard_by: str = ""
-    held: bool = False
-
-
-class OriginView(Struct, frozen=True, kw_only=True):
-    """Another origin of the fleet; `age_s` is the time since its last word."""
-
-    origin_id: str
-    url: str
-    heard: bool
-    age_s: Seconds
-
-
-class SharingView(Struct, frozen=True, kw_only=True):
-    """How an origin stands with the others.
-
-    Attributes:
-        connected: it reaches NATS.
-        problem: why it does not; "" when it does.
-        kept_problem: why last-known states of nodes are not kept for origins that come later; "" when they are.
-    """
-
-    connected: bool
-    problem: str
-    kept_problem: str
-    origins: tuple[OriginView, ...]
-
-
-class NodeList(Struct, frozen=True):
-    """The fleet, by node id; `sharing` is None where one origin is alone."""
-
-    nodes: tuple[NodeView, ...]
-    sharing: SharingView | None = None
-
-
 class RouteQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Which nodes should answer this client for this model?
 
     Attributes:
-        model: `chat`, `chat:canary` or `chat@1.2.0`.
+        model: `chat`, `chat:canary` or `chat@1.2.0`; `embed#SPACE` insists on a space of vectors.
         place: where the client is, if it says so.
         exclude: ids of nodes that have just failed this client.
         marks: beginnings of the prompt, of `prompt_bytes`, each its number and its length (`origin.prefixes`), so that
@@ -293,6 +248,7 @@ class RouteAnswer(Struct, frozen=True, kw_only=True):
         ticket: the list, signed, to send along with requests (`x-edgeward-ticket`), so that nodes may hand them on.
         reason: why the first is first: `nearest`, `load`, `spread`, `explore` or `no_place`.
         left_out: the other nodes, when the question asked for them.
+        space_id: the one space of vectors that all of these nodes give; "" where there is but one, or none.
     """
 
     model: str
@@ -305,6 +261,7 @@ class RouteAnswer(Struct, frozen=True, kw_only=True):
     ticket: str = ""
     reason: str = ""
     left_out: tuple[LeftOut, ...] = ()
+    space_id: str = ""
 
 
 class ProbedRtt(Struct, frozen=True, kw_only=True):
@@ -335,6 +292,7 @@ class VariantSummary(Struct, frozen=True, kw_only=True):
     Attributes:
         memory_bytes: what it takes with the context that models take by themselves; 0 when it was not counted.
         features: of the CPU, that it cannot do without.
+        space_id: the space that its vectors are in; "" says nothing.
     """
 
     name: str
@@ -343,6 +301,7 @@ class VariantSummary(Struct, frozen=True, kw_only=True):
     total_bytes: Count
     memory_bytes: Count = 0
     features: tuple[str, ...] = ()
+    space_id: str = ""
 
 
 class ReleaseSummary(Struct, frozen=True, kw_only=True):

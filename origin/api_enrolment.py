@@ -20,8 +20,11 @@ _TOKEN = re.compile(r"ejt1\.(?P<id>[0-9a-f]{12})\.(?P<secret>[A-Za-z0-9_-]{43})\
 _PEM_LIMIT = 16 * 1024
 
 Pem = Annotated[str, Meta(max_length=_PEM_LIMIT)]
-TokenId = Annotated[str, Meta(pattern=r"^[0-9a-f]{12}$")]
+TokenId = Annotated[str, Meta(pattern=r"^[0-9a-f]{12}\Z")]
 ShortText = Annotated[str, Meta(max_length=120)]
+Pin = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{43}\Z")]
+
+_INSTANCE = re.compile(r"aws-iam\.(?P<pin>[A-Za-z0-9_-]{43})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,34 @@ def parse_join_token(text: str) -> JoinToken:
             param="token",
         )
     return JoinToken(match["id"], match["secret"], match["pin"])
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceJoin:
+    """The other way to join: an instance on AWS proves its role (`origin.api_aws`) to the authority that is pinned."""
+
+    pin: str
+
+    def __str__(self) -> str:
+        return f"aws-iam.{self.pin}"
+
+
+def parse_way_in(text: str) -> JoinToken | InstanceJoin:
+    """How a node joins: by a token, or as `aws-iam.PIN` by the role of its instance.
+
+    Raises:
+        InputInvalidError: it is neither; the message does not repeat it.
+    """
+    match = _INSTANCE.fullmatch(text.strip())
+    if match is not None:
+        return InstanceJoin(match["pin"])
+    if text.strip().startswith("aws-iam"):
+        raise InputInvalidError(
+            "an instance on AWS joins with aws-iam.PIN: the pin of the fleet's authority is the last part of any join "
+            "token, and `edgeward token pin` shows it",
+            param="token",
+        )
+    return parse_join_token(text)
 
 
 class AuthorityAnswer(Struct, frozen=True, kw_only=True):

@@ -14,6 +14,7 @@ from origin.errors import OriginRefusedError, OriginUnreachableError, OriginUntr
 from origin.origins import Origins
 from registry.errors import EdgewardError, InputInvalidError
 from registry.refusals import kind_of_code, retry_after_in
+from registry.trace_context import trace_headers
 from registry.wire import from_json
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ class Calls:
                 method,
                 origin_url + path,
                 data=body,
-                headers={**self._shown, **headers},
+                headers={**self._shown, **headers, **trace_headers()},
                 timeout=timeout,
                 allow_redirects=False,
                 ssl=True if self._tls is None else self._tls(),

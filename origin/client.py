@@ -8,17 +8,10 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
 
-from origin.api import (
-    CatalogAnswer,
-    Directive,
-    NodeList,
-    NodeReport,
-    RouteAnswer,
-    RouteQuery,
-    RttReceipt,
-    RttReport,
-)
+from origin.api import CatalogAnswer, Directive, NodeReport, RouteAnswer, RouteQuery, RttReceipt, RttReport
+from origin.api_aws import ChallengeAnswer
 from origin.api_enrolment import AuthorityAnswer, CertificateAnswer
+from origin.api_fleet import NodeList
 from origin.calling import Calls, hurried
 from origin.errors import OriginRefusedError, OriginUnreachableError
 from registry.bodies import MSGPACK_TYPE
@@ -37,6 +30,7 @@ if TYPE_CHECKING:
 
     import aiohttp
 
+    from origin.api_aws import AwsJoinQuery
     from origin.api_enrolment import JoinQuery, RenewQuery
     from registry.digest import Digest
 
@@ -153,6 +147,22 @@ class OriginClient:
         """
         return self._read(
             await self._call("POST", "/v1/enrolment/join", to_msgpack(query)), CertificateAnswer
+        )
+
+    async def challenge(self) -> ChallengeAnswer:
+        """What a proof of an instance's role must name. Raises ProofRefusedError: none is let in that way."""
+        return self._read(await self._call("POST", "/v1/enrolment/challenge", b""), ChallengeAnswer)
+
+    async def join_by_role(self, query: AwsJoinQuery) -> CertificateAnswer:
+        """Ask to be let in as an instance on AWS.
+
+        Raises:
+            ProofRefusedError, ClockSkewError: not this one.
+            ChallengeInvalidError, ProofUncheckedError: not now; begin again with another challenge.
+            NodeIdTakenError, NodeRevokedError: it is in with another key, or was turned out.
+        """
+        return self._read(
+            await self._call("POST", "/v1/enrolment/join-aws", to_msgpack(query)), CertificateAnswer
         )
 
     async def renew(self, query: RenewQuery) -> CertificateAnswer:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 from registry.digest import digest_of
-from registry.errors import EdgewardError
 from registry.trust.statements import CLIENT_KEYS_ROLE, Contents
+from registry.works import problem_of
 
 if TYPE_CHECKING:
     from origin.kept_keys import KeptKeys
@@ -47,13 +47,9 @@ class ClientKeys:
     async def keep_fresh(self) -> None:
         """Look for ever."""
         while True:
-            try:
-                await self.look()
-            except EdgewardError as error:
-                self._note(error.message)
-            except Exception as error:  # the supervisor of this task: it must outlive any defect
-                log.exception("client_keys.broke")
-                self._note(f"{type(error).__name__}: {error}")
+            problem = await problem_of("client keys", self.look)
+            if problem:
+                self._note(problem)
             await asyncio.sleep(self._refresh_s if self._has_read else min(_FIRST_LOOK_S, self._refresh_s))
 
     async def look(self) -> None:

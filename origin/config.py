@@ -5,10 +5,11 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass, field
 from pathlib import Path  # the settings loader reads the real types
+from urllib.parse import urlsplit
 
 from origin.dns_settings import check_host_name, name_servers_of
 from registry.errors import ConfigError
-from registry.listening import PORT_LIMIT, check_listener
+from registry.listening import PORT_LIMIT, check_listener, is_loopback
 
 _MIB = 2**20
 _DNS_RANGES = {
@@ -39,6 +40,9 @@ class OriginConfig:
         nodes_host: where nodes with certificates are heard, over TLS 1.3; empty is `host`.
         nodes_port: its port; 0 takes any free one.
         nodes_public_url: where nodes with certificates reach this origin; empty says `https://nodes_host:nodes_port`.
+        admitted_aws_roles: ARNs of the roles on AWS whose instances may join without a token (`aws-iam.PIN`).
+        aws_sts_url: asked whose proof it is, in place of the STS of the region that the proof names: an endpoint of a
+            VPC; empty asks the region's own.
         heartbeat_s: how often nodes are told to report; 2 missed make a node suspect, 3 make it down.
         catalog_refresh_s: how often releases and channels are read from the object store.
         route_ttl_s: how long a client may use a ranked list before it asks again.
@@ -53,6 +57,8 @@ class OriginConfig:
         geo_file: a database of addresses (.mmdb), for the places of clients; None is `places.mmdb` in `data_dir`.
         geo_url: where `edgeward geo fetch` gets it; `{month}` stands for the year and month, such as 2026-11.
         as_file: another one, for their autonomous systems.
+        otlp_endpoint: where spans of requests that belong to a trace go (OTLP over HTTP); empty makes none. Needs the
+            extra `otel`.
         trusted_proxies: networks of proxies in front of the origin, whose `X-Forwarded-For` is believed.
         dns_zone: the domain that this origin answers DNS for; empty answers none.
         dns_hosts: addresses to answer DNS on.
@@ -78,6 +84,8 @@ class OriginConfig:
     nodes_host: str = ""
     nodes_port: int = 7743
     nodes_public_url: str = ""
+    admitted_aws_roles: tuple[str, ...] = ()
+    aws_sts_url: str = ""
     heartbeat_s: float = 1.0
     catalog_refresh_s: float = 2.0
     route_ttl_s: float = 60.0
@@ -101,6 +109,7 @@ class OriginConfig:
     geo_file: Path | None = None
     geo_url: str = "https://download.db-ip.com/free/dbip-city-lite-{month}.mmdb.gz"
     as_file: Path | None = None
+    otlp_endpoint: str = ""
     trusted_proxies: tuple[str, ...] = ()
 
     @property
@@ -115,15 +124,8 @@ class OriginConfig:
             raise ConfigError(
                 f"origin.nodes_port = {self.nodes_port}: a port is a number from 0 to {PORT_LIMIT}"
             )
-        if self.public_url and not self.public_url.startswith(("http://", "https://")):
-            raise ConfigError(
-                f"origin.public_url = {self.public_url[:120]!r} is not a URL (for example https://origin.example)"
-            )
-        if self.nodes_public_url and not self.nodes_public_url.startswith("https://"):
-            raise ConfigError(
-                f"origin.nodes_public_url = {self.nodes_public_url[:120]!r} is not the URL of a door for nodes "
-                "(for example https://origin.example:7743)"
-            )
+        self._check_urls()
+        self._check_sts_url()
         for key in (
             "heartbeat_s", "catalog_refresh_s", "route_ttl_s", "forget_node_after_s", "connection_idle_s"
         ):  # fmt: skip
@@ -136,6 +138,30 @@ class OriginConfig:
         for key in ("body_limit_bytes", "blob_read_bytes"):
             if getattr(self, key) < 1024:
                 raise ConfigError(f"origin.{key} = {getattr(self, key)}: must be at least 1024")
+
+    def _check_urls(self) -> None:
+        if self.public_url and not self.public_url.startswith(("http://", "https://")):
+            raise ConfigError(
+                f"origin.public_url = {self.public_url[:120]!r} is not a URL (for example https://origin.example)"
+            )
+        if self.nodes_public_url and not self.nodes_public_url.startswith("https://"):
+            raise ConfigError(
+                f"origin.nodes_public_url = {self.nodes_public_url[:120]!r} is not the URL of a door for nodes "
+                "(for example https://origin.example:7743)"
+            )
+        if self.otlp_endpoint and not self.otlp_endpoint.startswith(("http://", "https://")):
+            raise ConfigError(
+                f"origin.otlp_endpoint = {self.otlp_endpoint[:120]!r} is not a URL (for example "
+                "http://127.0.0.1:4318/v1/traces)"
+            )
+
+    def _check_sts_url(self) -> None:
+        url = urlsplit(self.aws_sts_url)
+        local = url.scheme == "http" and is_loopback(url.hostname or "")
+        if self.aws_sts_url and not ((url.scheme == "https" and url.hostname) or local):
+            raise ConfigError(
+                f"origin.aws_sts_url = {self.aws_sts_url[:120]!r} is not the https:// URL of an endpoint of STS"
+            )
 
     def _check_dns(self) -> None:
         for key, (least, most) in _DNS_RANGES.items():

@@ -8,7 +8,9 @@ import importlib
 import random
 import secrets
 import signal
+import socket
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -20,7 +22,9 @@ from origin.gate import Gate
 from origin.geo.network import Network
 from origin.geo_files import GeoFiles
 from origin.identity.authority import find_authority, fresh_fleet
+from origin.identity.aws_desk import AwsDesk
 from origin.identity.enrolment import Enrolment
+from origin.identity.sts import Sts
 from origin.kept_keys import KeptKeys
 from origin.pauses import keep_short
 from origin.releases import Blobs, Releases
@@ -30,6 +34,7 @@ from origin.sharing.config import SharingConfig
 from origin.sharing.in_process import InProcessBus
 from origin.sharing.messages import OriginCard, Probed
 from origin.sharing.sharing import Sharing
+from origin.spans import open_spans
 from origin.telemetry import Telemetry
 from origin.tickets import SEED_BYTES
 from origin.trust import TrustFiles
@@ -37,12 +42,14 @@ from origin.web.context import Context
 from origin.whereabouts import Whereabouts, keep_known
 from registry.errors import ConfigError
 from registry.listening import listen
+from registry.software import software_version
 from registry.store.opening import open_store
 from registry.store.retrying import RetryingStore
 from registry.systemd import keep_telling, notify
 from registry.tls import tls_files
 from registry.trust.keys import ROOT_FILE, KeyDirectory
 from registry.trust.signed_store import open_signed
+from registry.works import Works
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -52,6 +59,7 @@ if TYPE_CHECKING:
     from origin.api import NodeReport
     from origin.config import OriginConfig
     from origin.sharing.bus import Bus
+    from origin.spans import Spans
     from registry.store.config import StoreConfig
     from registry.tls import TlsFiles
     from registry.trust.signed_store import SignedStore
@@ -104,7 +112,14 @@ async def running_origin(
         ConfigError: as `run_origin`.
     """
     geo_files = GeoFiles([path for path in (config.geo_database, config.as_file) if path is not None])
-    context = _context(config, store, sharing_config, geo_files, enrolment)
+    spans = open_spans(
+        config.otlp_endpoint,
+        origin_id=socket.gethostname(),
+        software=software_version(),
+        now_s=time.monotonic,
+        now_unix_ns=time.time_ns,
+    )
+    context = _context(config, store, sharing_config, geo_files, enrolment, spans)
     tls = tls_files("origin", config.tls_cert_file, config.tls_key_file)
     runner = make_runner(
         make_app(context), stop_grace_s=config.stop_grace_s, connection_idle_s=config.connection_idle_s
@@ -114,7 +129,7 @@ async def running_origin(
         url = await listen(runner, config.host, config.port, tls.context if tls else None)
         door_url = await _open_door(runner, config, enrolment) if enrolment else ""
         context.sharing.announce(config.public_url or url, config.nodes_public_url or door_url)
-        tasks = _begin_works(context, tls)
+        works = _begin_works(context, tls)
         try:
             async with dns_door(
                 config,
@@ -126,10 +141,12 @@ async def running_origin(
             ):
                 yield url
         finally:
-            await _ended(tasks)
+            await works.end()
     finally:
         await runner.cleanup()
         geo_files.close()
+        if spans is not None:
+            await asyncio.to_thread(spans.close)
 
 
 def _context(
@@ -138,6 +155,7 @@ def _context(
     sharing_config: SharingConfig,
     geo_files: GeoFiles,
     enrolment: Enrolment | None,
+    spans: Spans | None,
 ) -> Context:
     """All parts of an origin, put together; nothing runs yet."""
     rules = FleetRules(heartbeat_s=config.heartbeat_s, forget_after_s=config.forget_node_after_s)
@@ -169,22 +187,26 @@ def _context(
     )
     return Context(
         config, fleet, releases, Blobs(store), trust, telemetry, sharing, route_keys, time.monotonic,
-        whereabouts=whereabouts, enrolment=enrolment, gate=gate, client_keys=client_keys,
+        whereabouts=whereabouts, enrolment=enrolment, gate=gate, client_keys=client_keys, spans=spans,
     )  # fmt: skip
 
 
-def _begin_works(context: Context, tls: TlsFiles | None) -> list[asyncio.Task[None]]:
+def _begin_works(context: Context, tls: TlsFiles | None) -> Works:
     """What an origin does besides answering."""
-    enrolment, keys = context.enrolment, context.client_keys
-    return [
-        asyncio.create_task(context.releases.keep_fresh(), name="catalog"),
-        asyncio.create_task(context.trust.keep_renewed(), name="renewal"),
-        asyncio.create_task(context.sharing.run(), name="sharing"),
-        *([asyncio.create_task(keys.keep_fresh(), name="client keys")] if keys else []),
-        asyncio.create_task(keep_known(context.whereabouts), name="whereabouts"),
-        *([asyncio.create_task(tls.watch(), name="tls")] if tls else []),
-        *([asyncio.create_task(enrolment.keep_fresh(), name="enrolment")] if enrolment else []),
-    ]
+    works = Works()
+    works.begin("catalog", context.releases.keep_fresh)
+    works.begin("whereabouts", partial(keep_known, context.whereabouts))
+    if context.trust.renews:
+        works.begin("renewal", context.trust.keep_renewed)
+    if not context.sharing.alone:
+        works.begin("sharing", context.sharing.run)
+    if context.client_keys is not None:
+        works.begin("client keys", context.client_keys.keep_fresh)
+    if tls is not None:
+        works.begin("tls", tls.watch)
+    if context.enrolment is not None:
+        works.begin("enrolment", context.enrolment.keep_fresh)
+    return works
 
 
 def _client_keys(
@@ -211,13 +233,8 @@ def _enrolment(config: OriginConfig, store_config: StoreConfig, store: SignedSto
     """With the fleet's authority, made at the first start of an origin that finds none."""
     directory = find_authority((config.keys_dir, store_config.keys_dir), store_config.keys_passphrase)
     directory.open_or_begin(fresh_fleet=fresh_fleet(), now_unix_s=time.time())
-    return Enrolment(directory, store, config.data_dir, time.time)
-
-
-async def _ended(tasks: list[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    desk = AwsDesk(config.admitted_aws_roles, Sts(config.aws_sts_url))
+    return Enrolment(directory, store, config.data_dir, time.time, aws=desk)
 
 
 def _open_bus(sharing_config: SharingConfig, config: OriginConfig) -> Bus:

@@ -100,6 +100,29 @@ class TokenUnknownError(EdgewardError):
     http_status = 404
 
 
+class ChallengeInvalidError(EdgewardError):
+    """A proof names a challenge that this origin did not give, that was used, or whose time is over."""
+
+    code = "enrolment.challenge_invalid"
+    http_status = 403
+    retry = "later"
+
+
+class ProofRefusedError(EdgewardError):
+    """A proof of an instance's role that lets nobody in: AWS refuses it, or it is of a role that is not admitted."""
+
+    code = "enrolment.proof_refused"
+    http_status = 403
+
+
+class ProofUncheckedError(EdgewardError):
+    """AWS could not be asked whose proof this is."""
+
+    code = "enrolment.proof_unchecked"
+    http_status = 503
+    retry = "later"
+
+
 class NodeIdTakenError(EdgewardError):
     """A node of this id was let in with another key."""
 
@@ -245,3 +268,31 @@ class GeoDownloadError(EdgewardError):
     code = "geo.download_failed"
     http_status = 502
     retry = "later"
+
+
+class RecipeInvalidError(EdgewardError):
+    """A recipe that says something unknown, or something that cannot be done to this model."""
+
+    code = "build.recipe_invalid"
+    http_status = 400
+
+
+class StepFailedError(EdgewardError):
+    """A step of a build could not be done; what was done before it is kept."""
+
+    code = "build.step_failed"
+    http_status = 500
+
+
+class GateRefusedError(EdgewardError):
+    """A built variant is not as good as its recipe demands; nothing was published."""
+
+    code = "build.gate_refused"
+    http_status = 409
+
+
+class BuildPartMissingError(EdgewardError):
+    """A step needs a package that is not installed."""
+
+    code = "build.part_missing"
+    http_status = 501

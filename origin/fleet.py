@@ -15,6 +15,7 @@ from origin.errors import FleetFullError, NodeSupersededError
 from origin.member import Member
 from origin.membership import Membership
 from origin.pool import Pool
+from origin.spaces import Spaces
 from origin.standing import FleetRules, ReleaseKey, Standing, Watch
 
 if TYPE_CHECKING:
@@ -53,6 +54,10 @@ class FleetView:
         """The nodes that speak of this model, on this channel or, with None, on any."""
         return self._fleet.pool(name, channel)
 
+    def space(self, name: str, channel: str | None, version: str | None) -> str | None:
+        """The space of vectors that requests for a model get now; None where no node speaks of any."""
+        return self._fleet.space(name, channel, version, self.now_s)
+
 
 class Fleet:
     """The nodes that have reported, to this origin or to another that told of it.
@@ -68,6 +73,7 @@ class Fleet:
         self._membership = Membership(rules)
         self._company = Company()
         self._pools: dict[PoolKey, Pool] = {}
+        self._spaces = Spaces()
 
     @property
     def isolated(self) -> bool:
@@ -142,7 +148,7 @@ class Fleet:
         offer = self._offer(node_id, release)
         if offer is not None:
             offer.send(now_s, travel_s)
-            self._members[node_id].seats[release[0]].touch()
+            self._members[node_id].touch_model(release[0])
 
     def note_failed(self, node_id: str, reporter: str, now_s: float) -> bool:
         """Remember that a request to a node failed; whether this reporter's word was new (`origin.doubts`)."""
@@ -171,6 +177,10 @@ class Fleet:
         """The nodes that speak of this model, on this channel or, with None, on any."""
         return self._pools.get((name, channel), _NO_POOL)
 
+    def space(self, name: str, channel: str | None, version: str | None, now_s: float) -> str | None:
+        """The space of vectors that requests for a model get now; None where no node speaks of any."""
+        return self._spaces.chosen(name, channel, version, self.pool, now_s)
+
     def _offer(self, node_id: str, release: ReleaseKey) -> Offer | None:
         member = self._members.get(node_id)
         return member.offer(release) if member is not None else None
@@ -197,6 +207,7 @@ class Fleet:
             pool = self._pools.get(key)
             if pool is None:  # not by setdefault: a pool lays out its columns when it is made
                 pool = self._pools[key] = Pool()
+                self._spaces.opened(key)
             pool.put(seat)
 
     def _stand_up(self, report: NodeReport, name: str) -> None:
@@ -205,6 +216,7 @@ class Fleet:
             pool.drop(report.node_id)
             if not pool.seats:
                 del self._pools[key]
+                self._spaces.closed(key)
 
     def _note_rates(self, seat: Seat) -> None:
         for offer in seat.offers:

@@ -25,6 +25,7 @@ from origin.errors import (
     ModelOutOfScopeError,
 )
 from registry.client_keys import ClientKey, KeySecret, parse_token, sha256_of
+from registry.reference import bare_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -198,11 +199,6 @@ class Gate:
         problem = self.problem(now_unix_s)
         if problem:
             raise ClientKeysUnknownError(f"no key can be checked here: {problem}", retry_after_s=1.0)
-
-
-def bare_name(model: str) -> str:
-    """The name alone of `name`, `name:channel` or `name@version`."""
-    return model.partition("@")[0].partition(":")[0]
 
 
 def _number(key_id: str) -> int:

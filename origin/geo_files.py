@@ -10,12 +10,14 @@ import structlog
 
 from origin.geo.places import UNKNOWN, AddressRecord, joined, read_record
 from registry.errors import InputInvalidError
+from registry.file_stamp import file_stamp
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from registry.addresses import Address
+    from registry.file_stamp import FileStamp
 
 log = structlog.get_logger()
 
@@ -23,7 +25,7 @@ log = structlog.get_logger()
 @dataclass(slots=True)
 class _Opened:
     path: Path
-    stamp: tuple[int, int, int] | None = None
+    stamp: FileStamp | None = None
     reader: maxminddb.Reader | None = None
 
 
@@ -40,7 +42,7 @@ class GeoFiles:
         """
         changed = False
         for file in self._files:
-            stamp = _stamp(file.path)
+            stamp = file_stamp(file.path)
             if stamp == file.stamp:
                 continue
             file.stamp = stamp
@@ -95,11 +97,3 @@ def open_database(path: Path) -> maxminddb.Reader:
         reader.close()
         raise InputInvalidError(f"{path} is a damaged database of addresses: {error}") from error
     return reader
-
-
-def _stamp(path: Path) -> tuple[int, int, int] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_size, status.st_ino

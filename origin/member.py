@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from origin.doubts import Doubts
 from origin.standing import ReleaseKey, Standing, watched
+from registry.reference import bare_name
 
 if TYPE_CHECKING:
     from origin.api import ModelReport, NodeReport, NodeState
@@ -74,20 +75,31 @@ class Offer:
             self.member.company.note(arrived_count, self.sent_count, now_s)
 
 
+def space_name(name: str, space: str) -> str:
+    """What a model is called among seats and pools that have its releases of one space of vectors alone."""
+    return f"{name}#{space}"
+
+
 class Seat:
     """One node among those that speak of a model, with its releases of it.
 
+    A node whose release of a model is in a space of vectors has a second seat, for that space, with the same offers.
+
     Attributes:
+        is_whole: it has all of the model's releases, whatever their space.
         number: the node's id as 64 bits that look random.
         usual: the one release that answers; None where none does, or several do.
         touched_in: for each pool that it is in, the set of seats there whose figures have changed.
     """
 
-    __slots__ = ("answering_count", "member", "name", "node_id", "number", "offers", "touched_in", "usual")
+    __slots__ = (
+        "answering_count", "is_whole", "member", "name", "node_id", "number", "offers", "touched_in", "usual",
+    )  # fmt: skip
 
     def __init__(self, member: Member, name: str) -> None:
         self.member = member
         self.name = name
+        self.is_whole = "#" not in name
         self.node_id = member.report.node_id
         self.number = int.from_bytes(hashlib.sha256(self.node_id.encode()).digest()[:8], "little")
         self.touched_in: list[set[Seat]] = []
@@ -155,6 +167,12 @@ class Member:
         for seat in self.seats.values():
             seat.touch()
 
+    def touch_model(self, name: str) -> None:
+        """The same of one model, in each space."""
+        for seat in self.seats.values():
+            if bare_name(seat.name) == name:
+                seat.touch()
+
     def take(self, report: NodeReport, now_s: float) -> None:
         """Let a newer report speak; the seats are the pools' to give."""
         same_start = report.incarnation == self.report.incarnation
@@ -171,6 +189,8 @@ class Member:
                 before.note_arrivals(model, now_s)
             before.take(model, watch, now_s)
             by_name.setdefault(model.name, []).append(before)
+            if model.space_id:
+                by_name.setdefault(space_name(model.name, model.space_id), []).append(before)
         for name, seat in self.seats.items():
             seat.hold(tuple(by_name.pop(name, ())))
         for name, offers in by_name.items():
@@ -184,7 +204,9 @@ class Member:
 
     def standing(self, now_s: float) -> Standing:
         """The node as others may look at it."""
-        offers = [(seat.name, offer) for seat in self.seats.values() for offer in seat.offers]
+        offers = [
+            (seat.name, offer) for seat in self.seats.values() if seat.is_whole for offer in seat.offers
+        ]
         return Standing(
             self.report,
             self.state,

@@ -20,7 +20,6 @@ from registry.catalog import Catalog
 from registry.digest import digest_of
 from registry.errors import (
     ArtifactError,
-    EdgewardError,
     ObjectMissingError,
     ReleaseUnknownError,
     ReleaseYankedError,
@@ -30,6 +29,7 @@ from registry.errors import (
 from registry.layout import is_delta_key, is_pack_key
 from registry.manifest import manifest_digest
 from registry.trust.statements import role_of
+from registry.works import problem_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -113,13 +113,9 @@ class Releases:
     async def keep_fresh(self) -> None:
         """Refresh for ever; a failure is remembered in `problem` and tried again."""
         while True:
-            try:
-                await self.refresh()
-            except EdgewardError as error:
-                self._note_problem(error.message)
-            except Exception as error:  # the supervisor of this task: it must outlive any defect
-                log.exception("catalog.refresh_broke")
-                self._note_problem(f"{type(error).__name__}: {error}")
+            problem = await problem_of("catalog", self.refresh)
+            if problem:
+                self._note_problem(problem)
             await asyncio.sleep(self._refresh_s)
 
     async def refresh(self) -> None:
@@ -280,6 +276,7 @@ def _summarized(manifest: Manifest, sha256: Digest) -> ReleaseSummary:
                 total_bytes=variant.total_bytes,
                 memory_bytes=variant.needs.memory_bytes if variant.needs else 0,
                 features=variant.needs.features if variant.needs else (),
+                space_id=variant.space_id,
             )
             for variant in manifest.variants
         ),

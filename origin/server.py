@@ -31,6 +31,8 @@ def make_app(context: Context) -> web.Application:
             web.get("/v1/enrolment/authority", enrolment.authority),
             web.post("/v1/enrolment/join", enrolment.join),
             web.post("/v1/enrolment/renew", enrolment.renew),
+            web.post("/v1/enrolment/challenge", enrolment.challenge),
+            web.post("/v1/enrolment/join-aws", enrolment.join_aws),
             # Nodes fetch what they should hold.
             web.get("/v1/catalog", catalog.catalog),
             web.get("/v1/manifests/{name:.+}/{version}", catalog.manifest),

@@ -59,7 +59,7 @@ class Stop(Struct, frozen=True, array_like=True):
     """
 
     node_id: Annotated[str, Meta(min_length=1, max_length=63)]
-    url: Annotated[str, Meta(max_length=2048, pattern=r"^https?://[!-~]+$")]
+    url: Annotated[str, Meta(max_length=2048, pattern=r"^https?://[!-~]+\Z")]
     score_s: _Seconds
     rtt_ms: _Seconds
     prefill_s: _Seconds = 0.0

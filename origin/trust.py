@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 from origin.blocking import BlockingCalls
-from registry.errors import EdgewardError, ObjectMissingError, StoreUnavailableError
+from registry.errors import ObjectMissingError, StoreUnavailableError
+from registry.works import problem_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,23 +77,15 @@ class TrustFiles:
     async def keep_renewed(self) -> None:
         """Renew snapshot and timestamp for ever, each when half of its time is over; returns at once without keys."""
         while self.renews:
-            try:
-                if await self._calls.run(self._renew):
-                    log.info("timestamp.renewed")
-                self.problem = ""
-            except EdgewardError as error:
-                self._note(error.message)
-            except Exception as error:  # the supervisor of this task: it must outlive any defect
-                log.exception("renewal.broke")
-                self._note(f"{type(error).__name__}: {error}")
+            self._note(await problem_of("renewal", self._renew))
             await asyncio.sleep(_LOOK_S)
 
-    def _renew(self) -> bool:
-        return (
-            self._store.publisher.renew()
-        )  # looked up here, so that missing keys are a problem of this task alone
+    async def _renew(self) -> None:
+        # The publisher is looked up here, so that missing keys are a problem of this task alone.
+        if await self._calls.run(self._store.publisher.renew):
+            log.info("timestamp.renewed")
 
     def _note(self, problem: str) -> None:
-        if problem != self.problem:
+        if problem and problem != self.problem:
             log.warning("renewal.failed", problem=problem)
         self.problem = problem

@@ -44,12 +44,3 @@ def network_of(address: Address) -> str:
     if isinstance(address, IPv4Address):
         return f"{number >> 24}.{number >> 16 & 255}.{number >> 8 & 255}.0/{_IPV4_BITS}"
     return f"{IPv6Address(number >> _REST_BITS << _REST_BITS)}/{_IPV6_BITS}"
-
-
-def read_network(text: str) -> str:
-    """The same for a text that names such a network already; "" for anything else."""
-    base, _, bits = text.partition("/")
-    address = read_address(base)
-    if address is None or network_of(address) != text or not bits:
-        return ""
-    return text

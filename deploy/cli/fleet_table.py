@@ -11,7 +11,8 @@ from deploy.sizes import human_bytes
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from origin.api import ModelReport, NodeView
+    from origin.api import ModelReport
+    from origin.api_fleet import NodeView
 
 COLUMNS = (
     "NODE",
@@ -29,6 +30,13 @@ COLUMNS = (
 )
 NUMBERS = (4, 5, 6, 7, 8)
 STATE_COLUMN = 2
+GAP = 2
+"""Characters between columns of a live table."""
+_MODELS = COLUMNS.index("MODELS")
+_MODELS_LEAST = 24
+_LEFT_OUT_FIRST = tuple(
+    map(COLUMNS.index, ("URL", "PLACE", "ENROLLED", "RTTS", "LABEL", "HANDED ON", "QUEUED"))
+)
 
 
 class Load(NamedTuple):
@@ -57,6 +65,19 @@ def row_of(view: NodeView) -> list[str]:
         ", ".join(map(model_words, report.models)) or "-",
         report.url,
     ]
+
+
+def fitted(rows: Sequence[Sequence[str]], width: int) -> tuple[list[int], int]:
+    """Which columns of these rows a terminal has room for, and how many characters are left for the models."""
+    widths = [max(map(len, column)) for column in zip(COLUMNS, *rows, strict=True)]
+    shown = list(range(len(COLUMNS)))
+    for number in (None, *_LEFT_OUT_FIRST):
+        if number is not None:
+            shown.remove(number)
+        room = width - sum(widths[each] + GAP for each in shown if each != _MODELS)
+        if room >= min(widths[_MODELS], _MODELS_LEAST):
+            break
+    return shown, max(1, min(room, widths[_MODELS]))
 
 
 def load_of(views: Sequence[NodeView]) -> Load:

@@ -1,4 +1,4 @@
-"""`edgeward node install | uninstall | drain | uncordon | doctor | rejoin`: this machine as a node."""
+"""`edgeward node install | uninstall | certificate | drain | uncordon | doctor | rejoin`: this machine as a node."""
 
 from __future__ import annotations
 
@@ -23,6 +23,15 @@ def add_machine_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--gpu", action="store_true", help="install: let the node use NVIDIA GPUs")
     parser.add_argument(
         "--purge", action="store_true", help="uninstall: settings, models and the node's identity too"
+    )
+    for what in ("certificate", "key"):
+        parser.add_argument(
+            f"--{what}-parameter",
+            metavar="NAME",
+            help=f"certificate: AWS's parameter that holds the {what}, PEM",
+        )
+    parser.add_argument(
+        "--parameter-region", metavar="REGION", help="certificate: where they are (the instance's region)"
     )
     parser.add_argument(
         "--wait-s",
@@ -69,6 +78,35 @@ def uninstall(args: argparse.Namespace, _config: NodeConfig) -> int:
     for path in carry_out(Layout(), purge=args.purge):
         print(f"kept: {path} (--purge removes it)")
     print("edgeward is removed")
+    return 0
+
+
+def certificate(args: argparse.Namespace, _config: NodeConfig) -> int:
+    """Read the certificate for clients out of AWS's Parameter Store; returns the exit code."""
+    import asyncio
+    import time
+
+    from deploy.machine.layout import Layout
+    from deploy.machine.parameter_store import put_certificate, read_parameters
+    from edge_node.enrolment.aws_instance import this_instance
+    from registry.errors import InputInvalidError
+
+    _need_root("certificate")
+    if not args.certificate_parameter or not args.key_parameter:
+        raise InputInvalidError("say where they are: --certificate-parameter NAME --key-parameter NAME")
+
+    async def read() -> list[str]:
+        instance = await this_instance()
+        return await read_parameters(
+            instance,
+            [args.certificate_parameter, args.key_parameter],
+            region=args.parameter_region or instance.region,
+            now_unix_s=time.time(),
+        )
+
+    layout = Layout()
+    changed = put_certificate(layout, *asyncio.run(read()))
+    print(f"{layout.tls}: {'written' if changed else 'the same as before'}")
     return 0
 
 
@@ -123,7 +161,12 @@ def rejoin(args: argparse.Namespace, config: NodeConfig) -> int:
         check=False,
         cwd="/",
         # Not on the command line, which others can read.
-        env=os.environ | {"EDGEWARD_NODE_JOIN_TOKEN": token, "EDGEWARD_NODE_DATA_DIR": str(config.data_dir)},
+        env=os.environ
+        | {
+            "EDGEWARD_NODE_JOIN_TOKEN": token,
+            "EDGEWARD_NODE_DATA_DIR": str(config.data_dir),
+            "HOME": str(config.data_dir),  # root's own is closed to that user
+        },
         **user,
     )
     if done.returncode == 0 and has_systemd(Layout()) and is_active(NODE):

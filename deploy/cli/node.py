@@ -16,12 +16,15 @@ Run an edge node, or make it a member of a fleet. Settings: [node].
   serve       report to the origin, fetch and check the releases of its channel, and answer OpenAI requests. Logs go to
               standard error; SIGTERM and Ctrl-C let running answers finish and stop it. With --join it joins first,
               unless it is in already
-  join TOKEN  make a key here and get a certificate for it, at the origin's port for nodes
+  join TOKEN  make a key here and get a certificate for it, at the origin's port for nodes; an instance on AWS joins by
+              its role with `join aws-iam --ca-pin PIN`
   status      show the certificate, and how the running node is
 
 and, as root, this machine as a node (deploy/README.md):
   install     what install.sh runs: put program, units and settings in place, start the node, or upgrade the one that
               runs; a release that is not well after 60 s is taken back
+  certificate on AWS: read the certificate for clients and its key out of the Parameter Store, by the instance's role,
+              into /etc/edgeward/tls; a running node takes them over
   uninstall   remove all of it but settings and models; --purge those too
   drain       have no client sent here, also after restarts, and wait until nothing runs
   uncordon    take part again
@@ -31,11 +34,12 @@ and, as root, this machine as a node (deploy/README.md):
 EXAMPLES = """\
   edgeward node serve
   edgeward node join ejt1.… --origin https://origin.example:7743
+  edgeward node join aws-iam --ca-pin PIN --origin https://origin.example:7743
   edgeward node serve --origin http://origin.example:7700 --place frankfurt --trusted-root ./root.json
   edgeward node drain && apt-get upgrade && edgeward node uncordon
   edgeward node serve --port 7711 --data-dir ./node-b --follows 'chat,team/*' --channel canary"""
 
-_MACHINE_ACTIONS = ("install", "uninstall", "drain", "uncordon", "doctor", "rejoin")
+_MACHINE_ACTIONS = ("install", "certificate", "uninstall", "drain", "uncordon", "doctor", "rejoin")
 _FLAGS = (
     "node_id",
     "host",
@@ -59,16 +63,7 @@ _FLAGS = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of the verb."""
     parser.add_argument("action", choices=("serve", "join", "status", *_MACHINE_ACTIONS))
-    parser.add_argument("token", metavar="TOKEN", nargs="?", help="join, rejoin: the token")
-    parser.add_argument(
-        "--again", action="store_true", help="join: anew and with a new key, though the node is in already"
-    )
-    parser.add_argument(
-        "--join",
-        dest="join_token",
-        metavar="TOKEN",
-        help="serve: join the fleet first, unless the node is in",
-    )
+    _add_joining_arguments(parser)
     parser.add_argument("--tls-cert-file", metavar="FILE", help="serve: the certificate for clients, PEM")
     parser.add_argument("--tls-key-file", metavar="FILE", help="serve: its key, PEM")
     add_json_argument(parser)
@@ -115,6 +110,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads-count", type=int, metavar="N", help="compute threads of each engine (1)")
 
 
+def _add_joining_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("token", metavar="TOKEN", nargs="?", help="join, rejoin: the token, or aws-iam")
+    parser.add_argument(
+        "--again", action="store_true", help="join: anew and with a new key, though the node is in already"
+    )
+    parser.add_argument(
+        "--join",
+        dest="join_token",
+        metavar="TOKEN",
+        help="serve: join the fleet first, unless the node is in",
+    )
+    parser.add_argument(
+        "--ca-pin",
+        metavar="PIN",
+        help="the pin of the fleet's authority (`edgeward token pin`): needed with aws-iam; a token must have it",
+    )
+
+
 def run(args: argparse.Namespace) -> int:
     """Do it; serving takes until it is told to stop. Returns the exit code."""
     from deploy.cli.connect import config_file
@@ -128,6 +141,8 @@ def run(args: argparse.Namespace) -> int:
         raise InputInvalidError(
             f"`edgeward node {args.action}` takes no token; `edgeward node join TOKEN` does"
         )
+    for name in ("token", "join_token"):
+        setattr(args, name, _pinned(getattr(args, name), args.ca_pin))
     serves = args.action == "serve"
     configure_logging(service="node", level=args.log_level or ("info" if serves else "warning"))
     place = find_place(args.place) if args.place else None
@@ -150,3 +165,16 @@ def run(args: argparse.Namespace) -> int:
 
     run_node(config)
     return 0
+
+
+def _pinned(way_in: str | None, pin: str | None) -> str | None:
+    """How the node joins, with the pin that was said apart from it."""
+    from registry.errors import InputInvalidError
+
+    if not way_in or not pin:
+        return way_in
+    if way_in == "aws-iam":
+        return f"aws-iam.{pin}"
+    if way_in.rpartition(".")[2] != pin:
+        raise InputInvalidError("the token is of another fleet than --ca-pin says", param="ca_pin")
+    return way_in

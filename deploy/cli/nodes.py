@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from deploy.cli.connect import add_client_arguments
-from deploy.cli.fleet_table import COLUMNS, NUMBERS, STATE_COLUMN, row_of, summary
+from deploy.cli.fleet_table import COLUMNS, GAP, NUMBERS, STATE_COLUMN, fitted, row_of, summary
 from deploy.cli.terminal import add_json_argument, dim, printable, show_json, show_table
 
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from rich.console import Group
 
-    from origin.api import NodeView
+    from origin.api_fleet import NodeView
 
 DESCRIPTION = """\
 Show every edge node that the origin knows: whether it is up, how long ago it reported, how busy it is, how many
@@ -68,7 +68,7 @@ def _revoke(args: argparse.Namespace) -> int:
     if args.json:
         show_json({"node_id": record.node_id, "key_sha256": record.key_sha256, "revoked": True})
     else:
-        print(f"{record.node_id} is turned out: every origin stops to hear it within 10 s")
+        print(f"{record.node_id} is turned out: within 10 s no origin hears it any more")
     return 0
 
 
@@ -97,33 +97,42 @@ async def _watch(args: argparse.Namespace) -> int:
 
     async with open_client(args) as client:
         nodes, trouble = await client.nodes(), ""
-        with Live(_live(nodes, trouble), auto_refresh=False) as live:
+        with Live(auto_refresh=False) as live:
             while True:
+                live.update(_live(nodes, trouble, live.console.width), refresh=True)
                 await asyncio.sleep(_WATCH_S)
                 try:
                     nodes, trouble = await client.nodes(), ""
                 except OriginUnreachableError as error:
                     # An origin that restarts comes back; what was last seen stays in view.
                     trouble = error.message
-                live.update(_live(nodes, trouble), refresh=True)
 
 
-def _live(nodes: tuple[NodeView, ...], trouble: str) -> Group:
-    """The fleet as a table of the terminal's width, with a line about all of it below."""
+def _live(nodes: tuple[NodeView, ...], trouble: str, width: int) -> Group:
+    """The fleet as a table of the terminal's width, with a line about all of it below.
+
+    What a narrow terminal has no room for is left out, the least telling columns first.
+    """
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, header_style="dim", expand=False)
-    for number, name in enumerate(COLUMNS):
+    rows = [[printable(cell) for cell in row_of(view)] for view in nodes]
+    shown, models_width = fitted(rows, width)
+    table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False, header_style="dim", expand=False)
+    for number in shown:
         # Wrapped rows would jump about.
         table.add_column(
-            name, justify="right" if number in NUMBERS else "left", no_wrap=True, overflow="ellipsis"
+            COLUMNS[number],
+            justify="right" if number in NUMBERS else "left",
+            no_wrap=True,
+            overflow="ellipsis",
+            max_width=models_width if COLUMNS[number] == "MODELS" else None,
         )
-    for view in nodes:
+    for view, row in zip(nodes, rows, strict=True):
         # As text, not as markup: ids and labels are what nodes say of themselves.
-        cells = [Text(printable(cell)) for cell in row_of(view)]
+        cells = [Text(cell) for cell in row]
         cells[STATE_COLUMN].stylize(_STYLES[view.state])
-        table.add_row(*cells)
+        table.add_row(*(cells[number] for number in shown))
     below = Text(summary(nodes) if nodes else _NOBODY, style="dim")
     return Group(table, below, Text(printable(trouble), style="red")) if trouble else Group(table, below)

@@ -25,7 +25,7 @@ EXAMPLES = """\
   edgeward publish model.gguf --name chat --version 1.2.0
   edgeward publish q4.gguf q8.gguf --name chat --version 1.2.0
   edgeward publish --variant small=q4.gguf --variant best=q8.gguf --name chat --version 1.2.0
-  edgeward publish ./minilm --name embed --version 1.0.0 --license Apache-2.0
+  edgeward publish ./minilm --name embed --version 1.0.0 --license Apache-2.0 --space minilm-l6
   edgeward publish model.gguf --name chat --version 1.3.0-rc1 --channel canary
   edgeward publish model.gguf --name chat --version 1.3.0 --no-channel
   edgeward publish model.gguf --name chat --version 1.3.0 --prefix system.txt"""
@@ -63,6 +63,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="REF",
         help="the release that this one was made from; nodes that hold it get a delta",
     )
+    parser.add_argument(
+        "--space",
+        default="",
+        metavar="NAME",
+        help="of an embedding model: the space that its vectors are in; those of another are never mixed with them",
+    )
     parser.add_argument("--license", default="", help="the model's license, such as Apache-2.0")
     parser.add_argument(
         "--prefix",
@@ -80,16 +86,20 @@ def run(args: argparse.Namespace) -> int:
     """Publish; returns the exit code."""
     import time
     from contextlib import ExitStack
+    from dataclasses import replace
 
     from deploy.cli.connect import open_store
     from registry.publish import publish
-    from registry.reference import check_channel, check_name, check_version
+    from registry.reference import check_channel, check_name, check_space, check_version
 
     # Before the store is opened: a wrong name should not wait for the network.
     check_name(args.name)
     check_version(args.version)
     channel = None if args.no_channel else check_channel(args.channel)
-    sources = _sources(args.paths, args.variant, args.cpu)
+    sources = [
+        replace(source, space_id=check_space(args.space) if args.space else "")
+        for source in _sources(args.paths, args.variant, args.cpu)
+    ]
     started_s = time.monotonic()
     with ExitStack() as stack:
         if args.prefix:

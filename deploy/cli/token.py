@@ -18,6 +18,7 @@ key of the fleet's authority, so a node tells the secret to no one but an origin
 
   create     make one: a single node within an hour, unless --uses and --ttl say otherwise
   list       every token, and whom it let in
+  pin        the pin of the fleet's authority, which is in every token and no secret: instances on AWS join with it
   revoke ID  let it let nobody in any more; nodes that it let in stay (`edgeward nodes revoke` turns those out)"""
 
 EXAMPLES = """\
@@ -25,7 +26,7 @@ EXAMPLES = """\
   edgeward token create --uses 20 --ttl '2 d' --label 'store rollout' --region eu
   edgeward token revoke 3f9c0a51d2e8"""
 
-_ACTIONS = ("create", "list", "revoke")
+_ACTIONS = ("create", "list", "revoke", "pin")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
         raise InputInvalidError(
             f"`edgeward token {args.action}` takes {'the id of a token' if args.action == 'revoke' else 'no id'}"
         )
-    return {"create": _create, "list": _list, "revoke": _revoke}[args.action](args)
+    return {"create": _create, "list": _list, "revoke": _revoke, "pin": _pin}[args.action](args)
 
 
 def _create(args: argparse.Namespace) -> int:
@@ -64,6 +65,7 @@ def _create(args: argparse.Namespace) -> int:
     from origin.identity.tokens import stamp
     from registry.settings import seconds_of
 
+    door_url = _door_url(args)
     token, record = open_register(args).make_token(
         pin_of(authority_in(args).certificates()[0]),
         now_unix_s=time.time(),
@@ -80,8 +82,30 @@ def _create(args: argparse.Namespace) -> int:
     nodes = "one node" if record.uses_count == 1 else f"{record.uses_count} nodes"
     dim(
         f"lets in {nodes} until {stamp(record.expires_unix_s)} and is not shown again; on the node: "
-        "edgeward node join TOKEN --origin https://HOST:7743"
+        f"edgeward node join TOKEN --origin {door_url}"
     )
+    return 0
+
+
+def _door_url(args: argparse.Namespace) -> str:
+    """Where nodes join, as far as the settings of this machine say."""
+    from deploy.cli.connect import config_file
+    from origin.config import OriginConfig
+    from registry.settings import load_settings
+
+    origin = load_settings(OriginConfig, "origin", file=config_file(args))
+    return origin.nodes_public_url or f"https://HOST:{origin.nodes_port}"
+
+
+def _pin(args: argparse.Namespace) -> int:
+    from deploy.cli.connect import authority_in
+    from origin.identity.certificates import fleet_of, pin_of
+
+    certificate = authority_in(args).certificates()[0]
+    if args.json:
+        show_json({"fleet": fleet_of(certificate), "pin": pin_of(certificate)})
+    else:
+        print(pin_of(certificate))
     return 0
 
 

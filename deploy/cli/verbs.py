@@ -31,6 +31,9 @@ GROUPS: dict[str, dict[str, Verb]] = {
         "nodes": Verb("deploy.cli.nodes", "show every edge node and what it serves"),
     },
     "publish": {
+        "build": Verb(
+            "deploy.cli.build", "make a model smaller and faster by a recipe, judge it, publish it", "build"
+        ),
         "publish": Verb("deploy.cli.publish", "publish a model file or directory as a new version"),
         "promote": Verb("deploy.cli.promote", "point a channel at a published version"),
         "rollback": Verb("deploy.cli.rollback", "point a channel at what it pointed at before"),

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deploy.cli.connect import add_client_arguments, add_store_arguments
-from deploy.cli.terminal import add_json_argument, progress_bar, show_json
+from deploy.cli.terminal import add_json_argument, counted, progress_bar, show_json
 from deploy.sizes import human_bytes
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import AsyncIterator
 
+    from origin.build.rederiving import RederivedVariant
     from registry.fetch import Source
     from registry.repair import RepairReport
     from registry.verify import VerifyReport
@@ -21,12 +22,15 @@ if TYPE_CHECKING:
 DESCRIPTION = """\
 Read every file of a fetched release and compare it with the manifest beside it. The exit code is 0 only if
 every file is there and whole. With --repair, damaged and missing files are fetched again, only the chunks that are
-wrong, and replaced while the release is in use."""
+wrong, and replaced while the release is in use. With --rederive, each GGUF variant is rebuilt bit for bit, without
+llama.cpp, from a file that it was made from, as its lineage says: the exit code is 0 only if every byte follows."""
 
 EXAMPLES = """\
   edgeward verify ./chat-1.2.0
   edgeward verify chat@1.2.0 --in ~/.local/share/edgeward/node     # a release that a node holds
   edgeward verify ./chat-1.2.0 --repair
+  edgeward verify ./chat-1.2.0 --lineage
+  edgeward verify ./chat-1.2.0 --rederive chat.f16.gguf
   edgeward verify ./chat-1.2.0 --json"""
 
 
@@ -40,6 +44,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--repair", action="store_true", help="fetch what is damaged again, from the origin or with --store"
+    )
+    parser.add_argument(
+        "--lineage",
+        action="store_true",
+        help="also say what the variants were made from, as the manifest has it",
+    )
+    parser.add_argument(
+        "--rederive", metavar="PARENT", help="rebuild the release from this GGUF file, and compare"
     )
     parser.add_argument(
         "--store",
@@ -61,11 +73,15 @@ def run(args: argparse.Namespace) -> int:
     directory = _directory(args)
     with progress_bar(str(directory.name)) as progress:
         report = verify(directory, progress)
+    if args.rederive and report.whole:
+        return _rederive(args, directory, report)
     if args.repair and not report.whole:
         return _repair(args, directory, report)
     if args.repair:
         remove_leftover(directory)
-    if args.json:
+    if args.lineage:
+        _show_lineage(args, directory, report)
+    elif args.json:
         show_json(report)
     else:
         for path in report.missing:
@@ -73,10 +89,51 @@ def run(args: argparse.Namespace) -> int:
         for file in report.damaged:
             print(f"damaged  {file.path} ({file.chunks_count} chunks)")
         print(
-            f"{'whole' if report.whole else 'NOT WHOLE'}: {directory}, {len(report.ok)} files as published "
+            f"{'whole' if report.whole else 'NOT WHOLE'}: {directory}, {counted(len(report.ok), 'file')} as published "
             f"({', '.join(report.variants)})"
         )
     return 0 if report.whole else 1
+
+
+def _show_lineage(args: argparse.Namespace, directory: Path, report: VerifyReport) -> None:
+    from deploy.cli.lineage_text import lineage_text
+    from registry.manifest import decode_manifest, lineage_of
+    from registry.release_directory import MANIFEST_NAME
+
+    manifest = decode_manifest((directory / MANIFEST_NAME).read_bytes())
+    found = {it.name: (it.space_id, lineage_of(it)) for it in manifest.variants if it.name in report.variants}
+    if args.json:
+        told = {name: {"space_id": space, "lineage": it} for name, (space, it) in found.items()}
+        show_json({"verified": report, "variants": told})
+        return
+    print(f"{'whole' if report.whole else 'NOT WHOLE'}: {directory}")
+    for name, (space, lineage) in found.items():
+        print(lineage_text(name, space, lineage))
+
+
+def _rederive(args: argparse.Namespace, directory: Path, report: VerifyReport) -> int:
+    from origin.build.rederiving import rederive_release
+
+    with progress_bar(str(directory.name)) as progress:
+        found = rederive_release(directory, Path(args.rederive).expanduser(), progress)
+    if args.json:
+        show_json({"verified": report, "rederived": found})
+    else:
+        for it in found:
+            print(_in_words(it))
+    return 0 if all(it.proven for it in found) else 1
+
+
+def _in_words(it: RederivedVariant) -> str:
+    if it.reason:
+        return f"UNKNOWN  {it.variant}: {it.reason}"
+    counted = ", ".join(f"{count} {element}" for element, count in it.exact_counts.items()) or "none"
+    lines = [f"{'proven' if it.proven else 'NOT PROVEN'}: {it.variant}, the same bytes: {counted}"]
+    for what, names in (("different", it.different), ("cannot tell", it.untold), ("header", it.fields)):
+        if names:
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            lines.append(f"  {what}  {', '.join(names[:3])}{more}")
+    return "\n".join(lines)
 
 
 def _repair(args: argparse.Namespace, directory: Path, found: VerifyReport) -> int:

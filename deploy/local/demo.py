@@ -105,9 +105,12 @@ class Demo:
         for site in SITES:
             expect(fetched[site.node_id] > 0, f"{site.node_id} serves and has fetched nothing")
             self.story.say(
-                f"{site.label:<10} fetched {human_bytes(fetched[site.node_id])} and serves both models"
+                f"{site.label:<10} fetched {human_bytes(fetched[site.node_id])} from the origin and serves both models"
             )
-        step.summary = f"each fetched {human_bytes(max(fetched.values()))}, verified and loaded it"
+        step.summary = (
+            f"{human_bytes(sum(fetched.values()))} fetched from the origin by the three, the rest from each other; "
+            "verified and loaded by each"
+        )
         step.facts = {"fetched_bytes": fetched}
 
     async def _ask(self, step: Step) -> None:
@@ -168,7 +171,7 @@ class Demo:
         expect(second.node_id != asker.nearest, f"{asker.nearest} answered after its end")
         noticed_s = await self._until_down(asker.nearest)
         self.story.say(f"the origin called it down {noticed_s:.1f} s later")
-        step.summary = f"the next request went to {second.label} after {second.attempts} attempts"
+        step.summary = f"the next request went to {second.label} at attempt {second.attempts}"
         step.facts = {
             "before": first.node_id, "after": second.node_id, "attempts": second.attempts,
             "ttft_ms": round(second.ttft_ms, 1), "down_noticed_s": round(noticed_s, 2),

@@ -13,10 +13,11 @@ from deploy.local.child import Child, ChildFailedError, start_child, stop_childr
 from deploy.local.client_key import enter_key, load_or_make_key
 from deploy.local.nats import load_or_make_token, start_nats, write_settings
 from deploy.local.objectstore import BUCKET, load_or_make_keys, start_object_store
-from edge_node.enrolment.membership import load_membership
-from origin.api import NodeView, Place
+from edge_node.enrolment.membership import drop_membership, load_membership
+from origin.api import Place
 from origin.client import OriginClient
 from origin.identity.authority import AuthorityDirectory, fresh_fleet
+from origin.identity.certificates import key_digest, read_certificates
 from origin.identity.register import Register
 from registry.errors import EdgewardError, StoreError
 from registry.layout import TRUST
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from deploy.local.ports import NetworkPorts
+    from origin.api_fleet import NodeView
     from registry.store import ObjectStore
     from registry.trust.signed_store import SignedStore
 
@@ -171,10 +173,24 @@ class LocalNetwork:
         for index, child in self._origins.items():
             await self._until(child, partial(self._origin_ready, index), _ORIGIN_START_S)
 
+    def readmit(self, site: Site) -> bool:
+        """Let the node of a site join anew if it was turned out (`edgeward nodes revoke`); whether it was. Blocks."""
+        data_dir = self._data_dir(site)
+        kept = load_membership(data_dir)
+        if self._register is None or kept is None:
+            return False
+        if (
+            key_digest(read_certificates(kept.certificate)[0].public_key())
+            not in self._register.revoked().keys
+        ):
+            return False
+        drop_membership(data_dir)
+        return True
+
     def start_node(self, site: Site, index: int) -> None:
         """Start the edge node of a site; it joins the fleet by itself, with a token made for it."""
         self._sites[site.node_id] = (site, index)
-        data_dir = self.directory / "nodes" / site.node_id
+        data_dir = self._data_dir(site)
         self._nodes[site.node_id] = self._start(
             f"node-{site.node_id}",
             ["node", "serve"],
@@ -190,6 +206,9 @@ class LocalNetwork:
                 "EDGEWARD_NODE_THREADS_COUNT": "1",
             },
         )
+
+    def _data_dir(self, site: Site) -> Path:
+        return self.directory / "nodes" / site.node_id
 
     def _doors_for(self, index: int) -> tuple[str, ...]:
         """The doors of all origins, a different one first for each node, so that each origin hears some."""

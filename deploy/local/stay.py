@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import shutil
+import sys
 import time
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.table import Table
@@ -21,7 +24,6 @@ from registry.reference import parse_reference
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from rich.console import Console
 
@@ -65,6 +67,8 @@ async def stay_up(network: LocalNetwork, console: Console, *, samples: bool) -> 
     await network.start_origin()
     wanted = await _publish_samples(store, console) if samples else []
     for index, site in enumerate(SITES):
+        if await asyncio.to_thread(network.readmit, site):
+            console.print(f"{site.node_id} had been turned out: it joins again, with a new key")
         network.start_node(site, index)
     with ServingBars(console, wanted) as watch:
         await network.wait_until_serving(wanted, timeout_s=_SERVE_TIMEOUT_S, watch=watch.show)
@@ -107,6 +111,7 @@ def _welcome(network: LocalNetwork, console: Console) -> None:
     console.print(table)
     console.print(
         f"\nLogs and data are in {network.directory}. From this directory, in another terminal:\n"
+        f"{_activation()}"
         '  edgeward ask "Why is the sky blue?" --from Paris\n'
         "  edgeward route --model chat --from Jakarta\n"
         "  edgeward publish model.gguf --name mine --version 1.0.0\n"
@@ -114,6 +119,13 @@ def _welcome(network: LocalNetwork, console: Console) -> None:
         "Ctrl-C stops everything.",
         highlight=False,
     )
+
+
+def _activation() -> str:
+    """What makes the command known to a shell that does not know it, as after `make up`."""
+    if shutil.which("edgeward") or sys.prefix == sys.base_prefix:
+        return ""
+    return f"  source {Path(sys.prefix) / 'bin' / 'activate'}\n"
 
 
 def _key_note(network: LocalNetwork) -> str:

@@ -58,17 +58,19 @@ def put_root(layout: Layout, release: Path) -> None:
         _put(target, brought.read_bytes())  # systemd gives the directory to the service's user
 
 
-def put_address(layout: Layout) -> None:
-    """Have the socket listen where the settings say, so that there is one place to say it."""
+def put_address(layout: Layout) -> bool:
+    """Have the socket listen where the settings say, so that there is one place to say it; whether that is another."""
     section = tomllib.loads(layout.settings.read_text("utf-8")).get("node", {})
     host, port = str(section.get("host", "127.0.0.1")), int(section.get("port", _PORT))
     place = layout.drop_ins / f"{SOCKET}.d" / "10-settings.conf"
     shown = f"[{host}]" if ":" in host else "127.0.0.1" if host == "localhost" else host
-    _put(
-        place,
+    data = (
         f"# Written by `edgeward node install` from {layout.settings}.\n"
-        f"[Socket]\nListenStream=\nListenStream={shown}:{port}\n".encode(),
-    )
+        f"[Socket]\nListenStream=\nListenStream={shown}:{port}\n"
+    ).encode()
+    changed = place.exists() and place.read_bytes() != data
+    _put(place, data)
+    return changed
 
 
 def put_gpu(layout: Layout) -> None:

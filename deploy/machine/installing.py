@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from dataclasses import dataclass
@@ -57,7 +58,7 @@ def install(
     """
     before = layout.current.resolve() if layout.current.exists() else None
     was = probe()
-    _put_files(layout, wishes, say)
+    moved = _put_files(layout, wishes, say)
     _switch(layout, wishes.release, before)
     if not has_systemd(layout):
         say("systemd does not run here: nothing was started")
@@ -67,7 +68,7 @@ def install(
     if not wishes.starts:
         return
     try:
-        _start(was is not None, say)
+        _start(layout, moved=moved, say=say)
         _wait_until_well(wishes.release, probe, ready=bool(was and was["ready"]), say=say)
     except MachineUnfitError as error:
         if before is None or before == wishes.release:
@@ -80,15 +81,23 @@ def install(
     _forget_older(layout)
 
 
-def _put_files(layout: Layout, wishes: Wishes, say: Callable[[str], None]) -> None:
-    files.put_program_files(layout)
-    if files.put_settings(layout, origin=wishes.origin):
-        say(f"settings: {layout.settings}")
-    files.put_token(layout, wishes.token)
-    files.put_address(layout)
-    files.put_root(layout, wishes.release)
-    if wishes.gpu:
-        files.put_gpu(layout)
+def _put_files(layout: Layout, wishes: Wishes, say: Callable[[str], None]) -> bool:
+    """Put everything in place; gives whether the node is to listen elsewhere than before."""
+    before = os.umask(
+        0o022
+    )  # the service's user runs and reads what root puts here, whatever root's shell says
+    try:
+        files.put_program_files(layout)
+        if files.put_settings(layout, origin=wishes.origin):
+            say(f"settings: {layout.settings}")
+        files.put_token(layout, wishes.token)
+        moved = files.put_address(layout)
+        files.put_root(layout, wishes.release)
+        if wishes.gpu:
+            files.put_gpu(layout)
+        return moved
+    finally:
+        os.umask(before)
 
 
 def _switch(layout: Layout, release: Path, before: Path | None) -> None:
@@ -97,9 +106,14 @@ def _switch(layout: Layout, release: Path, before: Path | None) -> None:
     files.point(layout.current, release)
 
 
-def _start(runs: bool, say: Callable[[str], None]) -> None:
+def _start(layout: Layout, *, moved: bool, say: Callable[[str], None]) -> None:
     run("systemctl", "enable", "--quiet", NODE, SOCKET)
-    if runs and is_active(NODE):
+    if moved and is_active(SOCKET):
+        # A process hands its socket on as it is, so that an upgrade cannot move it.
+        say(f"the node listens elsewhere from now on ({layout.settings}): it is started again")
+        run("systemctl", "restart", "--no-block", SOCKET, NODE)
+        return
+    if is_active(NODE):
         say("the running node goes on answering while the new release loads")
         run("systemctl", "reload", NODE)
         return

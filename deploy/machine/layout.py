@@ -62,6 +62,11 @@ class Layout:
         return self.root / "etc/edgeward/edgeward.toml"
 
     @property
+    def tls(self) -> Path:
+        """Certificate and key for clients, where `edgeward node certificate` puts them."""
+        return self.root / "etc/edgeward/tls"
+
+    @property
     def token(self) -> Path:
         """The token to join with; read by systemd alone."""
         return self.root / "etc/edgeward/join-token"

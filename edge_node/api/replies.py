@@ -7,6 +7,8 @@ from typing import Literal
 
 from msgspec import UNSET, Struct, UnsetType
 
+from edge_node.api.mark import Mark
+
 FinishReason = Literal["stop", "length", "tool_calls"]
 
 
@@ -143,26 +145,6 @@ class ChatChunkChoice(Struct, frozen=True, kw_only=True):
     finish_reason: FinishReason | None = None
 
 
-class Mark(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """How far an answer is with this chunk, in a stream that was asked to be resumable.
-
-    Attributes:
-        release: in the first chunk: what the answer's tokens belong to; the answer can go on elsewhere.
-        silence_s: in the first chunk: the longest silence of the stream.
-        tokens_count: in the first chunk: how many tokens were told before the answer was cut off.
-        tokens: those that gave this chunk's text, and what is held back behind it.
-        text_chars: that its tokens gave so far, as text of the model.
-        more: the next chunk belongs to the same tokens; a cut between the two is a cut before this one.
-    """
-
-    release: str = ""
-    silence_s: float = 0.0
-    tokens_count: int = 0
-    tokens: tuple[int, ...] = ()
-    text_chars: int = 0
-    more: bool = False
-
-
 class ChatChunk(Struct, frozen=True, kw_only=True):
     """A piece of a chat's stream; the last one, with the usage, has no choices."""
 
@@ -199,7 +181,6 @@ class TextCompletion(Struct, frozen=True, kw_only=True):
 
 
 Chunk = ChatChunk | TextCompletion
-Whole = ChatCompletion | TextCompletion
 
 
 class Embedding(Struct, frozen=True, kw_only=True):
@@ -218,16 +199,21 @@ class EmbeddingUsage(Struct, frozen=True, kw_only=True):
 
 
 class EmbeddingList(Struct, frozen=True, kw_only=True):
-    """The answer of `/v1/embeddings`, in the order of the inputs."""
+    """The answer of `/v1/embeddings`, in the order of the inputs.
+
+    Attributes:
+        space_id: an extension: vectors may be compared with those of the same space alone; left out where nobody said.
+    """
 
     object: Literal["list"] = "list"
     data: tuple[Embedding, ...]
     model: str
     usage: EmbeddingUsage
+    space_id: str | UnsetType = UNSET
 
 
 def embedding_list(
-    vectors: bytes, *, dims: int, model: str, prompt_tokens: int, packed: bool
+    vectors: bytes, *, dims: int, model: str, prompt_tokens: int, packed: bool, space_id: str = ""
 ) -> EmbeddingList:
     """Vectors as an answer.
 
@@ -244,6 +230,7 @@ def embedding_list(
         ),
         model=model,
         usage=EmbeddingUsage(prompt_tokens=prompt_tokens, total_tokens=prompt_tokens),
+        space_id=space_id or UNSET,
     )
 
 

@@ -124,7 +124,7 @@ class ResponseFormat(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class CutAnswer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """An answer that was cut off, as the marks of its chunks told it (`replies.Mark`); its rest is wanted.
+    """An answer that was cut off, as the marks of its chunks told it (`mark.Mark`); its rest is wanted.
 
     `id` and `created` are those of its chunks, and are said again.
     """

@@ -91,10 +91,17 @@ class Completion(ChatAnswer, frozen=True, kw_only=True):
 
 
 class Embeddings(list[list[float]]):
-    """One vector for each input, in order, each of length 1; with the usage and the node that made them."""
+    """One vector for each input, in order, each of length 1; with the usage and the node that made them.
 
-    def __init__(self, vectors: list[list[float]], *, usage: Usage, model: str, served: Served) -> None:
+    `space_id` names the space that they are in; vectors of two spaces cannot be compared. Keep it with an index, and
+    ask for `embed#SPACE` to get vectors of that space or an error. Empty where the publisher did not say.
+    """
+
+    def __init__(
+        self, vectors: list[list[float]], *, usage: Usage, model: str, served: Served, space_id: str = ""
+    ) -> None:
         super().__init__(vectors)
+        self.space_id = space_id
         self.usage = usage
         self.model = model
         self.served = served

@@ -22,6 +22,7 @@ from edge_node.client.payload import encode_body, vector_of
 from edge_node.client.replies import ClassesReply, RankingReply, ReplyChoice, TextReply, VectorsReply
 from edge_node.client.resumption import wants_marks
 from edge_node.client.session import Session
+from edge_node.client.spans import CallSpan, traced
 from edge_node.client.stream import TextStream
 from edge_node.client.tensors import BINARY_TYPE, JSON_BYTES_HEADER, decode_infer, encode_infer, infer_path
 from edge_node.errors import AnswerInvalidError
@@ -42,7 +43,8 @@ if TYPE_CHECKING:
     from edge_node.client.resumption import Resumption
     from edge_node.client.stream import OpenStream
     from edge_node.client.tensors import Tensor, Tensors
-    from origin.api import CatalogAnswer, NodeView, RankedNode, RouteAnswer
+    from origin.api import CatalogAnswer, RankedNode, RouteAnswer
+    from origin.api_fleet import NodeView
 
 Messages = str | list[dict[str, Any]]
 Ability = Literal["chat", "embedding"]
@@ -182,7 +184,7 @@ class AsyncClient:
         return self._stream(_COMPLETIONS, model, {**sampling, "prompt": prompt})
 
     async def embed(self, inputs: str | Sequence[str], *, model: str | None = None) -> Embeddings:
-        """One vector for each input.
+        """One vector for each input, all in one space; `embed#SPACE` as the model insists on it.
 
         Raises:
             EdgewardError: the origin or the last node refused, or cannot be reached.
@@ -194,7 +196,9 @@ class AsyncClient:
         if len(in_order) != len(texts):
             raise AnswerInvalidError(f"asked for {len(texts)} embeddings, the node gave {len(in_order)}")
         vectors = [vector_of(vector.embedding) for vector in in_order]
-        return Embeddings(vectors, usage=reply.usage, model=reply.model, served=served)
+        return Embeddings(
+            vectors, usage=reply.usage, model=reply.model, served=served, space_id=reply.space_id
+        )
 
     async def rerank(
         self, query: str, documents: Sequence[str], *, model: str, top_n: int | None = None
@@ -241,7 +245,10 @@ class AsyncClient:
                 served = served_by(call, node, response, first_s, total_s=session.now_s() - call.started_s)
                 return decode_infer(body, response.headers.get(JSON_BYTES_HEADER), served)
 
-        return await session.call(model, attempt)
+        with traced("/v2/models/infer", model) as span:
+            tensors = await session.call(model, attempt)
+            span.answered(tensors.served, tensors.served.release, None)
+            return tensors
 
     async def route(self, model: str | None = None) -> RouteAnswer:
         """The nodes that can answer for a model, best first, with the terms of each score."""
@@ -272,7 +279,9 @@ class AsyncClient:
                 )
             if len(names) > 1:
                 raise InputInvalidError(
-                    f"there are several {ability} models, say which: {', '.join(names)}", param="model"
+                    f"there are several {ability} models, say which as model (on the command line --model): "
+                    f"{', '.join(names)}",
+                    param="model",
                 )
             self._only[ability] = names[0]
         return self._only[ability]
@@ -308,7 +317,10 @@ class AsyncClient:
                     raise AnswerInvalidError(f"the node's answer cannot be read: {error.message}") from error
 
         hedge = (path, len(message[0])) if path in _SHORT else None
-        return await session.call(named, attempt, hedge=hedge)
+        with traced(path, named) as span:
+            reply, raw, served = await session.call(named, attempt, hedge=hedge)
+            span.answered(served, served.release, getattr(reply, "usage", None))
+            return reply, raw, served
 
     def _stream(self, path: str, model: str | None, fields: dict[str, Any]) -> TextStream:
         session = self._connected()[1]
@@ -325,9 +337,11 @@ class AsyncClient:
             asked = {**message, "model": named}
             asked = resumption.asks(asked) if resumption is not None else asked
             attempt = partial(open_stream, session, path, asked, tell, resumption)
-            return await session.call(named, attempt, avoid=avoid)
+            with span.current(named):
+                return await session.call(named, attempt, avoid=avoid)
 
-        return TextStream(start, session.now_s)
+        span = CallSpan(path)
+        return TextStream(start, session.now_s, span)
 
 
 def _connector() -> aiohttp.TCPConnector:

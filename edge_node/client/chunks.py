@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import aiohttp
 from msgspec import Struct, to_builtins
 
+from edge_node.api.mark import Mark
 from edge_node.api.stream_forms import FRAMES_TYPE, SSE_TYPE
 from edge_node.client.answers import Usage, Waiting
 from edge_node.client.payload import error_in, inflater_for, reason_of
-from edge_node.client.resumption import Mark
 from edge_node.client.sse import SseParser
 from edge_node.errors import AnswerInvalidError, NodeUnreachableError
 from registry.bodies import JSON_TYPE, MSGPACK_TYPE, decode

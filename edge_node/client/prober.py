@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextvars import Context
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -60,7 +61,8 @@ class Prober:
         """Measure the round trips to those that were not measured of late; returns at once."""
         due = self._nearest.round_trips.due(nodes, self._now_s())
         if due:
-            task = asyncio.ensure_future(self._round(due))
+            # In a context of its own: what is measured for later calls is no part of this one's trace.
+            task = asyncio.get_running_loop().create_task(self._round(due), context=Context())
             self._rounds.add(task)
             task.add_done_callback(self._rounds.discard)
 

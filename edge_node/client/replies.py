@@ -44,6 +44,7 @@ class VectorsReply(Struct, frozen=True):
     data: tuple[Vector, ...]
     usage: Usage = Usage()
     model: str = ""
+    space_id: str = ""
 
 
 class RankingReply(Struct, frozen=True):

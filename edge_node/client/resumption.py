@@ -8,27 +8,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from msgspec import Struct
-
 from edge_node.errors import AnswerInvalidError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from edge_node.api.mark import Mark
+
 RESUMES_MOST_COUNT = 2
 SILENCES_COUNT = 2.0
 """A stream that is silent for so many times the longest silence that its node promised is given up."""
-
-
-class Mark(Struct, frozen=True):
-    """How far the answer is with a chunk (`edge_node.api.replies.Mark`)."""
-
-    release: str = ""
-    silence_s: float = 0.0
-    tokens_count: int = 0
-    tokens: tuple[int, ...] = ()
-    text_chars: int = 0
-    more: bool = False
 
 
 def wants_marks(message: Mapping[str, Any]) -> bool:

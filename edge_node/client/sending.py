@@ -19,6 +19,7 @@ from edge_node.client.payload import (
     reason_of,
 )
 from edge_node.errors import AnswerInvalidError, NodeUnreachableError
+from registry.trace_context import trace_headers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping
@@ -72,6 +73,7 @@ class Sending:
         waits_s = min(self._config.timeout_s, patience_s or self._config.timeout_s)
         headers = {
             **headers,
+            **trace_headers(),
             # A node that cannot begin within that refuses at once, and another one is asked.
             TIMEOUT_HEADER: str(max(1, round(waits_s * 1000))),
             "accept": accept,

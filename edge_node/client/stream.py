@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import aiohttp
 
     from edge_node.client.chunks import Chunk, Patience
+    from edge_node.client.spans import CallSpan
 
 
 class OpenStream:
@@ -88,7 +89,7 @@ class TextStream:
         on_waiting: called with how far it is while it waits for its first text.
     """
 
-    def __init__(self, start: Opens, now_s: Callable[[], float]) -> None:
+    def __init__(self, start: Opens, now_s: Callable[[], float], span: CallSpan) -> None:
         self.text = ""
         self.finish_reason: str | None = None
         self.usage: Usage | None = None
@@ -97,6 +98,7 @@ class TextStream:
         self._served: Served | None = None
         self._start = start
         self._now_s = now_s
+        self._span = span
         self._started_s = 0.0
         self._open: OpenStream | None = None
         self._pieces: AsyncGenerator[Piece] | None = None
@@ -123,7 +125,12 @@ class TextStream:
         """
         if self._pieces is None:
             self._started_s = self._now_s()
-            self._open = await self._start(self._tell)
+            try:
+                self._open = await self._start(self._tell)
+            except BaseException as error:
+                self._span.failed(error)
+                self._span.end()
+                raise
             self._served = self._open.served
             self._pieces = self._read()
 
@@ -168,6 +175,9 @@ class TextStream:
                     return
                 for piece in self._pieces_of(chunk):
                     yield piece
+        except EdgewardError as error:
+            self._span.failed(error)
+            raise
         finally:
             await self._end()
 
@@ -257,5 +267,8 @@ class TextStream:
     async def _end(self) -> None:
         if self._served is not None and self._served.total_ms == 0:
             self._served = structs.replace(self._served, total_ms=(self._now_s() - self._started_s) * 1000)
+        if self._served is not None:
+            self._span.answered(self._served, self.model, self.usage)
+        self._span.end()
         if self._open is not None:
             await self._open.close()

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from edge_node.client.config import ClientConfig
     from edge_node.client.stream import TextStream
     from edge_node.client.tensors import Tensor, Tensors
-    from origin.api import CatalogAnswer, NodeView, Place, RouteAnswer
+    from origin.api import CatalogAnswer, Place, RouteAnswer
+    from origin.api_fleet import NodeView
 
 CLOSE_LIMIT_S = 5.0
 T = TypeVar("T")

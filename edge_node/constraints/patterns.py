@@ -13,7 +13,6 @@ from functools import lru_cache
 from typing import Never
 
 from edge_node.constraints.expressions import (
-    EMPTY,
     Expression,
     Ranges,
     choice,
@@ -68,7 +67,6 @@ class Piece:
         return repeat(self.unit, longer, shorter)
 
 
-NOTHING = Piece(EMPTY, 0, 0)
 _ANYTHING = Piece(repeat(CHARACTER, 0, None), 0, None, CHARACTER)
 
 

@@ -13,11 +13,14 @@ import edge_node
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from edge_node.engines import EngineSpec
+    from edge_node.engines.spec import EngineSpec
 
 # A runtime that parses downloaded files has no business with our secrets.
 _SECRET_PREFIXES = ("EDGEWARD_", "AWS_")
 _LINE_CHARACTERS = 300
+# How often a thread looks before it sleeps at one of the hundreds of barriers of a step. libgomp's own 300,000 are
+# milliseconds: on a machine that does something else as well, they take the core from the very thread waited for.
+_SPIN_COUNT = "1000"
 
 
 def child_environment(parent: Mapping[str, str], spec: EngineSpec) -> dict[str, str]:
@@ -34,6 +37,7 @@ def child_environment(parent: Mapping[str, str], spec: EngineSpec) -> dict[str, 
         # Otherwise an abort first attaches a debugger to dump the stack.
         "GGML_NO_BACKTRACE": "1",
         "OMP_NUM_THREADS": threads,
+        "GOMP_SPINCOUNT": parent.get("GOMP_SPINCOUNT", _SPIN_COUNT),
         "OPENBLAS_NUM_THREADS": threads,
         "MKL_NUM_THREADS": threads,
         # The tokenizer's own pool would come on top of the threads that the node was given.

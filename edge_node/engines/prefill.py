@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec import Struct
 
-from edge_node.engines import EngineSpec
 from edge_node.engines.child_end import child_environment
+from edge_node.engines.spec import EngineSpec
 from edge_node.errors import EngineFailedError
 from registry.errors import InputInvalidError
 from registry.wire import to_json
@@ -27,7 +27,7 @@ from registry.wire import to_json
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from edge_node.engines import KvType
+    from edge_node.engines.spec import KvType
 
 FOLDER = "prefixes"
 _TIMEOUT_S = 3600.0

@@ -41,7 +41,8 @@ from registry.errors import EdgewardError
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from edge_node.engines import Compute, Computed, EngineSpec, Event, Request
+    from edge_node.engines import Compute, Computed, Event, Request
+    from edge_node.engines.spec import EngineSpec
 
 log = structlog.get_logger()
 

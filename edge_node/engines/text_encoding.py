@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from tokenizers import Encoding
 
-    from edge_node.engines import EngineSpec
+    from edge_node.engines.spec import EngineSpec
 
 Integers = NDArray[np.int64]
 Pooling = Literal["mean", "first"]

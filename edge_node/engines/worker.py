@@ -18,7 +18,8 @@ from registry.errors import EdgewardError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edge_node.engines import Command, EngineSpec, Event, Ready, Request
+    from edge_node.engines import Command, Event, Ready, Request
+    from edge_node.engines.spec import EngineSpec
 
 _PR_SET_PDEATHSIG = 1
 

@@ -86,6 +86,11 @@ def keep_membership(data_dir: Path, membership: Membership) -> None:
     (data_dir / _PENDING_FILE).unlink(missing_ok=True)
 
 
+def drop_membership(data_dir: Path) -> None:
+    """Forget it: with a token the node joins anew, with a new key."""
+    (data_dir / _KEPT_FILE).unlink(missing_ok=True)
+
+
 def pending_key(data_dir: Path) -> str:
     """The key to join with, PEM: made once and kept until the node is in, so that a lost answer can be asked for again.
 
@@ -116,6 +121,11 @@ def check_ours(certificate: str, key: str) -> None:
     """Refuse a certificate for another key. Raises CertificateUnfitError."""
     if _spki(_read(certificate).public_key()) != _spki(_load_key(key).public_key()):
         raise CertificateUnfitError("the origin gave a certificate for another key than ours")
+
+
+def key_digest(key: str) -> str:
+    """The SHA-256 of a key's public half (SubjectPublicKeyInfo), in hex."""
+    return hashlib.sha256(_spki(_load_key(key).public_key())).hexdigest()
 
 
 def pin_of(certificate: str) -> str:

@@ -74,10 +74,12 @@ class Chorus:
     ) -> None:
         for task in self._tasks:
             task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
-        await self._stack.aclose()
-        self.add_up()
+        try:
+            if self._tasks:
+                await asyncio.wait(self._tasks)
+        finally:
+            await self._stack.aclose()
+            self.add_up()
 
     @property
     def first(self) -> Generation:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from edge_node.residents import Lease
 
 
+SPACE_HEADER = "x-edgeward-space"
+
+
 async def embeddings(request: web.Request) -> web.Response:
     """One vector for each text."""
     asked = await read_message(request, EmbeddingsRequest)
@@ -39,5 +42,9 @@ async def embeddings(request: web.Request) -> web.Response:
         model=account.release,
         prompt_tokens=embedded.prompt_tokens,
         packed=asked.encoding_format == "base64",
+        space_id=told.space_id,
     )
-    return respond(request, answer, headers={"x-edgeward-release": account.release})
+    headers = {"x-edgeward-release": account.release} | (
+        {SPACE_HEADER: told.space_id} if told.space_id else {}
+    )
+    return respond(request, answer, headers=headers)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from edge_node.api.replies import Mark
+from edge_node.api.mark import Mark
 from edge_node.continuation import Written
 
 if TYPE_CHECKING:

@@ -21,14 +21,17 @@ from origin.geo.nearness import order_of
 from origin.geo.refusal import why_nobody
 from origin.geo.score import Prompt, ranked
 from origin.geo.walk import Walk, Want
+from origin.member import space_name
+from origin.spaces import UNKNOWN
 from registry.errors import InputInvalidError
-from registry.reference import Reference, parse_reference
+from registry.reference import Reference, parse_asked
 
 if TYPE_CHECKING:
     from origin.api import CatalogAnswer, RankedNode
     from origin.fleet import FleetView
     from origin.geo.network import Network
     from origin.geo.walk import Scored
+    from origin.pool import Pool
     from origin.prefixes import Mark
 
 Reason = Literal["nearest", "load", "spread", "explore", "no_place"]
@@ -72,10 +75,11 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The ranked nodes, never empty, the first of them ready."""
+    """The ranked nodes, never empty, the first of them ready; all of them give vectors of one space."""
 
     nodes: tuple[RankedNode, ...]
     reason: Reason
+    space_id: str = ""
 
 
 def parse_model(text: str) -> tuple[Reference, bool]:
@@ -85,7 +89,7 @@ def parse_model(text: str) -> tuple[Reference, bool]:
         InputInvalidError: not a reference.
     """
     try:
-        return parse_reference(text), not {"@", ":"} & set(text)
+        return parse_asked(text), not {"@", ":"} & set(text)
     except InputInvalidError as error:
         raise InputInvalidError(error.message, param="model") from error
 
@@ -122,7 +126,8 @@ def choose(
     if len(found) < ask.limit:
         found = [*found, *walk.loading()[: ask.limit - len(found)]]
     nodes = tuple(ranked(it.near, it.offer, walk.terms_s(it)) for it in found)
-    return Decision(nodes, "no_place" if unknown else _reason(ordered[0], walk, chance))
+    reason = "no_place" if unknown else _reason(ordered[0], walk, chance)
+    return Decision(nodes, reason, ordered[0].offer.model.space_id)
 
 
 def _walk(
@@ -137,19 +142,35 @@ def _walk(
     """The search, and whether nothing is known of where the client is."""
     reference = ask.reference
     channel = None if any_channel or reference.version is not None else reference.channel
-    pool = view.pool(reference.name, channel)
+    pool, others = _pool(view, reference, channel)
     pool.settle()
     order = order_of(pool, ask.spot, network, view.now_s)
     want = Want(
         version=reference.version,
         channels=catalog.channels.get(reference.name, {}) if catalog is not None else {},
-        exclude=ask.exclude,
+        exclude=ask.exclude | others,
         warm=ask.warm,
         prompt=Prompt(ask.prompt_tokens, ask.marks, ask.prompt_bytes, ask.shared_marks),
         limit_count=ask.limit,
         band_s=_explored_band_s if chance < EXPLORED_SHARE else _band_s,
     )
     return Walk(pool, order, want, view.rules, view.now_s), order.unknown
+
+
+def _pool(view: FleetView, reference: Reference, channel: str | None) -> tuple[Pool, frozenset[str]]:
+    """The nodes to choose from, and the ids of those among them whose vectors are of another space."""
+    whole = view.pool(reference.name, channel)
+    space = reference.space or view.space(reference.name, channel, reference.version)
+    if space is None:
+        return whole, frozenset()
+    if space != UNKNOWN:
+        return view.pool(space_name(reference.name, space), channel), frozenset()
+    others = [
+        seat.node_id
+        for seat in whole.seats.values()
+        if any(it.model.space_id for it in seat.offers if reference.version in {None, it.version})
+    ]
+    return whole, frozenset(others)
 
 
 def _band_s(best_s: float) -> float:

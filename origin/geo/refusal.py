@@ -38,6 +38,12 @@ def why_nobody(
         models = fitting(standing, reference, any_channel)
         if not models:
             continue
+        others = {model.space_id for model in models} - {reference.space}
+        if reference.space and len(others) == len({model.space_id for model in models}):
+            doings.append(
+                f"{standing.report.node_id} gives vectors of another space ({_listed(sorted(others), ', ')})"
+            )
+            continue
         doings.append(f"{standing.report.node_id} {doing(standing, models, exclude)}")
         if standing.state in {"up", "suspect"}:
             waits_s.extend(
@@ -52,10 +58,15 @@ def why_nobody(
         what = f"none of the {len(view.standings)} nodes that have reported holds it"
     else:
         what = "no node has reported to this origin"
-    name = reference.name if any_channel else str(reference)
+    name = bare_with_space(reference) if any_channel else str(reference)
     return NoNodeAvailableError(
         f"no node can answer for {name} now: {what}", param="model", retry_after_s=wait_s
     )
+
+
+def bare_with_space(reference: Reference) -> str:
+    """A model's name, with the space of vectors where one is insisted on."""
+    return f"{reference.name}#{reference.space}" if reference.space else reference.name
 
 
 def ready_in_s(standing: Standing, model: ModelReport, now_s: float) -> float | None:

@@ -11,20 +11,13 @@ import fcntl
 import functools
 import os
 import secrets
-import stat
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from cryptography.hazmat.primitives.serialization import (
-    BestAvailableEncryption,
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_pem_private_key,
-)
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from origin.identity.certificates import (
     BACKDATED_S,
@@ -36,8 +29,9 @@ from origin.identity.certificates import (
     pin_of,
     read_certificates,
 )
-from registry.durable import make_folders, write_durably
+from registry.durable import write_durably
 from registry.errors import ConfigError, EdgewardError, KeyUnusableError
+from registry.trust.private_keys import make_key_directory, private_pem, read_private, write_private
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -47,7 +41,6 @@ if TYPE_CHECKING:
 
 BUNDLE_FILE = "fleet.pem"
 _LOCK_FILE = ".fleet.lock"
-_OWNER_ALONE = 0o700
 _SHOWN_LENGTH = 8
 
 
@@ -96,7 +89,7 @@ class FleetAuthority:
         leaf = make_leaf(
             self.certificates[0], self._key, key.public_key(), node_id=None, now_unix_s=now_unix_s
         )
-        return _private_pem(key, b"") + pem_of(leaf).encode()
+        return private_pem(key) + pem_of(leaf).encode()
 
 
 class AuthorityDirectory:
@@ -179,13 +172,13 @@ class AuthorityDirectory:
             for certificate in certificates:
                 place = self._place(certificate)
                 if place.is_file():
-                    _write_private(directory / place.name, place.read_bytes())
+                    write_private(directory / place.name, place.read_bytes())
             other._write(certificates)
 
     def _make(self, fleet: str, now_unix_s: float) -> x509.Certificate:
         key = ec.generate_private_key(ec.SECP256R1())
         certificate = make_authority(key, fleet, now_unix_s)
-        _write_private(self._place(certificate), _private_pem(key, self._passphrase))
+        write_private(self._place(certificate), private_pem(key, self._passphrase))
         return certificate
 
     def _write(self, certificates: tuple[x509.Certificate, ...]) -> None:
@@ -196,8 +189,8 @@ class AuthorityDirectory:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
+        make_key_directory(self.directory)
         try:
-            make_folders(self.directory, _OWNER_ALONE)
             lock = os.open(self.directory / _LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise ConfigError(f"cannot keep keys in {self.directory}: {error.strerror}") from error
@@ -208,16 +201,7 @@ class AuthorityDirectory:
             os.close(lock)
 
     def _load(self, place: Path) -> ec.EllipticCurvePrivateKey:
-        try:
-            if stat.S_IMODE(place.stat().st_mode) & 0o077:
-                raise KeyUnusableError(
-                    f"others may read {place}; run chmod 600 on it, or replace it if they did"
-                )
-            key = load_pem_private_key(place.read_bytes(), self._passphrase or None)
-        except (OSError, ValueError, TypeError) as error:
-            raise KeyUnusableError(
-                f"{place} cannot be used ({error}); is store.keys_passphrase (EDGEWARD_STORE_KEYS_PASSPHRASE) right?"
-            ) from error
+        key = read_private(place, self._passphrase)
         if not isinstance(key, ec.EllipticCurvePrivateKey):
             raise KeyUnusableError(f"{place} is not the key of an authority")
         return key
@@ -237,12 +221,3 @@ def find_authority(places: Sequence[Path | None], passphrase: str) -> AuthorityD
 def pem_of(certificate: x509.Certificate) -> str:
     """A certificate in PEM."""
     return certificate.public_bytes(Encoding.PEM).decode()
-
-
-def _private_pem(key: ec.EllipticCurvePrivateKey, passphrase: bytes) -> bytes:
-    encryption = BestAvailableEncryption(passphrase) if passphrase else NoEncryption()
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
-
-
-def _write_private(place: Path, data: bytes) -> None:
-    write_durably(place, data, mode=0o600)

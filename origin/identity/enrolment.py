@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
 import structlog
@@ -10,22 +11,35 @@ import structlog
 from origin.api_enrolment import AuthorityAnswer, CertificateAnswer
 from origin.blocking import BlockingCalls
 from origin.errors import NodeIdentityMismatchError, NodeRevokedError
-from origin.identity.certificates import key_digest, read_certificates, read_node_certificate, read_request
+from origin.identity.aws_desk import AwsDesk
+from origin.identity.certificates import (
+    key_digest,
+    pin_of,
+    read_certificates,
+    read_node_certificate,
+    read_request,
+)
 from origin.identity.door import Door
 from origin.identity.register import Register, Revoked
 from origin.identity.standing import GRACE_S, check_same_key, check_standing
+from origin.identity.sts import Sts
 from origin.identity.tokens import stamp
 from registry.durable import write_durably
 from registry.errors import EdgewardError
 from registry.wire import from_json, to_json
+from registry.works import problem_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    from origin.api_aws import AwsJoinQuery, ChallengeAnswer
     from origin.api_enrolment import JoinQuery, RenewQuery
     from origin.identity.authority import AuthorityDirectory
     from origin.identity.certificates import NodeCertificate
+    from origin.identity.register import NodeRecord
     from registry.store import ObjectStore
 
 log = structlog.get_logger()
@@ -45,6 +59,7 @@ class Enrolment:
         data_dir: the origin's own directory: the last list of those that were turned out is kept there.
         now_unix_s: the wall clock.
         look_s: how often the list of those that were turned out is read.
+        aws: where instances on AWS prove their role; None lets none in that way.
 
     Raises:
         KeyUnusableError: the authority's key cannot be used.
@@ -58,6 +73,7 @@ class Enrolment:
         now_unix_s: Callable[[], float],
         *,
         look_s: float = LOOK_S,
+        aws: AwsDesk | None = None,
     ) -> None:
         self.problem = ""
         self.url = ""
@@ -67,6 +83,7 @@ class Enrolment:
         self._kept = data_dir / _KEPT_FILE
         self._now_unix_s = now_unix_s
         self._look_s = look_s
+        self._aws = aws or AwsDesk((), Sts())
         self._calls = BlockingCalls(_CALLS_COUNT)
         self._revoked = self._last_known()
 
@@ -93,18 +110,47 @@ class Enrolment:
         record = await self._calls.run(
             self._register.admit, query.token_id, query.secret, query.node_id, digest, self._now_unix_s()
         )
+        return self._let_in(record, key)
+
+    def challenge(self) -> ChallengeAnswer:
+        """What an instance on AWS must name in its proof. Raises ProofRefusedError: none is let in that way."""
+        return self._aws.challenge(self._now_unix_s())
+
+    async def join_by_role(self, query: AwsJoinQuery) -> CertificateAnswer:
+        """Let in an instance on AWS that runs under an admitted role.
+
+        Raises:
+            CertificateUnfitError: the request is not a node's.
+            ProofRefusedError, ClockSkewError, ChallengeInvalidError: not this way.
+            ProofUncheckedError: AWS did not say who it is.
+            NodeIdTakenError, NodeRevokedError: the instance is in with another key, or was turned out.
+            StoreError: as `join`.
+        """
+        key = read_request(query.request)
+        digest = key_digest(key)
+        pins = [pin_of(certificate) for certificate in self.door.authority.certificates]
+        caller_arn = await self._aws.check(query, digest, pins, self._now_unix_s())
+        await self._look()
+        self._refuse_revoked_key(query.node_id, digest)
+        record = await self._calls.run(
+            self._register.admit_proven, query.node_id, caller_arn, digest, self._now_unix_s()
+        )
+        return self._let_in(record, key)
+
+    def _let_in(self, record: NodeRecord, key: ec.EllipticCurvePublicKey) -> CertificateAnswer:
         authority = self.door.authority
         log.info(
             "node.enrolled",
-            node_id=query.node_id,
-            token_id=query.token_id,
+            node_id=record.node_id,
+            token_id=record.token_id,
+            caller_arn=record.caller_arn,
             pool=record.pool,
             region=record.region,
         )
         return CertificateAnswer(
-            node_id=query.node_id,
+            node_id=record.node_id,
             fleet=authority.fleet,
-            certificate=authority.certify_node(key, query.node_id, self._now_unix_s()),
+            certificate=authority.certify_node(key, record.node_id, self._now_unix_s()),
             certificates=authority.pems,
             pool=record.pool,
             region=record.region,
@@ -152,18 +198,15 @@ class Enrolment:
         """Read the list of those turned out every 2 s, and keep the door's certificate and the authority new."""
         looks_count = 0
         while True:
-            try:
-                await self._look()
-                if looks_count % _LOOKS_PER_AUTHORITY == 0:
-                    await self._calls.run(self._renew_door)
-                self._note("")
-            except EdgewardError as error:
-                self._note(error.message)
-            except Exception as error:  # the supervisor of this task: it must outlive any defect
-                log.exception("enrolment.broke")
-                self._note(f"{type(error).__name__}: {error}")
+            renews_door = looks_count % _LOOKS_PER_AUTHORITY == 0
+            self._note(await problem_of("enrolment", partial(self._freshen, renews_door=renews_door)))
             looks_count += 1
             await asyncio.sleep(self._look_s)
+
+    async def _freshen(self, *, renews_door: bool) -> None:
+        await self._look()
+        if renews_door:
+            await self._calls.run(self._renew_door)
 
     async def _look(self) -> None:
         revoked = await self._calls.run(self._register.revoked)

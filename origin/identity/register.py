@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 from msgspec import Struct
 from msgspec.structs import replace
 
-from origin.errors import NodeIdTakenError, NodeUnknownError, TokenUnknownError
+from origin.errors import NodeIdTakenError, NodeRevokedError, NodeUnknownError, TokenUnknownError
 from origin.identity.tokens import (
     ID_BYTES,
     SECRET_BYTES,
@@ -39,12 +39,18 @@ _TRIES_COUNT = 200
 
 
 class NodeRecord(Struct, frozen=True, kw_only=True):
-    """A node that was let in, with the SHA-256 of its public key and the token that let it in."""
+    """A node that was let in, with the SHA-256 of its public key.
+
+    Attributes:
+        token_id: the token that let it in; "" when none did.
+        caller_arn: whom AWS said it was, when that let it in; "" otherwise.
+    """
 
     node_id: str
     key_sha256: str
     token_id: str
     enrolled_unix_s: float
+    caller_arn: str = ""
     pool: str = ""
     region: str = ""
 
@@ -140,17 +146,50 @@ class Register:
         prove(found[0] if found else None, secret)
         self._check_free(self.node(node_id), node_id, key_sha256)
         token = self._change(place, TokenRecord, claimed)
+        return self._bind(
+            NodeRecord(
+                node_id=node_id,
+                key_sha256=key_sha256,
+                token_id=token_id,
+                enrolled_unix_s=now_unix_s,
+                pool=token.pool,
+                region=token.region,
+            )
+        )
+
+    def admit_proven(self, node_id: str, caller_arn: str, key_sha256: str, now_unix_s: float) -> NodeRecord:
+        """Let in an instance of which AWS said who it is. May be repeated by the same key.
+
+        Raises:
+            NodeIdTakenError: it is in with another key.
+            NodeRevokedError: it was turned out, with whatever key: an instance can prove its role again and again, so
+                that a new key alone must not bring it back.
+        """
+        known = self.node(node_id)
+        turned_out = self.revoked().keys.get(known.key_sha256) if known is not None else None
+        if turned_out is not None:
+            raise NodeRevokedError(
+                f"the node {node_id} was revoked at {stamp(turned_out[1])}, and its role does not bring it back: let "
+                "it in with a join token, or replace the instance"
+            )
+        return self._bind(
+            NodeRecord(
+                node_id=node_id,
+                key_sha256=key_sha256,
+                token_id="",
+                enrolled_unix_s=now_unix_s,
+                caller_arn=caller_arn,
+            )
+        )
+
+    def _bind(self, new: NodeRecord) -> NodeRecord:
+        """Bind a node's id to its key; gives what was written the first time."""
 
         def bound(record: NodeRecord | None) -> NodeRecord:
-            self._check_free(record, node_id, key_sha256)
-            if record is not None and record.key_sha256 == key_sha256:
-                return record
-            return NodeRecord(
-                node_id=node_id, key_sha256=key_sha256, token_id=token_id, enrolled_unix_s=now_unix_s,
-                pool=token.pool, region=token.region,
-            )  # fmt: skip
+            self._check_free(record, new.node_id, new.key_sha256)
+            return record if record is not None and record.key_sha256 == new.key_sha256 else new
 
-        return self._change(enrolled_node_key(node_id), NodeRecord, bound)
+        return self._change(enrolled_node_key(new.node_id), NodeRecord, bound)
 
     def node(self, node_id: str) -> NodeRecord | None:
         """The node of this id; None when none was let in. Raises StoreError."""

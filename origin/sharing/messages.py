@@ -13,7 +13,7 @@ from origin.sharing.bus import MESSAGE_LIMIT_BYTES
 from registry.errors import InputInvalidError
 from registry.wire import from_msgpack, to_msgpack
 
-OriginId = Annotated[str, Meta(pattern=r"^[0-9a-f]{16}$")]
+OriginId = Annotated[str, Meta(pattern=r"^[0-9a-f]{16}\Z")]
 ShortText = Annotated[str, Meta(max_length=2048)]
 Address = Annotated[str, Meta(max_length=49)]
 Key = Annotated[bytes, Meta(max_length=256)]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import structlog
 
-from origin.api import OriginView, SharingView
+from origin.api_fleet import OriginView, SharingView
 from origin.errors import FleetFullError, NodeSupersededError
 from origin.sharing.messages import kept_node, node_key, outdates, read_kept, read_news, read_report
 from origin.sharing.outgoing import Outgoing
@@ -84,6 +84,11 @@ class Sharing:
     def announce(self, url: str, nodes_url: str = "") -> None:
         """Say where this origin is reached, and where nodes with certificates are heard."""
         self._own = msgspec.structs.replace(self._own, url=url, nodes_url=nodes_url)
+
+    @property
+    def alone(self) -> bool:
+        """Whether there can be no other origin: then there is nothing to run."""
+        return self._bus.alone
 
     @property
     def card(self) -> OriginCard:
@@ -187,20 +192,21 @@ class Sharing:
                 self._accept_told(report, now_s, kept.origin_id, age_s=max(record.age_s, 1e-9))
 
     async def run(self) -> None:
-        """Be among the others until cancelled, and say goodbye then."""
-        if self._bus.alone:
-            return
+        """Be among the others until cancelled, and say goodbye then; whatever breaks is raised."""
         tasks = [asyncio.create_task(self._bus.run(self)), asyncio.create_task(self._tell_for_ever())]
         try:
-            await asyncio.wait(
-                tasks, return_when=asyncio.FIRST_EXCEPTION
-            )  # cancelled, it leaves them running
+            # Cancelled, it leaves them running.
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+            for task in done:
+                task.result()
         finally:
-            self._bus.tell(self._goodbye())
-            await asyncio.sleep(_TELL_AFTER_S)  # for the bus to send it
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            try:
+                self._bus.tell(self._goodbye())
+                await asyncio.sleep(_TELL_AFTER_S)  # for the bus to send it
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _tell_for_ever(self) -> None:
         while True:

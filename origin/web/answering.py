@@ -10,7 +10,7 @@ import structlog
 from aiohttp import web
 from aiohttp.hdrs import METH_ALL
 
-from origin.web.context import NODE_SHOWN, context_of
+from origin.web.context import NODE_NAMED, NODE_SHOWN, context_of
 from origin.web.enrolment import check_door
 from origin.web.errors import broken_answer, error_answer, refused_by_http
 from origin.web.letting_in import let_in, let_out
@@ -65,6 +65,11 @@ async def answering(request: web.Request, handler: Handler) -> web.StreamRespons
         method = request.method if request.method in METH_ALL else "other"  # a client can send any word
         duration_s = context.now_s() - started_s
         context.telemetry.requests.labels(method, url, str(status)).observe(duration_s)
+        if context.spans is not None and url not in _QUIET:
+            context.spans.answered(
+                request.headers.get("traceparent", ""), method=method, url=url, begun_s=started_s, status=status,
+                code=code, node_id=request.get(NODE_NAMED, ""), request_id=request_id,
+            )  # fmt: skip
         write = log.debug if url in _QUIET and status < 400 else log.info
         write(
             "request.answered",

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from origin.releases import Blobs, Releases
     from origin.route_keys import RouteKeys
     from origin.sharing.sharing import Sharing
+    from origin.spans import Spans
     from origin.telemetry import Telemetry
     from origin.trust import TrustFiles
 
@@ -40,6 +41,7 @@ class Context:
         enrolment: None where this origin does not hold the key of the fleet's authority.
         gate: lets clients in by their keys; None lets everybody in.
         client_keys: the list that nodes are told of; None where an origin does not follow it.
+        spans: where spans go; None where they go nowhere.
         enrolled: ids of nodes that have reported with a certificate since this origin started.
     """
 
@@ -58,6 +60,7 @@ class Context:
     enrolment: Enrolment | None = None
     gate: Gate | None = None
     client_keys: ClientKeys | None = None
+    spans: Spans | None = None
     enrolled: set[str] = field(default_factory=set)
 
     _own_salt: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
@@ -68,6 +71,8 @@ class Context:
 
 
 CONTEXT = web.AppKey("context", Context)
+NODE_NAMED = web.RequestKey("node_named", str)
+"""The id of the node that an answer names first."""
 NODE_SHOWN: web.RequestKey[NodeCertificate | None] = web.RequestKey("node_shown", object)  # type: ignore[arg-type]
 
 

@@ -77,6 +77,7 @@ def list_for(
         ticket=sign(context, query.model, decision, caller),
         reason=decision.reason,
         left_out=_left_out(context, ask, decision) if query.explains else (),
+        space_id=decision.space_id,
     )
 
 

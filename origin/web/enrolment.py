@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from origin.api_aws import AwsJoinQuery
 from origin.api_enrolment import JoinQuery, RenewQuery
 from origin.errors import EnrolmentOffError, NodeIdentityMismatchError, NodeNotEnrolledError
 from origin.identity.standing import may_report_unenrolled
@@ -18,7 +19,13 @@ if TYPE_CHECKING:
     from origin.identity.certificates import NodeCertificate
     from origin.identity.enrolment import Enrolment
 
-URLS = ("/v1/enrolment/authority", "/v1/enrolment/join", "/v1/enrolment/renew")
+URLS = (
+    "/v1/enrolment/authority",
+    "/v1/enrolment/join",
+    "/v1/enrolment/renew",
+    "/v1/enrolment/challenge",
+    "/v1/enrolment/join-aws",
+)
 _LIMIT_BYTES = 64 * 1024
 
 
@@ -40,6 +47,27 @@ async def join(request: web.Request) -> web.Response:
         counted.labels("join", error.code).inc()
         raise
     counted.labels("join", "ok").inc()
+    return reply(request, answer)
+
+
+async def challenge(request: web.Request) -> web.Response:
+    """POST /v1/enrolment/challenge: what an instance on AWS names in its proof, once."""
+    answer = reply(request, _enrolment_at_the_door(request).challenge())
+    answer.headers["Cache-Control"] = "no-store"
+    return answer
+
+
+async def join_aws(request: web.Request) -> web.Response:
+    """POST /v1/enrolment/join-aws: a proof of an instance's role and a signing request against a certificate."""
+    enrolment = _enrolment_at_the_door(request)
+    query, _ = await read_message(request, AwsJoinQuery, _LIMIT_BYTES)
+    counted = context_of(request).telemetry.enrolments
+    try:
+        answer = await enrolment.join_by_role(query)
+    except EdgewardError as error:
+        counted.labels("join_aws", error.code).inc()
+        raise
+    counted.labels("join_aws", "ok").inc()
     return reply(request, answer)
 
 

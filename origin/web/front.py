@@ -46,6 +46,7 @@ _READ: Final = frozenset(
         b"x-edgeward-place",
         b"x-edgeward-session",
         b"x-request-id",
+        b"traceparent",
     }
 )
 _FOR_OTHERS: Final = frozenset(
@@ -110,12 +111,19 @@ class RouteDesk:
             log.exception("route.broke")
             return None
         accepted = _accepted(headers.get(b"accept", b""))
-        response = self._response(headers, encode(answer, accepted), accepted, remote, begun_s)
+        node_id = answer.nodes[0].node_id
+        response = self._response(headers, encode(answer, accepted), accepted, remote, begun_s, node_id)
         self._durations.observe(self._context.now_s() - begun_s)
         return response
 
     def _response(
-        self, headers: dict[bytes, bytes], body: bytes, form: str, remote: str, begun_s: float
+        self,
+        headers: dict[bytes, bytes],
+        body: bytes,
+        form: str,
+        remote: str,
+        begun_s: float,
+        node_id: str,
     ) -> bytes:
         self._answers_count += 1
         stated = headers.get(b"x-request-id", b"").decode("ascii")
@@ -136,6 +144,12 @@ class RouteDesk:
                 client=remote,
                 unlogged_count=unlogged_count,
             )
+        spans = self._context.spans
+        if spans is not None:
+            spans.answered(
+                headers.get(b"traceparent", b"").decode("ascii"), method="POST", url=_URL, begun_s=begun_s,
+                status=200, node_id=node_id, request_id=request_id,
+            )  # fmt: skip
         head = (
             f"HTTP/1.1 200 OK\r\nContent-Type: {form}\r\nContent-Length: {len(body)}\r\nCache-Control: no-store\r\n"
             f"Date: {self._date}\r\nServer: edgeward\r\nx-request-id: {request_id}\r\n\r\n"

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from origin.api import Directive, NodeList, NodeReport, NodeView
+from origin.api import Directive, NodeReport
+from origin.api_fleet import NodeList, NodeView
 from origin.geo.peers import peers_by_release
 from origin.node_url import check_url
 from origin.web.context import NODE_SHOWN, context_of

@@ -13,7 +13,7 @@ from origin.geo.choose import Ask, parse_model
 from origin.geo.places import PLACE_HEADER, PLACE_PARAMETER, client_place
 from origin.prefixes import client_name, marks_of
 from origin.tickets import TICKET_PARAMETER, without_ticket
-from origin.web.context import context_of, remote_of
+from origin.web.context import NODE_NAMED, context_of, remote_of
 from origin.web.deciding import BYTES_PER_TOKEN, decide, list_for, sign
 from origin.web.letting_in import caller_of
 from origin.web.payload import read_message, reply
@@ -50,6 +50,7 @@ async def route(request: web.Request) -> web.Response:
         )
     response = reply(request, answer)
     response.headers["Cache-Control"] = "no-store"
+    request[NODE_NAMED] = answer.nodes[0].node_id
     return response
 
 
@@ -124,6 +125,7 @@ def _sent_on(
     with _refusals_counted(context):
         decision = decide(context, ask)
     best = decision.nodes[0]
+    request[NODE_NAMED] = best.node_id
     ticket = sign(context, model, decision, caller)
     path = without_ticket(request.rel_url.raw_path_qs)
     joint = "&" if "?" in path else "?"

@@ -112,8 +112,3 @@ def bits_of(held: Iterable[bool]) -> bytes:
             bitmap.append(0)
         bitmap[-1] |= is_held << (number % 8)
     return bytes(bitmap)
-
-
-def has_bit(bitmap: bytes, number: int) -> bool:
-    """Whether a bitmap has this number's bit; a bitmap that is too short has not."""
-    return number // 8 < len(bitmap) and bool(bitmap[number // 8] >> (number % 8) & 1)

@@ -80,10 +80,14 @@ class GgufTensor:
     """One tensor: `start` and `end` are offsets in the file, padding not included.
 
     Of a tensor whose type is not known here, `end` is where the next one starts.
+
+    Attributes:
+        dimensions: the length of a row first, as in the file.
     """
 
     name: str
     element: str
+    dimensions: tuple[int, ...]
     element_count: int
     row_bytes: int
     start: int
@@ -329,7 +333,7 @@ def _place_tensors(infos: list[_TensorInfo], data_start: int, size: int) -> tupl
             row = row_elements // known.block_elements * known.block_bytes
             end = start + count // known.block_elements * known.block_bytes
             element = known.name
-        placed.append(GgufTensor(info.name, element, count, max(1, row), start, end))
+        placed.append(GgufTensor(info.name, element, info.dimensions, count, max(1, row), start, end))
     _check_places(placed, size)
     return tuple(placed)
 

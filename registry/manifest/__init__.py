@@ -27,12 +27,14 @@ from registry.manifest.contents import (
     content_digest,
     files_digest,
 )
+from registry.manifest.lineage import Lineage, lineage_of, pack_lineage
 from registry.manifest.part import Part, part_of
 
 __all__ = [
     "MANIFEST_LIMIT_BYTES",
     "UNPACKED_LIMIT_BYTES",
     "Chunk",
+    "Lineage",
     "Manifest",
     "Needs",
     "Pack",
@@ -45,7 +47,9 @@ __all__ = [
     "decode_manifest",
     "encode_manifest",
     "files_digest",
+    "lineage_of",
     "manifest_digest",
+    "pack_lineage",
     "pack_manifest",
     "part_of",
     "stored_limit_bytes",

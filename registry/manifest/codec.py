@@ -17,6 +17,7 @@ from registry.errors import ChunkMismatchError, InputInvalidError, ManifestInval
 from registry.formats import FileKind
 from registry.manifest.checks import FILE_LIMIT_COUNT, check_counts, check_manifest
 from registry.manifest.contents import Chunk, Manifest, Needs, Pack, Piece, ReleaseFile, Variant
+from registry.manifest.lineage import LINEAGE_LIMIT_BYTES
 from registry.manifest.placing import Frontiers, place_extents
 from registry.packing import unpack_zstd
 from registry.varint import unzigzag, zigzag
@@ -58,7 +59,10 @@ class _VariantRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     context_tokens: _Count
     parameter_count: _Count
     abilities: Annotated[tuple[_Label, ...], Meta(max_length=256)]
-    needs: _NeedsRecord | None = None  # came later; readers before passed it over
+    # These came later; readers before passed them over.
+    needs: _NeedsRecord | None = None
+    space: _Label = ""
+    lineage: Annotated[bytes, Meta(max_length=LINEAGE_LIMIT_BYTES)] = b""
     files: Annotated[tuple[_FileRecord, ...], Meta(max_length=FILE_LIMIT_COUNT)]
 
 
@@ -233,6 +237,8 @@ def _variant_record(variant: Variant) -> _VariantRecord:
             token=needs.token_bytes,
             features=needs.features,
         ),
+        space=variant.space_id,
+        lineage=variant.lineage,
         files=tuple(
             _FileRecord(file.path, file.size_bytes, bytes.fromhex(file.sha256)) for file in variant.files
         ),
@@ -258,6 +264,8 @@ def _variant(record: _VariantRecord) -> Variant:
             token_bytes=needs.token,
             features=needs.features,
         ),
+        space_id=record.space,
+        lineage=record.lineage,
         files=tuple(ReleaseFile(file.path, file.size, Digest(file.sha256.hex())) for file in record.files),
     )
 

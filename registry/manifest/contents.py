@@ -44,12 +44,6 @@ class Needs:
     token_bytes: int = 0
     features: tuple[str, ...] = ()
 
-    def memory_for(self, context_tokens: int) -> int:
-        """What it takes with another context; 0 is the one that was counted with."""
-        if not context_tokens:
-            return self.memory_bytes
-        return self.memory_bytes + (context_tokens - self.context_tokens) * self.token_bytes
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
@@ -61,6 +55,8 @@ class Variant:
         parameter_count: 0 when unknown.
         abilities: hints, of `chat`, `completion`, `embedding`; the engine decides.
         needs: None in releases that were published before needs were counted.
+        space_id: vectors may be compared with those of the same one alone; empty says nothing.
+        lineage: see `registry.manifest.lineage`; empty when nobody said.
     """
 
     name: str
@@ -71,6 +67,8 @@ class Variant:
     parameter_count: int = 0
     abilities: tuple[str, ...] = ()
     needs: Needs | None = None
+    space_id: str = ""
+    lineage: bytes = b""
     files: tuple[ReleaseFile, ...]
 
     @property

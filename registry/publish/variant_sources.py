@@ -33,11 +33,15 @@ class VariantSource:
         path: a model file, or a directory with all files of one model.
         name: its quantization by default.
         features: of the CPU, in the kernel's words, without which it must not be run; nothing in a file says so.
+        space_id: see `Variant`.
+        lineage: see `Variant`.
     """
 
     path: Path
     name: str | None = None
     features: tuple[str, ...] = ()
+    space_id: str = ""
+    lineage: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +94,13 @@ def same_files(variants: Sequence[Variant]) -> Iterator[frozenset[str]]:
 def _draft(files: Sequence[SourceFile], source: VariantSource) -> Variant:
     draft = describe(files, (), source.name)
     needs = _needs(files, draft, source.features)
-    return replace(draft, name=check_variant(draft.name), needs=needs)
+    return replace(
+        draft,
+        name=check_variant(draft.name),
+        needs=needs,
+        space_id=source.space_id,
+        lineage=source.lineage,
+    )
 
 
 def _needs(files: Sequence[SourceFile], draft: Variant, features: tuple[str, ...]) -> Needs:

@@ -7,21 +7,14 @@ what is said by the metadata alone: a key that they do not name any more is of n
 
 from __future__ import annotations
 
-import stat
 from typing import TYPE_CHECKING, Protocol
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import (
-    BestAvailableEncryption,
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_pem_private_key,
-)
 from securesystemslib.signer import CryptoSigner
 
-from registry.durable import make_folders, write_durably
-from registry.errors import ConfigError, KeyUnusableError
+from registry.durable import write_durably
+from registry.errors import KeyUnusableError
+from registry.trust.private_keys import make_key_directory, private_pem, read_private, write_private
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -31,7 +24,6 @@ if TYPE_CHECKING:
 
 ROOT_FILE = "root.json"
 TARGETS_FILE = "targets.json"
-_PRIVATE = 0o700
 _SHOWN_LENGTH = 8
 
 
@@ -87,7 +79,7 @@ class KeyDirectory:
 
     def __init__(self, directory: Path, passphrase: str = "") -> None:
         self.directory = directory
-        self._passphrase = passphrase.encode() or None
+        self._passphrase = passphrase.encode()
         self._loaded: dict[str, CryptoSigner] = {}
 
     @property
@@ -104,10 +96,9 @@ class KeyDirectory:
         """Make a key and keep it, durably, before anything names it."""
         private = Ed25519PrivateKey.generate()
         signer = CryptoSigner(private)
-        encryption = BestAvailableEncryption(self._passphrase) if self._passphrase else NoEncryption()
-        self._make_directory()
+        make_key_directory(self.directory)
         name = f"{label}-{signer.public_key.keyid[:_SHOWN_LENGTH]}.key"
-        self._write_private(name, private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption))
+        write_private(self.directory / name, private_pem(private, self._passphrase))
         return signer.public_key
 
     def signers(self, key_ids: Collection[str]) -> list[CryptoSigner]:
@@ -124,11 +115,10 @@ class KeyDirectory:
 
     def lend(self, label: str, directory: Path) -> None:
         """Copy the keys of one label, and the first root, to a directory for whoever needs no others."""
-        other = KeyDirectory(directory)
-        other._make_directory()
+        make_key_directory(directory)
         for path in self.directory.glob(f"{label}-*.key"):
-            other._write_private(path.name, path.read_bytes())
-        other.write(ROOT_FILE, self.read(ROOT_FILE))
+            write_private(directory / path.name, path.read_bytes())
+        KeyDirectory(directory).write(ROOT_FILE, self.read(ROOT_FILE))
 
     def labels(self) -> tuple[tuple[str, str], ...]:
         """The label of each key here, and the start of its id."""
@@ -162,29 +152,11 @@ class KeyDirectory:
 
     def write(self, file: str, data: bytes) -> None:
         """Keep a public file beside the keys."""
-        self._make_directory()
+        make_key_directory(self.directory)
         write_durably(self.directory / file, data)
 
-    def _make_directory(self) -> None:
-        try:
-            make_folders(self.directory, _PRIVATE)
-        except OSError as error:
-            raise ConfigError(f"cannot keep keys in {self.directory}: {error.strerror}") from error
-
-    def _write_private(self, name: str, data: bytes) -> None:
-        write_durably(self.directory / name, data, mode=0o600)
-
     def _load(self, path: Path) -> CryptoSigner:
-        try:
-            if stat.S_IMODE(path.stat().st_mode) & 0o077:
-                raise KeyUnusableError(
-                    f"others may read {path}; run chmod 600 on it, or rotate it if they did"
-                )
-            private = load_pem_private_key(path.read_bytes(), self._passphrase)
-        except (OSError, ValueError, TypeError) as error:
-            raise KeyUnusableError(
-                f"{path} cannot be used ({error}); is store.keys_passphrase (EDGEWARD_STORE_KEYS_PASSPHRASE) right?"
-            ) from error
+        private = read_private(path, self._passphrase)
         if not isinstance(private, Ed25519PrivateKey):
             raise KeyUnusableError(f"{path} is not an Ed25519 key")
         return CryptoSigner(private)

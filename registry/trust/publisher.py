@@ -21,6 +21,7 @@ from registry.errors import (
     TrustError,
 )
 from registry.layout import trust_key
+from registry.store.probing import probe_conditional_writes
 from registry.trust import ceremony
 from registry.trust.keys import TARGETS_FILE
 from registry.trust.standing import Standing, delegation, last_good, standing_of, vouches
@@ -68,18 +69,23 @@ class Publisher:
         self._keys = keys
 
     def require(self, role: str) -> None:
-        """Look whether a change of this role could be signed, before long work begins.
+        """Look whether a change of this role could be signed and stored, before long work begins.
+
+        A store in which nothing is signed yet must prove that it does conditional writes.
 
         Raises:
             KeyUnusableError: a key that must sign is not here.
             InputInvalidError: nobody was given this role.
             TrustError: what is signed now is refused.
+            StoreError: the store ignores conditions.
         """
         verified, _ = self._reader.read()
         root = check_root(self._reader.pin) if verified is None else verified.root
         targets = self._first_targets() if verified is None else verified.targets
         for said in (delegation(targets, role), *(root.roles[name] for name in ceremony.ONLINE)):
             ceremony.require_keys(self._keys, said.keyids, said.threshold, role)
+        if verified is None:
+            probe_conditional_writes(self._store)
 
     def change(self, role: str, change: Callable[[Contents], Contents | None]) -> bool:
         """Change what a role says; False when `change` finds nothing to do.

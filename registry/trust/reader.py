@@ -23,7 +23,6 @@ from registry.trust.verification import (
     TIMESTAMP_LIMIT_BYTES,
     Verified,
     advance,
-    expired,
     verifying,
 )
 
@@ -43,8 +42,8 @@ _READS_LIMIT_COUNT = 8
 class StoreReader:
     """What the signed metadata in a store say. Blocks; safe from several threads, which take turns.
 
-    Expired metadata are read too, since listing and publishing go on with them; `Verified.expires_unix_s` tells, and
-    whoever installs uses a `RemoteReader`, or asks `require_fresh`.
+    Expired metadata are read too, since listing and publishing go on with them; `Verified.expires_unix_s` tells.
+    Whoever installs uses a `RemoteReader`, which refuses them.
 
     Args:
         store: where the files lie.
@@ -219,17 +218,6 @@ def require_signed(
                 "the origin has not seen it yet, or says something that no publisher said"
             )
     return release
-
-
-def require_fresh(verified: Verified, now_unix_s: float) -> None:
-    """Refuse metadata that have expired.
-
-    Raises:
-        TrustExpiredError: they have.
-    """
-    for role in ("root", "timestamp", "snapshot", "targets"):
-        if verified.expires_unix_s[role] <= now_unix_s:
-            raise expired(f"{role}.json")
 
 
 def read_bounded(store: ObjectStore, key: str, limit_bytes: int) -> bytes | None:

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from bench_report import arguments, finish
 from llama_cpp import llama_cpp as native
 
-from edge_node.engines import EngineSpec, Sampling
+from edge_node.engines import Sampling
 from edge_node.engines.llama.array_chooser import ArrayChooser
 from edge_node.engines.llama.batch import Decoder
 from edge_node.engines.llama.library import NativeLog, open_model
@@ -27,6 +27,7 @@ from edge_node.engines.llama.memory import KvMemory
 from edge_node.engines.llama.sampler import Sampler
 from edge_node.engines.llama.slots import Share
 from edge_node.engines.llama.vocabulary import Vocabulary
+from edge_node.engines.spec import EngineSpec
 
 KEPT_CELLS = (0, 1024, 2048, 4096)
 STEP_TOKENS = 256

@@ -14,8 +14,9 @@ import time
 import bench_report
 
 from deploy.local.samples import chat_model
-from edge_node.engines import Delta, EngineSpec, Generate, Sampling
+from edge_node.engines import Delta, Generate, Sampling
 from edge_node.engines.process import EngineProcess
+from edge_node.engines.spec import EngineSpec
 from registry.log import configure_logging
 
 PROMPT = "Once upon a time"

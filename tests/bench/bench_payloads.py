@@ -44,7 +44,7 @@ DIMS = 384
 
 class Lease:
     name, version, stamp = "model", "1", "bench"
-    manifest_sha256 = "0f" * 32
+    manifest_sha256, space_id = "0f" * 32, ""
     ready = Ready(
         abilities=("chat", "embedding"), slots=8, context_tokens=4096, load_s=0.1,
         fingerprint="llama-0.3.36-cpu-q4", embedding_dims=DIMS,

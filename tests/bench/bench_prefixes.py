@@ -21,9 +21,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from bench_report import arguments, finish
 
-from edge_node.engines import ChatMessage, Delta, EngineSpec, Finished, Generate, Sampling
+from edge_node.engines import ChatMessage, Delta, Finished, Generate, Sampling
 from edge_node.engines.prefill import with_prefixes
 from edge_node.engines.process import EngineProcess
+from edge_node.engines.spec import EngineSpec
 
 WORDS = (
     "harbour",

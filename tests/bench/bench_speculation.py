@@ -21,12 +21,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from bench_report import arguments, finish
 from serving_peers import ENDS
 
-from edge_node.engines import ChatMessage, EngineSpec, Finished, Generate, Sampling
+from edge_node.engines import ChatMessage, Finished, Generate, Sampling
 from edge_node.engines.llama.batch import Decoder
 from edge_node.engines.llama.engine import LlamaEngine
 from edge_node.engines.llama.library import NativeLog, open_model
 from edge_node.engines.llama.memory import KvMemory
 from edge_node.engines.llama.slots import Share
+from edge_node.engines.spec import EngineSpec
 
 TOKENS_COUNT = 64
 ROWS = (1, 2, 3, 4, 5, 8)

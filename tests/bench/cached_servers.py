@@ -17,6 +17,10 @@ from pathlib import Path
 
 from aiohttp import web
 
+sys.path.insert(0, str(Path(__file__).parent))
+
+from server_process import free_port, server_process
+
 ANSWER_TEXT = "The quick brown fox jumps over the lazy dog. " * 15  # 1 KB of JSON with what surrounds it
 
 
@@ -55,6 +59,7 @@ class FastLease:
     def __init__(self, residents):
         self.name, self.version, self.ready = residents.name, residents.version, residents.ready
         self.stamp = residents.stamp_text
+        self.space_id = ""
         self.events = residents.events
 
     async def generate(self, command):
@@ -125,17 +130,8 @@ def serve(kind, port, core):
 
 @contextlib.contextmanager
 def python_server(kind, core):
-    port = free_port()
-    process = subprocess.Popen(
-        [sys.executable, __file__, kind, str(port), str(core)], stdout=subprocess.PIPE, text=True
-    )
-    try:
-        if process.stdout.readline().strip() != "ready":
-            raise RuntimeError(f"{kind} did not start")
-        yield f"http://127.0.0.1:{port}/v1/chat/completions", process.pid
-    finally:
-        process.terminate()
-        process.wait()
+    with server_process(__file__, kind, core) as (port, process_id):
+        yield f"http://127.0.0.1:{port}/v1/chat/completions", process_id
 
 
 @contextlib.contextmanager
@@ -167,12 +163,6 @@ def nginx_server(program, data, core):
         finally:
             process.terminate()
             process.wait()
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def wait_for_port(port):

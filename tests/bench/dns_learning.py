@@ -13,7 +13,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 RATE_PER_S = 10_000
-ROUNDS_COUNT = 10
 
 
 class Known:
@@ -27,7 +26,7 @@ def measure_learning(seconds, nodes_count=200):
     """Answers for each second of CPU: with all that belongs to them, and of the questions alone."""
     from dns_load import questions
     from dns_server import Knowing
-    from routing_live import Life
+    from routing_live import Beats, Life
 
     from origin.dns.door import Door
     from origin.dns.knowledge import OriginKnowledge
@@ -38,21 +37,19 @@ def measure_learning(seconds, nodes_count=200):
     knowing = OriginKnowledge(made.fleet, Known(made.releases), life.whereabouts)
     zone = Zone("route.example.org", (NameServer("ns1.route.example.org", ("127.0.0.1",)),))
     door = Door(zone, knowing, keep_s=3600)
-    beats = [life.with_rtts(each) for _ in range(ROUNDS_COUNT) for each in made.reports]
-    for each in beats:
+    beats = Beats(life, made.reports)
+    for each in beats.different:
         made.fleet.accept(each, 0.0)
         life.hear(each, 0.0)
     asked = [b"\0\1" + text for text in questions("known", 20_000)]
-    spent_s, took_s, beaten_count, now_s = {}, [], 0, 0.0
+    spent_s, took_s, now_s = {}, [], 0.0
     warm_count, count = 4 * RATE_PER_S, int(seconds * RATE_PER_S)
     for number in range(warm_count + count):
         if number % warm_count == 0 and number <= warm_count:
             spent_s = {"answering": 0.0, "hearing": 0.0}
         now_s += 1 / RATE_PER_S
         begun_s = time.process_time()
-        while beaten_count < now_s * nodes_count:
-            each = beats[beaten_count % len(beats)]
-            beaten_count += 1
+        for each in beats.due(now_s):
             made.fleet.accept(each, now_s)
             life.hear(each, now_s)
         life.fit(now_s)

@@ -12,8 +12,9 @@ import statistics
 import time
 
 from deploy.local.samples import chat_model
-from edge_node.engines import Delta, EngineSpec, Finished, Generate, Sampling, Started
+from edge_node.engines import Delta, Finished, Generate, Sampling, Started
 from edge_node.engines.process import EngineProcess
+from edge_node.engines.spec import EngineSpec
 
 BATCHES = (1, 2, 4, 8, 16)
 PROMPT_WORDS = 40

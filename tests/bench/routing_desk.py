@@ -27,28 +27,26 @@ class Clock:
 def measure_desk(seconds):
     """Lists for each second of CPU: with all that belongs to them, and of the requests alone."""
     from routing_http import requests
-    from routing_live import Life
-    from routing_servers import NODES_COUNT, ROUNDS_COUNT, origin_context, reports
+    from routing_live import Beats, Life
+    from routing_servers import origin_context, reports
 
     from origin.web.front import RouteDesk
 
     life, clock = Life(), Clock()
     context = dataclasses.replace(origin_context(life.whereabouts), now_s=clock)
-    beats = [life.with_rtts(each) for _ in range(ROUNDS_COUNT) for each in reports()]
-    for each in beats:
+    beats = Beats(life, reports())
+    for each in beats.different:
         context.fleet.accept(each, 0.0)
         life.hear(each, 0.0)
     desk, asked = RouteDesk(context), requests(1)
     spent_s = {"answering": 0.0, "beating": 0.0, "learning": 0.0, "fitting": 0.0}
-    took_s, beaten_count = [], 0
+    took_s = []
     warm_count, count = 2 * RATE_PER_S, int(seconds * RATE_PER_S)
     for number in range(warm_count + count):
         if number == warm_count:
             spent_s = dict.fromkeys(spent_s, 0.0)
         clock.now_s += 1 / RATE_PER_S
-        while beaten_count < clock.now_s * NODES_COUNT:
-            each = beats[beaten_count % len(beats)]
-            beaten_count += 1
+        for each in beats.due(clock.now_s):
             begun_s = time.process_time()
             context.fleet.accept(each, clock.now_s)
             accepted_s = time.process_time()

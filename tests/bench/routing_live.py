@@ -24,6 +24,8 @@ NETWORKS_COUNT = 2000
 CITIES_COUNT = 300
 RTTS_A_BEAT_COUNT = 8
 FIT_S = 5.0
+ROUNDS_COUNT = 10
+"""So many different heartbeats each node has; then it begins again."""
 
 
 class Map:
@@ -89,3 +91,22 @@ class Life:
         if now_s - self.fitted_s >= FIT_S and network.fit_due:
             self.fitted_s = now_s
             network.install(fitted(network.table()))
+
+
+class Beats:
+    """The heartbeats of a fleet: one a second of each node, evenly, on a clock of the caller's that begins at 0.
+
+    Attributes:
+        different: all that there are, before they come again.
+    """
+
+    def __init__(self, life, reports):
+        self.different = [life.with_rtts(each) for _ in range(ROUNDS_COUNT) for each in reports]
+        self._nodes_count = len(reports)
+        self._given_count = 0
+
+    def due(self, now_s):
+        """Those that belong to the time until now, each once."""
+        while self._given_count < now_s * self._nodes_count:
+            yield self.different[self._given_count % len(self.different)]
+            self._given_count += 1

@@ -8,22 +8,20 @@ and answers the same bytes every time.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import os
 import random
-import socket
-import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from server_process import server_process
+
 NODES_COUNT = 200
 HEARTBEAT_S = 1.0
-ROUNDS_COUNT = 10
-"""So many different heartbeats each node has; then it begins again."""
 
 
 def origin_context(whereabouts):
@@ -81,18 +79,16 @@ def reports():
 
 async def beat(fleet, life):
     """Every node reports once a second, evenly."""
-    fleet_reports = [life.with_rtts(each) for _ in range(ROUNDS_COUNT) for each in reports()]
-    for each in fleet_reports:
+    from routing_live import Beats
+
+    beats, begun_s = Beats(life, reports()), time.monotonic()
+    for each in beats.different:
         fleet.accept(each, time.monotonic())
         life.hear(each, time.monotonic())
-    number, begun_s = 0, time.monotonic()
     while True:
-        due_count = int((time.monotonic() - begun_s) * NODES_COUNT / HEARTBEAT_S)
-        while number < due_count:
-            each = fleet_reports[number % len(fleet_reports)]
+        for each in beats.due(time.monotonic() - begun_s):
             fleet.accept(each, time.monotonic())
             life.hear(each, time.monotonic())
-            number += 1
         await asyncio.sleep(0.01)
 
 
@@ -140,27 +136,7 @@ async def serve(kind, port):
     works.clear()
 
 
-@contextlib.contextmanager
-def server(kind, core, environment=None):
-    """A server's port and process id."""
-    port = free_port()
-    process = subprocess.Popen(
-        [sys.executable, __file__, kind, str(port), str(core)], stdout=subprocess.PIPE, text=True,
-        env={**os.environ, **(environment or {})},
-    )  # fmt: skip
-    try:
-        if process.stdout.readline().strip() != "ready":
-            raise RuntimeError(f"{kind} did not start")
-        yield port, process.pid
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+server = partial(server_process, __file__)
 
 
 if __name__ == "__main__":

@@ -14,12 +14,14 @@ import time
 from serving_peers import CONTEXT_TOKENS, ENDS, ROOT, THREADS_COUNT
 
 from deploy.local.samples import chat_model
-from edge_node.engines import EngineSpec, Generate, Progress, Sampling, Started
+from edge_node.engines import Generate, Progress, Sampling, Started
 from edge_node.engines.process import EngineProcess
+from edge_node.engines.spec import EngineSpec
 
 BARE = """
 import sys, time, msgspec
-from edge_node.engines import EngineSpec, Finished, Generate
+from edge_node.engines import Finished, Generate
+from edge_node.engines.spec import EngineSpec
 from edge_node.engines.llama.engine import LlamaEngine
 spec, warm, *requests = msgspec.json.decode(sys.stdin.buffer.read(), type=list[msgspec.Raw])
 engine = LlamaEngine.load(msgspec.json.decode(spec, type=EngineSpec))

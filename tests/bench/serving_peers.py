@@ -7,7 +7,6 @@ import asyncio
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import tempfile
@@ -15,6 +14,8 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+
+from server_process import free_port
 
 from deploy.local.samples import chat_model
 from edge_node.model_store import ModelStore, Remembered
@@ -121,7 +122,7 @@ class Node(Server):
     def start(self):
         self._home = tempfile.TemporaryDirectory(prefix="bench-node-")
         asyncio.run(_installed(Path(self._home.name)))
-        port = _free_port()
+        port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         numbers = (port, THREADS_COUNT, CONTEXT_TOKENS, self._queue_limit_count)
         self._spawn(
@@ -169,7 +170,7 @@ class LlamaCppServer(Server):
         if not wheels:
             raise PeerAbsentError("set-up has not built a wheel of llama-cpp-python in its cache")
         python = environment("llama_cpp_server", [wheels[-1], "llama-cpp-python[server]"])
-        port = _free_port()
+        port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         flags = {
             "model": chat_model(), "n_ctx": CONTEXT_TOKENS, "n_threads": THREADS_COUNT,
@@ -213,9 +214,3 @@ async def _installed(data_dir):
     wanted = (WantedRelease("m", "1", str(release.manifest_sha256)),)
     store.remember(Remembered(wanted=wanted, served={"m": ("1",)}))
     store.close()
-
-
-def _free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

@@ -8,7 +8,8 @@ import pytest
 from rich.console import Console
 
 from deploy.bars import BytesBar, ServingBars
-from origin.api import ModelReport, NodeReport, NodeView
+from origin.api import ModelReport, NodeReport
+from origin.api_fleet import NodeView
 from registry.progress import Progress
 
 

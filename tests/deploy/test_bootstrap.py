@@ -9,6 +9,7 @@ import zipfile
 import pytest
 
 from deploy import bootstrap
+from deploy.bundle.engine import portable_llama_wheel
 
 
 @pytest.fixture
@@ -76,6 +77,23 @@ def test_a_compiled_wheel_is_kept_for_the_next_environment(calls, monkeypatch, t
     assert first.read_bytes() == b"wheel"
     assert len(compiled) == 1
     assert [path.name for path in first.parent.iterdir()] == [first.name]  # no scratch is left
+
+
+def test_a_wheel_for_any_processor_is_not_the_one_for_this(calls, monkeypatch, tmp_path):
+    """A bundle got the engine that set-up had compiled for the very machine, while its manifest asked for less."""
+    compiled = []
+
+    def compile_wheel(_python, _pin, target, choices):
+        compiled.append(choices)
+        (target / "llama_cpp_python-0.3.36-py3-none-any.whl").write_bytes(repr(choices).encode())
+
+    monkeypatch.setattr(bootstrap, "_compile", compile_wheel)
+    native = bootstrap._llama_wheel(tmp_path / "python")
+    portable = portable_llama_wheel()
+    assert native != portable
+    assert compiled == [(), ("-DGGML_NATIVE=OFF",)]
+    assert portable_llama_wheel() == portable
+    assert len(compiled) == 2
 
 
 def test_every_pin_that_set_up_needs_is_there():

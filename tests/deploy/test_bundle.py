@@ -230,7 +230,8 @@ def test_a_tampered_bundle_installs_nothing(shell, script, bundle, tmp_path):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--join", "aws-iam"], b"edgeward token create"),
+        (["--join", "aws-iam"], b"edgeward token pin"),
+        (["--join", "aws-iam.PIN", "--ca-pin", "OTHER"], b"another fleet"),
         (["--join", "secret"], b"begins with ejt1."),
         (["--join"], b"--join needs a value"),
         (["--join", "ejt1.a.b.PIN", "--ca-pin", "OTHER"], b"another fleet"),

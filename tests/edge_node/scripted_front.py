@@ -57,6 +57,8 @@ class ScriptedLease:
     comes_back: bool | asyncio.Event = True  # after an engine's death; an event: not before that
     waits_s: list = field(default_factory=list)
 
+    space_id: str = ""
+
     @property
     def manifest_sha256(self):
         return f"sha-of-{self.name}-{self.version}"

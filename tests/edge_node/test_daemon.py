@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from edge_node.config import NodeConfig
-from edge_node.daemon import running_node
+from edge_node.running import running_node
 from origin.client import OriginClient
 from origin.config import OriginConfig
 from origin.daemon import running_origin

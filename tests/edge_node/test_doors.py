@@ -10,7 +10,7 @@ import pytest
 
 from edge_node.client import AsyncClient
 from edge_node.config import NodeConfig
-from edge_node.daemon import running_node
+from edge_node.running import running_node
 from origin.config import OriginConfig
 from origin.daemon import running_origin
 from origin.geo import choose

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -13,6 +14,7 @@ from edge_node.errors import (
     ModelNotHereError,
     ModelNotReadyError,
     RequestInvalidError,
+    SpaceMismatchError,
 )  # fmt: skip
 from edge_node.model_store import InstalledRelease
 from edge_node.runner import Runner
@@ -54,6 +56,34 @@ async def ask(lease, text="hello"):
 async def version_of(runner, model):
     async with runner.lease(model) as lease:
         return lease.version
+
+
+async def test_vectors_of_one_space_are_insisted_on(runner, release):
+    old = replace(release("1", name="embed"), space_id="x")
+    new = replace(release("2", name="embed"), space_id="y")
+    assert await runner.activate(old)
+    assert await version_of(runner, "embed#x") == await version_of(runner, "embed@1#x") == "1"
+    for model in ("embed#y", "embed@1#y", "embed:canary#y"):
+        with pytest.raises(SpaceMismatchError, match="vectors of the space x here, and not of y"):
+            await version_of(runner, model)
+        assert runner.stamp(model) is None
+    with pytest.raises(RequestInvalidError, match="is not a space of vectors"):
+        await version_of(runner, "embed#")
+    assert await runner.activate(new)
+    assert await version_of(runner, "embed") == "2"
+    assert [model.space_id for model in runner.model_reports()] == ["y"]
+    with pytest.raises(SpaceMismatchError, match="ask another node"):
+        await version_of(runner, "embed#x")
+
+
+async def test_two_variants_of_a_release_have_two_stamps(runner, release):
+    """Their files have the same names; an answer of one, kept on the disk, is none of the other."""
+    assert await runner.activate(replace(release("1"), variant="q4"))
+    first = runner.stamp("chat")
+    runner.retire(("chat", "1"))
+    await runner.gone(("chat", "1"))
+    assert await runner.activate(replace(release("1"), variant="q8"))
+    assert runner.stamp("chat").rpartition(" ")[0] != first.rpartition(" ")[0]
 
 
 async def test_an_active_release_is_leased_by_every_form_of_its_name(runner, release, scripted_engines):

@@ -14,6 +14,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from edge_node.errors import EngineFailedError
 from edge_node.spans import Spans, open_spans
+from registry.otlp import SpanSink
 
 CHAT = "/v1/chat/completions"
 SECRET = "a prompt that no span may hold"
@@ -31,7 +32,7 @@ def exporter():
 async def front(make_front, exporter):
     seconds = itertools.count()
     spans = Spans(
-        SimpleSpanProcessor(exporter), node_id="node-a", software="0",
+        SpanSink(SimpleSpanProcessor(exporter), service="edgeward-node", instance="node-a", software="0"),
         now_s=lambda: next(seconds) / 1000 + 1, now_unix_ns=lambda: 1_800_000_000_000_000_000,
     )  # fmt: skip
     yield await make_front(cache_bytes=2**20, tracing=spans)

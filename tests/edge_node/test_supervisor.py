@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 from edge_node.blame import Blame, fingerprint
-from edge_node.engines import ChatMessage, Embed, EngineSpec, Finished, Generate
+from edge_node.engines import ChatMessage, Embed, Finished, Generate
+from edge_node.engines.spec import EngineSpec
 from edge_node.errors import EngineDiedError, EngineFailedError, ModelNotReadyError, RequestInvalidError
 from edge_node.supervisor import Clock, Supervisor
 

@@ -56,6 +56,19 @@ def test_the_best_that_fits_and_is_quick_enough_is_taken(machine, chosen):
     assert choose_variant(SEVERAL, machine).name == chosen
 
 
+def test_a_variant_of_another_space_is_taken_only_where_it_is_named():
+    ours, tiny, theirs = (
+        replace(variant(name, gib), space_id=space)
+        for name, gib, space in (("int8", 4, "x"), ("static", 1, "y"), ("f16", 16, "x"))
+    )
+    manifest = release(ours, tiny, theirs)
+    assert choose_variant(manifest, Machine()).name == "f16"
+    assert choose_variant(manifest, Machine(memory_bytes=2 * GIB)).name == "int8"
+    assert choose_variant(manifest, Machine(variant="static")).name == "static"
+    assert choose_variant(manifest, Machine(), among=["static"]).name == "static"
+    assert choose_variant(release(tiny, ours), Machine()).name == "static"
+
+
 def test_a_cpu_without_a_feature_gets_a_variant_that_does_without():
     manifest = release(variant("q4", 4), variant("amx", 6, features=("amx_int8", "avx2")))
     assert choose_variant(manifest, Machine(features=frozenset({"avx2"}))).name == "q4"

@@ -17,7 +17,7 @@ ENGINES = {"llama_cpp", "onnxruntime", "numpy", "tokenizers"}
         ("origin.api", {"aiohttp", "boto3", "asyncio", *ENGINES}),
         ("origin.client", {"boto3", *ENGINES}),
         ("registry.fetch", {"boto3", "aiohttp", *ENGINES}),
-        ("edge_node.daemon", {"boto3", "llama_cpp", "onnxruntime"}),
+        ("edge_node.running", {"boto3", "llama_cpp", "onnxruntime"}),
         ("deploy.cli", {"aiohttp", "boto3", "msgspec", "rich", "structlog", "asyncio", *ENGINES}),
     ],
 )

@@ -97,7 +97,7 @@ def fleet(tmp_path_factory):
     signer = KeyDirectory(directory / "keys").detached(KEY_LABEL)
     bundles = {
         version: write_bundle(
-            tree, directory / "bundles", version=version, cpu_features=FEATURES, signer=signer
+            tree, directory / "bundles", version=version, cpu_features=FEATURES, signer=signer, level=1
         )
         for version in VERSIONS
     }
@@ -107,6 +107,7 @@ def fleet(tmp_path_factory):
         bundles=bundles,
         url=f"http://{HOST}:{PORT}",
         nodes_url=f"https://{HOST}:{NODES_PORT}",
+        revoke=lambda node_id: _edgeward(directory, "nodes", "revoke", node_id),
         token=lambda: next(
             word for word in _edgeward(directory, "token", "create").split() if word.startswith("ejt1.")
         ),

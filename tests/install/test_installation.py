@@ -14,10 +14,12 @@ import pytest
 
 from deploy.bundle.deb import write_deb
 from tests.install.conftest import VERSIONS
+from tests.install.machine import GUEST
 
 pytestmark = pytest.mark.install
 
 LOAD = Path(__file__).with_name("load.py")
+LOOK = "curl -sS --retry 20 --retry-all-errors --retry-delay 1 --cacert /etc/edgeward/node.pem"
 ASK = (
     "curl -sS --max-time 60 http://127.0.0.1:7710/v1/chat/completions -H 'content-type: application/json' -d "
     '\'{"model": "chat", "max_tokens": 8, "messages": [{"role": "user", "content": "Hi"}]}\''
@@ -134,6 +136,37 @@ def test_upgrades_under_load_fail_nobody(machine, fleet):
         f"longest wait of a look: {figures['look_ms']['max']:.0f} ms, {added_ms:.0f} over the median second's longest"
     )
     assert added_ms <= 250 or os.getloadavg()[0] > 2 * (os.cpu_count() or 1)
+
+
+def test_a_node_gets_a_certificate_then_an_address_and_joins_anew(machine, fleet, self_signed):
+    """As deploy/README.md says it, step by step."""
+    _install(machine, fleet, "--join", fleet.token())
+    _until(lambda: _ready(machine))
+    for path, name in zip(self_signed("node.example"), ("node.pem", "node.key"), strict=True):
+        (machine.root / "etc/edgeward" / name).write_bytes(path.read_bytes())
+    machine.run("chgrp edgeward /etc/edgeward/node.key; chmod 640 /etc/edgeward/node.key")
+    first = _pid(machine)
+    _say(machine, 'tls_cert_file = "/etc/edgeward/node.pem"', 'tls_key_file = "/etc/edgeward/node.key"')
+    machine.run("edgeward node install")
+    assert _pid(machine) != first
+    assert machine.run(
+        f"{LOOK} https://node.example:7710/readyz --resolve node.example:7710:127.0.0.1"
+    ).stdout
+    _say(machine, 'host = "0.0.0.0"', 'public_url = "https://node.example:7711"', "port = 7711")
+    machine.run("edgeward node install")
+    assert machine.run(f"{LOOK} https://node.example:7711/readyz --resolve node.example:7711:{GUEST}").stdout
+    member = json.loads(machine.run("edgeward node status --json").stdout)["enrolment"]
+    node_id = member["node_id"]
+    fleet.revoke(node_id)
+    machine.run(f"edgeward node rejoin {fleet.token()} --origin {fleet.nodes_url}")
+    again = json.loads(machine.run("edgeward node status --json").stdout)["enrolment"]
+    assert (again["node_id"], again["not_before_unix_s"] > member["not_before_unix_s"]) == (node_id, True)
+    _until(lambda: _ready(machine))
+
+
+def _say(machine, *lines):
+    settings = machine.root / "etc/edgeward/edgeward.toml"
+    settings.write_text(settings.read_text() + "\n".join(lines) + "\n")
 
 
 def test_a_release_that_does_not_come_up_is_taken_back(machine, fleet):

@@ -113,8 +113,8 @@ def put_release(store, name, version, channel="stable", created_unix_s=1_700_000
 class Origin:
     """A running origin with its parts in reach."""
 
-    def __init__(self, config, store):
-        self.config, self.store, self.clock = config, store, Clock()
+    def __init__(self, config, store, spans=None):
+        self.config, self.store, self.clock, self.spans = config, store, Clock(), spans
         self.releases = Releases(store.signed, refresh_s=config.catalog_refresh_s, now_s=self.clock)
         self.fleet = Fleet(FleetRules(heartbeat_s=config.heartbeat_s))
         self.trust = TrustFiles(store.signed, renews=False, now_unix_s=time.time)
@@ -150,6 +150,7 @@ class Origin:
             gate=self.gate,
             client_keys=self.client_keys,
             whereabouts=self.whereabouts,
+            spans=self.spans,
         )
         self.runner = make_runner(
             make_app(context), stop_grace_s=0.1, connection_idle_s=self.config.connection_idle_s
@@ -192,8 +193,13 @@ def config():
 
 
 @pytest.fixture
-async def origin(config, store):
-    running = Origin(config, store)
+def spans():
+    return None
+
+
+@pytest.fixture
+async def origin(config, store, spans):
+    running = Origin(config, store, spans)
     await running.start()
     yield running
     await running.stop()

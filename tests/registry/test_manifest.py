@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from registry.chunking import Extent
 from registry.digest import digest_of
-from registry.errors import ManifestInvalidError
+from registry.errors import InputInvalidError, ManifestInvalidError
 from registry.manifest import (
     Chunk,
+    Lineage,
     Manifest,
     Pack,
     Piece,
@@ -21,10 +22,13 @@ from registry.manifest import (
     content_digest,
     decode_manifest,
     encode_manifest,
+    lineage_of,
     manifest_digest,
+    pack_lineage,
     pack_manifest,
     unpack_manifest,
 )
+from registry.manifest.lineage import LINEAGE_LIMIT_BYTES, LineageFigure, LineageGate, LineageStep
 
 SPARSE = digest_of(b"pack")
 
@@ -99,6 +103,48 @@ def test_what_it_says_of_itself():
     assert (manifest.total_bytes, manifest.stored_bytes) == (12, 12)
     assert (manifest.kind, manifest.architecture, manifest.quantization) == ("gguf", "llama", "Q4_0")
     assert (manifest.context_tokens, manifest.abilities) == (2048, ("chat", "completion"))
+
+
+def test_spaces_and_lineages_come_back_and_old_bytes_stay():
+    manifest = _manifest()
+    (variant,) = manifest.variants
+    plain = encode_manifest(manifest)
+    assert b"lineage" not in unpack_manifest(plain)
+    assert b"space" not in unpack_manifest(plain)
+    lineage = pack_lineage(
+        Lineage(
+            root_sha256="1" * 64, parent_sha256="2" * 64, recipe_sha256="3" * 64, seed=7,
+            steps=(
+                LineageStep(
+                    id="q", op="quantize", version=1, parameters={"type": "Q4_0", "deep": {"a": [1, None]}},
+                    inputs={"source": "source"}, made_sha256="4" * 64, reproducible="exact",
+                ),
+            ),
+            figures={"kl_mean": LineageFigure(value=0.1, low=None, high=0.2)},
+            gates=(LineageGate(figure="kl_mean", max=0.12, passed=True),),
+        )
+    )  # fmt: skip
+    told = dataclasses.replace(
+        manifest, variants=(dataclasses.replace(variant, space_id="0f3a", lineage=lineage),)
+    )
+    back = decode_manifest(encode_manifest(told))
+    assert back == told
+    assert pack_lineage(lineage_of(back.variants[0])) == lineage
+    assert lineage_of(back.variants[0]).steps[0].parameters["deep"] == {"a": [1, None]}
+    assert content_digest(back) == content_digest(manifest)
+
+
+def test_a_lineage_has_a_limit():
+    with pytest.raises(InputInvalidError, match="states too many facts"):
+        pack_lineage(
+            Lineage(
+                root_sha256="x" * LINEAGE_LIMIT_BYTES, parent_sha256="", recipe_sha256="", seed=0, steps=()
+            )
+        )
+    (variant,) = _manifest().variants
+    long = dataclasses.replace(variant, lineage=bytes(LINEAGE_LIMIT_BYTES + 1))
+    with pytest.raises(ManifestInvalidError):
+        decode_manifest(encode_manifest(dataclasses.replace(_manifest(), variants=(long,))))
 
 
 def test_content_is_files_and_not_when_or_how():

@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from registry.errors import InputInvalidError
-from registry.reference import check_channel, check_name, check_version, parse_reference
+from registry.reference import (
+    bare_name,
+    check_channel,
+    check_name,
+    check_version,
+    parse_asked,
+    parse_reference,
+)
 
 
 @pytest.mark.parametrize(
@@ -59,3 +66,29 @@ def test_any_text_is_a_reference_or_refused(text):
         return
     assert ".." not in str(reference)
     assert parse_reference(str(reference)) == reference
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("embed", ("embed", None, "stable", "")),
+        ("embed#0f3a", ("embed", None, "stable", "0f3a")),
+        ("team/embed:canary#x.y", ("team/embed", None, "canary", "x.y")),
+        ("embed@1.2#x", ("embed", "1.2", None, "x")),
+    ],
+)
+def test_what_a_request_asks_for(text, parts):
+    asked = parse_asked(text)
+    assert (asked.name, asked.version, asked.channel, asked.space) == parts
+    assert parse_asked(str(asked)) == asked
+    assert bare_name(text) == parts[0]
+
+
+@pytest.mark.parametrize(
+    "text", ["embed#", "embed#a b", "embed#a#b", "#x", "embed#a@1", "embed#a:b", "embed#" + "x" * 65]
+)
+def test_what_no_request_may_ask_for(text):
+    with pytest.raises(InputInvalidError):
+        parse_asked(text)
+    with pytest.raises(InputInvalidError):
+        parse_reference("embed#x")

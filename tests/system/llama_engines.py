@@ -2,16 +2,9 @@
 
 import contextlib
 
-from edge_node.engines import (
-    ChatMessage,
-    Delta,
-    EngineSpec,
-    Finished,
-    Generate,
-    Sampling,
-    Started,
-)
+from edge_node.engines import ChatMessage, Delta, Finished, Generate, Sampling, Started
 from edge_node.engines.process import EngineProcess
+from edge_node.engines.spec import EngineSpec
 
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 LONG = "Write a long story about a lighthouse keeper and the sea."

@@ -11,8 +11,9 @@ import pytest
 from edge_node.constraints.call_reader import CallReader
 from edge_node.constraints.calls import Tool, grammar_of_calls
 from edge_node.constraints.schema import grammar_of_json_object, grammar_of_schema
-from edge_node.engines import ChatMessage, Delta, EngineSpec, Finished, Generate, Grammar, Sampling, Started
+from edge_node.engines import ChatMessage, Delta, Finished, Generate, Grammar, Sampling, Started
 from edge_node.engines.process import EngineProcess
+from edge_node.engines.spec import EngineSpec
 from edge_node.errors import RequestInvalidError
 
 pytestmark = pytest.mark.system

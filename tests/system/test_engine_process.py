@@ -8,12 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from edge_node.engines import (
-    Embed,
-    EngineSpec,
-    Generate,
-)
+from edge_node.engines import Embed, Generate
 from edge_node.engines.process import EngineProcess
+from edge_node.engines.spec import EngineSpec
 from edge_node.errors import EngineFailedError, RequestInvalidError
 from tests.system.llama_engines import GGUF, LONG, answer, chat, running, spec_of
 
@@ -102,7 +99,8 @@ async def test_a_start_that_takes_too_long_leaves_nothing(sample_models):
 
 FRONT = """
 import asyncio, sys
-from edge_node.engines import EngineSpec, Generate
+from edge_node.engines import Generate
+from edge_node.engines.spec import EngineSpec
 from edge_node.engines.process import EngineProcess
 
 async def main():

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_node.engines import Embed, EngineSpec, Generate
+from edge_node.engines import Embed, Generate
 from edge_node.engines.process import EngineProcess
+from edge_node.engines.spec import EngineSpec
 from edge_node.errors import EngineFailedError, PromptTooLongError, RequestInvalidError
 
 pytestmark = pytest.mark.system

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from edge_node.engines import ChatMessage, Delta, EngineSpec, Finished, Generate, Sampling, Started
+from edge_node.engines import ChatMessage, Delta, Finished, Generate, Sampling, Started
 from edge_node.engines.prefill import with_prefixes
 from edge_node.engines.process import EngineProcess
+from edge_node.engines.spec import EngineSpec
 from edge_node.errors import EngineFailedError
 from registry.errors import InputInvalidError
 

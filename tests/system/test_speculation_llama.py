@@ -5,8 +5,9 @@ import random
 
 import pytest
 
-from edge_node.engines import Delta, EngineSpec, Finished, Generate, Sampling
+from edge_node.engines import Delta, Finished, Generate, Sampling
 from edge_node.engines.process import EngineProcess
+from edge_node.engines.spec import EngineSpec
 
 pytestmark = pytest.mark.system
 

@@ -92,8 +92,13 @@ def provider(url, region, alias=""):
 def fleet(images):
     """A fleet in three regions behind one name, without its providers; `images` by region, as moto has no Debian."""
     text = """module "identity" {
-  source    = "./modules/node-identity"
-  providers = { aws = aws.home }
+  source      = "./modules/node-identity"
+  providers   = { aws = aws.home }
+  certificate = local.certificate
+}
+
+locals {
+  certificate = { certificate_parameter = "/tls/certificate", key_parameter = "/tls/key", region = "us-east-1" }
 }
 
 resource "aws_route53_zone" "this" {
@@ -118,6 +123,8 @@ module "{region}" {{
   origin_url           = "https://origin.example.com"
   origin_ca_pin        = "{"A" * 43}"
   instance_profile_arn = module.identity.instance_profile_arn
+  public_host          = "ai.example.com"
+  certificate          = local.certificate
   place                = {{ lat = {lat}, lon = {lon}, label = "{label}" }}
   network              = {{ cidr = "10.{64 + number}.0.0/20" }}
   instances            = {{ type = "c5.xlarge", image_id = "{images[region]}" }}

@@ -14,7 +14,7 @@ RUNS_AT_LEAST = 40
 PASSED = re.compile(r"(\d+) passed, (\d+) failed")
 
 INPUTS = {
-    "examples/single-region": {"bucket": "releases"},
+    "examples/single-region": {"bucket": "releases", "public_host": "{id}.nodes.ai.example.com"},
     "examples/three-regions": {
         "bucket": "releases",
         "zone_id": "Z0123456789ABCDEF",
@@ -31,7 +31,11 @@ INPUTS = {
         "origins": '{ a = { ipv4 = "203.0.113.10" } }',
     },
 }
-PINNED = {"origin_url": "https://origin.example.com", "origin_ca_pin": "A" * 43}
+PINNED = {
+    "origin_url": "https://origin.example.com",
+    "origin_ca_pin": "A" * 43,
+    "certificate": '{ certificate_parameter = "/tls/cert", key_parameter = "/tls/key", region = "eu-central-1" }',
+}
 
 
 def test_all_of_it_is_formatted(shipped):
@@ -64,7 +68,7 @@ def test_every_run_of_every_module_passes(shipped):
     counts = {}
     for module in MODULES:
         shipped.init(module)
-        found = PASSED.search(shipped.must("test", "-no-color", at=module))
+        found = PASSED.search(shipped.must("test", "-no-color", at=module, timeout_s=900))
         assert found, f"{module} says nothing of its runs"
         counts[module] = int(found[1])
     assert all(counts.values()), f"a module without tests: {counts}"

@@ -30,8 +30,9 @@ from registry.durable import write_durably
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from edge_node.engines import EngineSpec, Event
+    from edge_node.engines import Event
     from edge_node.engines.llama.generation import Generation
+    from edge_node.engines.spec import EngineSpec
 
 # Beyond the length at which llama.cpp splits attention between threads.
 _SHARED_TOKENS = 4 * CHUNK_TOKENS

@@ -32,12 +32,13 @@ from edge_node.errors import EngineFailedError, OverloadedError, RequestInvalidE
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edge_node.engines import EngineSpec, Event, Request, Sampling
+    from edge_node.engines import Event, Request, Sampling
     from edge_node.engines.llama.exact_lane import ExactLane
     from edge_node.engines.llama.generation import Chooser
     from edge_node.engines.llama.library import OpenModel
     from edge_node.engines.llama.slots import Share
     from edge_node.engines.resume import Resume
+    from edge_node.engines.spec import EngineSpec
     from registry.errors import EdgewardError
 
 # A step with this many rows of prompts is the longest that a cancel or a running answer waits; larger ones gain little.

@@ -14,7 +14,7 @@ from llama_cpp import llama_cpp as native
 from edge_node.errors import EngineFailedError
 
 if TYPE_CHECKING:
-    from edge_node.engines import EngineSpec
+    from edge_node.engines.spec import EngineSpec
 
 _KV_TYPES = {"f16": native.GGML_TYPE_F16, "q8_0": native.GGML_TYPE_Q8_0}
 

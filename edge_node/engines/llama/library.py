@@ -18,7 +18,7 @@ from edge_node.engine_room import DEFAULT_SLOTS_COUNT, KV_SHARES, cells_count, c
 from edge_node.errors import EngineFailedError
 
 if TYPE_CHECKING:
-    from edge_node.engines import EngineSpec
+    from edge_node.engines.spec import EngineSpec
 
 DEFAULT_CONTEXT_TOKENS = 4096
 # llama.cpp aborts on a sequence past this.

@@ -16,7 +16,7 @@ import llama_cpp
 from llama_cpp import llama_cpp as native
 
 if TYPE_CHECKING:
-    from edge_node.engines import EngineSpec
+    from edge_node.engines.spec import EngineSpec
 
 _PART_BYTES = 1 << 20
 

@@ -12,8 +12,8 @@ from edge_node.engines.llama.prefixes import PrefixStore, RememberedSequences
 from edge_node.engines.llama.radix_prefixes import RadixPrefixes
 
 if TYPE_CHECKING:
-    from edge_node.engines import EngineSpec
     from edge_node.engines.llama.sequences import Sequences
+    from edge_node.engines.spec import EngineSpec
 
 
 class OpenStore(NamedTuple):

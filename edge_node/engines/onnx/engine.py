@@ -22,10 +22,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from concurrent.futures import Future
 
-    from edge_node.engines import EngineSpec, Event, Request, Score
+    from edge_node.engines import Event, Request, Score
     from edge_node.engines.onnx.runtime import Session
     from edge_node.engines.onnx.text_model import TextModel
     from edge_node.engines.onnx.work import Work
+    from edge_node.engines.spec import EngineSpec
 
 _ROWS_COUNT = 32
 # As quick in one batch as in two side by side.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edge_node.engines import EngineSpec
+    from edge_node.engines.spec import EngineSpec
 
 _LOAD_ERRORS = (
     native.EPFail, native.Fail, native.InvalidArgument, native.InvalidGraph, native.InvalidProtobuf,

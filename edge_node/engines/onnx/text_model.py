@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edge_node.engines import EngineSpec
     from edge_node.engines.onnx.runtime import Session
+    from edge_node.engines.spec import EngineSpec
     from edge_node.engines.text_encoding import TextSetup
     from edge_node.engines.vectors import Floats
 

@@ -7,7 +7,8 @@ provider "aws" {
 module "identity" {
   source = "../../modules/node-identity"
 
-  tags = local.tags
+  certificate = var.certificate
+  tags        = local.tags
 }
 
 module "edge" {
@@ -17,6 +18,8 @@ module "edge" {
   origin_url           = var.origin_url
   origin_ca_pin        = var.origin_ca_pin
   instance_profile_arn = module.identity.instance_profile_arn
+  public_host          = "{id}.nodes.${var.name}"
+  certificate          = var.certificate
   place                = var.place
   network              = { vpc_id = var.vpc_id, subnet_ids = var.subnet_ids }
   client_cidrs         = var.client_cidrs

@@ -54,3 +54,13 @@ variable "origins" {
     ipv6 = optional(string)
   }))
 }
+
+variable "certificate" {
+  description = "The parameters (SecureString) with the certificate for clients and its key, PEM, and their region."
+  type = object({
+    certificate_parameter = string
+    key_parameter         = string
+    region                = string
+    kms_key_arn           = optional(string)
+  })
+}

@@ -14,7 +14,8 @@ module "store" {
 module "identity" {
   source = "../../modules/node-identity"
 
-  tags = local.tags
+  certificate = var.certificate
+  tags        = local.tags
 }
 
 module "edge" {
@@ -24,6 +25,8 @@ module "edge" {
   origin_url           = var.origin_url
   origin_ca_pin        = var.origin_ca_pin
   instance_profile_arn = module.identity.instance_profile_arn
+  public_host          = var.public_host
+  certificate          = var.certificate
   place                = var.place
   tags                 = local.tags
 }

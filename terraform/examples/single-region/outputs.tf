@@ -4,7 +4,7 @@ output "bucket" {
 }
 
 output "node_role_arn" {
-  description = "Let the origin admit nodes of this role."
+  description = "Name it in the origin's `admitted_aws_roles`."
   value       = module.identity.role_arn
 }
 

@@ -28,3 +28,18 @@ variable "place" {
   })
   default = { lat = 50.11, lon = 8.68, label = "Frankfurt" }
 }
+
+variable "certificate" {
+  description = "The parameters (SecureString) with the certificate for clients and its key, PEM, and their region."
+  type = object({
+    certificate_parameter = string
+    key_parameter         = string
+    region                = string
+    kms_key_arn           = optional(string)
+  })
+}
+
+variable "public_host" {
+  description = "The host of each node's URL, such as \"{id}.nodes.ai.example.com\" with ai.example.com delegated to the origin; the certificate must be for it."
+  type        = string
+}

@@ -23,7 +23,8 @@ module "cdn" {
 module "identity" {
   source = "../../modules/node-identity"
 
-  tags = local.tags
+  certificate = var.certificate
+  tags        = local.tags
 }
 
 module "edge" {
@@ -34,6 +35,8 @@ module "edge" {
   origin_url           = var.origin_url
   origin_ca_pin        = var.origin_ca_pin
   instance_profile_arn = module.identity.instance_profile_arn
+  public_host          = var.name
+  certificate          = var.certificate
   place                = each.value.place
   instances            = each.value.instances
   network              = { cidr = each.value.cidr }

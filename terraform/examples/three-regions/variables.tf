@@ -64,3 +64,13 @@ variable "name" {
   description = "The name that clients use, inside the zone."
   type        = string
 }
+
+variable "certificate" {
+  description = "The parameters (SecureString) with the certificate for clients and its key, PEM, and their region."
+  type = object({
+    certificate_parameter = string
+    key_parameter         = string
+    region                = string
+    kms_key_arn           = optional(string)
+  })
+}

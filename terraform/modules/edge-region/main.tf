@@ -8,19 +8,26 @@ data "aws_ssm_parameter" "image" {
 }
 
 locals {
+  origin_nodes_url = coalesce(var.origin_nodes_url, "https://${regex("^https://([^:]+)", var.origin_url)[0]}:7743")
+
   image_id = var.instances.image_id == null ? data.aws_ssm_parameter.image[0].insecure_value : var.instances.image_id
 
   user_data = templatefile("${path.module}/user_data.sh.tftpl", {
-    region          = var.region
-    architecture    = var.instances.architecture
-    session_manager = var.session_manager
-    origin_url      = var.origin_url
-    origin_ca_pin   = var.origin_ca_pin
-    port            = var.port
-    lat             = var.place.lat
-    lon             = var.place.lon
-    label           = var.place.label
-    follows         = jsonencode(var.follows)
+    region                = var.region
+    architecture          = var.instances.architecture
+    session_manager       = var.session_manager
+    origin_url            = var.origin_url
+    origin_nodes_url      = local.origin_nodes_url
+    origin_ca_pin         = var.origin_ca_pin
+    public_host           = var.public_host
+    certificate_parameter = var.certificate.certificate_parameter
+    key_parameter         = var.certificate.key_parameter
+    parameter_region      = var.certificate.region
+    port                  = var.port
+    lat                   = var.place.lat
+    lon                   = var.place.lon
+    label                 = var.place.label
+    follows               = jsonencode(var.follows)
   })
 }
 

@@ -39,6 +39,47 @@ variable "origin_ca_pin" {
   }
 }
 
+variable "origin_nodes_url" {
+  description = "Where the origin's door for nodes is; null is port 7743 of the origin's host."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.origin_nodes_url == null || can(regex("^https://[A-Za-z0-9.-]+(:[0-9]{1,5})?$", var.origin_nodes_url))
+    error_message = "Write the door's URL as https://HOST:PORT, with nothing after it, such as \"https://origin.example.com:7743\"."
+  }
+}
+
+variable "public_host" {
+  description = "The host of the URL at which clients reach a node; `{id}` stands for the id of its instance. Where the name is delegated to the origins, that is `{id}.nodes.` and their zone; behind a balancer it is the name of all. The certificate must be for it."
+  type        = string
+
+  validation {
+    condition     = can(regex("^([{]id[}][.])?([a-z0-9]([a-z0-9-]*[a-z0-9])?[.])+[a-z]{2,}$", var.public_host))
+    error_message = "Write a host's name such as \"ai.example.com\", or \"{id}.nodes.ai.example.com\" for a name of each node."
+  }
+}
+
+variable "certificate" {
+  description = "Where the certificate for clients lies: the names of two parameters (SecureString) in the Parameter Store, PEM without a passphrase, and their region. Made and renewed by you, since its key should not be in a state file."
+  type = object({
+    certificate_parameter = string
+    key_parameter         = string
+    region                = string
+    kms_key_arn           = optional(string)
+  })
+
+  validation {
+    condition     = alltrue([for name in [var.certificate.certificate_parameter, var.certificate.key_parameter] : can(regex("^[A-Za-z0-9/_.-]+$", name))])
+    error_message = "Write names of parameters such as \"/edgeward/tls/certificate\" and \"/edgeward/tls/key\", not their ARNs."
+  }
+
+  validation {
+    condition     = can(regex("^[a-z]{2}(-[a-z]+)+-[0-9]$", var.certificate.region))
+    error_message = "Write the code of the region that the parameters are in, such as \"eu-central-1\"."
+  }
+}
+
 variable "instance_profile_arn" {
   description = "Module node-identity's `instance_profile_arn`."
   type        = string

@@ -3,6 +3,8 @@
 
 data "aws_partition" "current" {}
 
+data "aws_caller_identity" "current" {}
+
 resource "aws_iam_role" "this" {
   name                 = var.name
   description          = "An Edgeward node"
@@ -29,6 +31,41 @@ resource "aws_iam_role_policy" "artifacts" {
   name   = "read-releases"
   role   = aws_iam_role.this.id
   policy = var.artifact_reader_policy_json
+}
+
+data "aws_iam_policy_document" "certificate" {
+  count = var.certificate == null ? 0 : 1
+
+  statement {
+    actions = ["ssm:GetParameters"]
+    resources = [
+      for name in [var.certificate.certificate_parameter, var.certificate.key_parameter] :
+      "arn:${data.aws_partition.current.partition}:ssm:${var.certificate.region}:${data.aws_caller_identity.current.account_id}:parameter/${trimprefix(name, "/")}"
+    ]
+  }
+
+  dynamic "statement" {
+    for_each = var.certificate.kms_key_arn == null ? [] : [var.certificate.kms_key_arn]
+
+    content {
+      actions   = ["kms:Decrypt"]
+      resources = [statement.value]
+
+      condition {
+        test     = "StringEquals"
+        variable = "kms:ViaService"
+        values   = ["ssm.${var.certificate.region}.amazonaws.com"]
+      }
+    }
+  }
+}
+
+resource "aws_iam_role_policy" "certificate" {
+  count = var.certificate == null ? 0 : 1
+
+  name   = "read-certificate"
+  role   = aws_iam_role.this.id
+  policy = data.aws_iam_policy_document.certificate[0].json
 }
 
 resource "aws_iam_role_policy_attachment" "session_manager" {

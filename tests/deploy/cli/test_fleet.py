@@ -17,8 +17,9 @@ import time
 import pytest
 import structlog
 
-from deploy.cli.fleet_table import COLUMNS, handed_on, load_of, row_of, summary
-from origin.api import ModelReport, NodeReport, NodeView, Place
+from deploy.cli.fleet_table import COLUMNS, GAP, fitted, handed_on, load_of, row_of, summary
+from origin.api import ModelReport, NodeReport, Place
+from origin.api_fleet import NodeView
 from origin.client import OriginClient
 from origin.config import OriginConfig
 from origin.daemon import running_origin
@@ -147,11 +148,12 @@ class TestNodes:
         assert views["oslo"]["state"] == "draining"
 
 
-def test_live_on_a_terminal_ends_clean(tmp_path, origin_url):
+@pytest.mark.parametrize("width", ["160", "60"])
+def test_live_on_a_terminal_ends_clean(origin_url, width):
     """Rows are drawn again in place, and Ctrl-C leaves the cursor visible and no traceback."""
     child, terminal = pty.fork()
     if child == 0:  # pragma: no cover
-        os.environ.update(TERM="xterm", COLUMNS="160", LINES="40")
+        os.environ.update(TERM="xterm", COLUMNS=width, LINES="40")
         words = ["-m", "deploy.cli", "nodes", "--watch", "--origin", origin_url]
         os.execv(sys.executable, [sys.executable, *words])
     shown = b""
@@ -177,6 +179,7 @@ def test_live_on_a_terminal_ends_clean(tmp_path, origin_url):
     assert os.waitstatus_to_exitcode(status) == 130
     assert "Traceback" not in text
     assert "6 nodes: 5 up, 1 draining" in text
+    assert re.search(r"oslo +(Oslo +)?\S*draining", text)
     assert text.rfind("\x1b[?25h") > text.rfind("\x1b[?25l")
 
 
@@ -187,6 +190,21 @@ class TestRows:
         cells = dict(zip(COLUMNS, row, strict=True))
         assert (cells["NODE"], cells["LABEL"], cells["STATE"]) == ("odd", "[bold]\x1b[2J", "up")
         assert (cells["SEEN"], cells["BUSY"], cells["QUEUED"], cells["PLACE"]) == ("0.0 s", "1/4", "0", "?")
+
+    @pytest.mark.parametrize("width", range(40, 400, 7))
+    def test_a_narrow_terminal_shows_which_node_is_how_and_leaves_out_the_rest(self, width):
+        models = tuple(
+            ModelReport(name=f"model-{n}", version="1.0", state="ready", slots=4) for n in range(5)
+        )
+        rows = [row_of(NodeView(report=report("frankfurt", None, *models), state="up", age_s=0.1))]
+        shown, models_width = fitted(rows, width)
+        names = [COLUMNS[number] for number in shown]
+        assert {"NODE", "STATE", "SEEN", "BUSY", "MODELS"} <= set(names)
+        widths = [max(len(rows[0][number]), len(COLUMNS[number])) for number in shown]
+        widths[names.index("MODELS")] = models_width
+        assert sum(widths) + GAP * (len(shown) - 1) <= width
+        assert len(shown) == len(COLUMNS) or width < 200
+        assert models_width >= 24 or len(shown) == 5
 
     def test_only_ready_models_have_slots(self):
         asleep = ModelReport(name="b", version="1", state="asleep", slots=4)

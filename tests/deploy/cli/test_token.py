@@ -165,3 +165,26 @@ def test_nonsense_makes_no_token(run, authority, tmp_path, said):
     assert (code, out) == (1, "")
     assert len(err.splitlines()) == 1
     assert json.loads(run("token", "list", "--json")[1]) == {"tokens": []}
+
+
+def test_the_pin_is_that_of_every_token(run, authority, tmp_path):
+    words = ("--dir", str(tmp_path / "fresh"))
+    code, out, err = run("token", "pin", *words)
+    assert code == 0, err
+    token = json.loads(run("token", "create", "--json", *words)[1])["token"]
+    assert out == token.rpartition(".")[2] + "\n"
+    assert json.loads(run("token", "pin", "--json", *words)[1]) == {
+        "fleet": authority["fleet"],
+        "pin": out.strip(),
+    }
+
+
+def test_a_way_in_of_another_fleet_or_without_its_pin_is_refused_at_once(run):
+    for words, said in (
+        (("aws-iam",), "edgeward token pin"),
+        (("aws-iam." + "A" * 43, "--ca-pin", "B" * 43), "another fleet"),
+        (("ejt1.0123456789ab." + "A" * 43 + "." + "A" * 43, "--ca-pin", "B" * 43), "another fleet"),
+    ):
+        code, _, err = run("node", "join", *words, "--origin", "https://127.0.0.1:1")
+        assert code == 1
+        assert said in err

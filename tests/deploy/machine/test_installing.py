@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 import tomllib
 
@@ -72,3 +73,16 @@ def test_removing_leaves_what_it_says(layout, purge):
             "var/lib/edgeward/node/root.json",
         }
     assert uninstall(layout, purge=purge) == kept  # again
+
+
+def test_a_careful_umask_of_roots_shell_keeps_the_service_out_of_nothing(layout):
+    before = os.umask(0o077)
+    try:
+        _install(layout, "1", origin="https://o.example:7743", token="ejt1.a.b.c")
+        assert os.umask(0o077) == 0o077
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(layout.command.stat().st_mode) == 0o755
+    assert stat.S_IMODE(layout.token.stat().st_mode) == 0o600
+    others = [layout.settings, layout.settings.parent, layout.units / NODE, layout.drop_ins / f"{SOCKET}.d"]
+    assert [path for path in others if not path.stat().st_mode & stat.S_IROTH] == []

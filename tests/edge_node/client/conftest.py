@@ -11,7 +11,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from edge_node.client import AsyncClient, ClientConfig, patience
-from origin.api import CatalogAnswer, NodeList, Place, RankedNode, ReleaseSummary, RouteAnswer
+from origin.api import CatalogAnswer, Place, RankedNode, ReleaseSummary, RouteAnswer
+from origin.api_fleet import NodeList
 from registry.wire import to_msgpack
 
 FRAMES = "application/x-edgeward-frames+msgpack"

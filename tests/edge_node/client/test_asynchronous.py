@@ -119,8 +119,17 @@ async def test_embeddings_in_every_form(network, client, make, form):
     assert vectors == [[0.5, -0.25], [1.0, 0.0]]
     assert (vectors.usage.prompt_tokens, vectors.served.node_id) == (4, "paris")
     assert network.bodies[0]["model"] == "embed"
+    assert vectors.space_id == ""
     with pytest.raises(AnswerInvalidError, match="asked for 1"):
         await client.embed("a")
+
+
+async def test_a_space_of_vectors_is_asked_for_by_name_and_told(network, client, make):
+    network.serve("paris")
+    data = [{"index": 0, "embedding": [1.0, 0.0]}]
+    network.script["paris"] = [lambda _: make.packed({"data": data, "space_id": "0f3a"})]
+    assert (await client.embed("a", model="embed#0f3a")).space_id == "0f3a"
+    assert network.bodies[0]["model"] == "embed#0f3a"
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,8 @@
 
 import pytest
 
-from edge_node.client.resumption import SILENCES_COUNT, Mark, Resumption, wants_marks
+from edge_node.api.mark import Mark
+from edge_node.client.resumption import SILENCES_COUNT, Resumption, wants_marks
 from edge_node.errors import AnswerInvalidError
 
 MESSAGE = {"model": "chat", "messages": [], "stream": True, "edgeward": {"resumable": True}}

@@ -2,8 +2,8 @@
 
 import pytest
 
-from edge_node.engines import EngineSpec
 from edge_node.engines.child_end import LastLines, child_environment, death_in_words
+from edge_node.engines.spec import EngineSpec
 
 SPEC = EngineSpec(kind="onnx", name="m", version="1", model_dir="d", files=(), threads_count=3)
 
@@ -15,6 +15,11 @@ def test_secrets_stay_with_the_front():
     assert (environment["HOME"], environment["PATH"]) == ("/h", "/p")
     assert environment["ORT_DISABLE_TELEMETRY"] == environment["GGML_NO_BACKTRACE"] == "1"
     assert environment["OMP_NUM_THREADS"] == "3"
+
+
+def test_waiting_threads_sleep_soon_unless_the_operator_says_otherwise():
+    assert child_environment({}, SPEC)["GOMP_SPINCOUNT"] == "1000"
+    assert child_environment({"GOMP_SPINCOUNT": "7"}, SPEC)["GOMP_SPINCOUNT"] == "7"
 
 
 def test_an_existing_python_path_is_kept():

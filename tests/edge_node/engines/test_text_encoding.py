@@ -7,8 +7,8 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
-from edge_node.engines import EngineSpec
 from edge_node.engines.onnx.text_model import onnx_path
+from edge_node.engines.spec import EngineSpec
 from edge_node.engines.text_encoding import open_text_setup
 from edge_node.errors import EngineFailedError, PromptTooLongError
 

@@ -8,8 +8,8 @@ import aiohttp
 import pytest
 
 from edge_node.config import NodeConfig
-from edge_node.daemon import running_node
 from edge_node.enrolment.membership import load_membership
+from edge_node.running import running_node
 from origin.client import OriginClient
 from origin.errors import TokenUsedError
 

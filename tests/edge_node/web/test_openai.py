@@ -83,6 +83,14 @@ async def test_embeddings(api, form):
     assert (answer.usage.prompt_tokens, answer.usage.total_tokens) == (5, 5)
 
 
+async def test_an_embedding_says_its_space(api, front):
+    assert not hasattr(await api.embeddings.create(model="team/embed", input="ab"), "space_id")
+    front.residents.embed.space_id = "0f3a"
+    answer = await api.embeddings.with_raw_response.create(model="team/embed", input="abc")
+    assert answer.headers["x-edgeward-space"] == "0f3a"
+    assert answer.parse().space_id == "0f3a"
+
+
 async def test_models(api):
     assert [model.id async for model in api.models.list()] == ["chat", "team/embed"]
     assert (await api.models.retrieve("team/embed")).id == "team/embed"

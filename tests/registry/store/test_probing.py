@@ -47,3 +47,19 @@ def test_the_probe_leaves_nothing():
     store = MemoryStore()
     probe_conditional_writes(store)
     assert list(store.list("")) == []
+
+
+class LosesAnswers(MemoryStore):
+    """Does everything, and then says what a repeated try hears."""
+
+    def put_if_absent(self, key, data):
+        super().put_if_absent(key, data)
+        return False
+
+    def put_if_match(self, key, data, etag):
+        super().put_if_match(key, data, etag)
+        raise PreconditionFailedError("the first try did it")
+
+
+def test_a_lost_answer_is_not_taken_for_a_store_without_conditions():
+    probe_conditional_writes(LosesAnswers())

@@ -32,6 +32,8 @@ variables {
   origin_ca_pin        = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
   instance_profile_arn = "arn:aws:iam::123456789012:instance-profile/edgeward-node"
   place                = { lat = 50.11, lon = 8.68, label = "Frankfurt" }
+  public_host          = "{id}.nodes.ai.example.com"
+  certificate          = { certificate_parameter = "/edgeward/tls/certificate", key_parameter = "/edgeward/tls/key", region = "eu-central-1" }
 }
 
 run "metadata_only_with_a_token" {
@@ -70,13 +72,13 @@ run "user_data_joins_by_identity_and_has_no_secret" {
   command = plan
 
   assert {
-    condition     = strcontains(base64decode(aws_launch_template.this.user_data), "--join aws-iam --origin \"https://origin.example.com\" --ca-pin")
+    condition     = strcontains(base64decode(aws_launch_template.this.user_data), "--join aws-iam --ca-pin \"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\" --origin \"https://origin.example.com\"")
     error_message = "The node does not join by its identity."
   }
 
   assert {
-    condition     = !strcontains(base64decode(aws_launch_template.this.user_data), "ejt1.")
-    error_message = "A join token is in the user data."
+    condition     = !strcontains(base64decode(aws_launch_template.this.user_data), "ejt1.") && !strcontains(base64decode(aws_launch_template.this.user_data), "PRIVATE") && !strcontains(base64decode(aws_launch_template.this.user_data), "insecure")
+    error_message = "A join token or a key is in the user data, or TLS is off."
   }
 
   assert {
@@ -91,6 +93,38 @@ run "the_node_says_where_it_is" {
   assert {
     condition     = strcontains(base64decode(aws_launch_template.this.user_data), "place = \"50.11,8.68\"") && strcontains(base64decode(aws_launch_template.this.user_data), "label = \"Frankfurt\"")
     error_message = "The node does not know its place."
+  }
+}
+
+run "the_door_for_nodes_is_at_the_origins_host" {
+  command = plan
+
+  assert {
+    condition     = strcontains(base64decode(aws_launch_template.this.user_data), "origin = \"https://origin.example.com:7743\"")
+    error_message = "The node reports elsewhere than at the origin's door."
+  }
+}
+
+run "or_where_it_is_said_to_be" {
+  command = plan
+
+  variables {
+    origin_url       = "https://origin.example.com:8443"
+    origin_nodes_url = "https://door.example.com:9443"
+  }
+
+  assert {
+    condition     = strcontains(base64decode(aws_launch_template.this.user_data), "--nodes-origin \"https://door.example.com:9443\"") && strcontains(base64decode(aws_launch_template.this.user_data), "\"https://origin.example.com:8443/install.sh\"")
+    error_message = "The URLs went to the wrong places."
+  }
+}
+
+run "the_certificate_comes_out_of_the_parameter_store" {
+  command = plan
+
+  assert {
+    condition     = strcontains(base64decode(aws_launch_template.this.user_data), "edgeward node certificate --certificate-parameter /edgeward/tls/certificate --key-parameter /edgeward/tls/key --parameter-region eu-central-1\n") && strcontains(base64decode(aws_launch_template.this.user_data), "'{id}.nodes.ai.example.com'")
+    error_message = "The node has no certificate, or no name."
   }
 }
 
@@ -258,6 +292,56 @@ run "a_pin_cut_short" {
   }
 
   expect_failures = [var.origin_ca_pin]
+}
+
+run "a_door_without_tls" {
+  command = plan
+
+  variables {
+    origin_nodes_url = "http://origin.example.com:7743"
+  }
+
+  expect_failures = [var.origin_nodes_url]
+}
+
+run "an_address_instead_of_a_host" {
+  command = plan
+
+  variables {
+    public_host = "203.0.113.7"
+  }
+
+  expect_failures = [var.public_host]
+}
+
+run "a_host_that_would_run_something" {
+  command = plan
+
+  variables {
+    public_host = "a.example.com'; reboot; '"
+  }
+
+  expect_failures = [var.public_host]
+}
+
+run "the_arn_of_a_parameter" {
+  command = plan
+
+  variables {
+    certificate = { certificate_parameter = "arn:aws:ssm:eu-central-1:123456789012:parameter/x", key_parameter = "/edgeward/tls/key", region = "eu-central-1" }
+  }
+
+  expect_failures = [var.certificate]
+}
+
+run "parameters_in_a_zone" {
+  command = plan
+
+  variables {
+    certificate = { certificate_parameter = "/edgeward/tls/certificate", key_parameter = "/edgeward/tls/key", region = "eu-central-1a" }
+  }
+
+  expect_failures = [var.certificate]
 }
 
 run "a_role_instead_of_a_profile" {

@@ -5,6 +5,10 @@ mock_provider "aws" {
     defaults = { partition = "aws" }
   }
 
+  mock_data "aws_caller_identity" {
+    defaults = { account_id = "123456789012" }
+  }
+
   mock_data "aws_iam_policy_document" {
     defaults = { json = "{\"Version\":\"2012-10-17\",\"Statement\":[]}" }
   }
@@ -35,7 +39,7 @@ run "nothing_is_allowed_by_itself" {
   }
 
   assert {
-    condition     = length(aws_iam_role_policy.artifacts) == 0 && length(aws_iam_role_policy_attachment.session_manager) == 0
+    condition     = length(aws_iam_role_policy.artifacts) == 0 && length(aws_iam_role_policy.certificate) == 0 && length(aws_iam_role_policy_attachment.session_manager) == 0
     error_message = "The role may do something that nobody asked for."
   }
 }
@@ -50,6 +54,42 @@ run "reads_the_bucket_where_asked" {
   assert {
     condition     = aws_iam_role_policy.artifacts[0].policy == var.artifact_reader_policy_json
     error_message = "The policy is not the one that was given."
+  }
+}
+
+run "reads_the_certificate_and_no_other_parameter" {
+  command = plan
+
+  variables {
+    certificate = { certificate_parameter = "/edgeward/tls/certificate", key_parameter = "tls-key", region = "eu-central-1" }
+  }
+
+  assert {
+    condition     = one(data.aws_iam_policy_document.certificate[0].statement).actions == toset(["ssm:GetParameters"])
+    error_message = "More than reading is allowed."
+  }
+
+  assert {
+    condition     = one(data.aws_iam_policy_document.certificate[0].statement).resources == toset(["arn:aws:ssm:eu-central-1:123456789012:parameter/edgeward/tls/certificate", "arn:aws:ssm:eu-central-1:123456789012:parameter/tls-key"])
+    error_message = "Other parameters than the two can be read."
+  }
+
+  assert {
+    condition     = length(aws_iam_role_policy.certificate) == 1
+    error_message = "The role has not got the policy."
+  }
+}
+
+run "decrypts_by_a_key_of_yours_through_the_parameter_store_alone" {
+  command = plan
+
+  variables {
+    certificate = { certificate_parameter = "/edgeward/tls/certificate", key_parameter = "/edgeward/tls/key", region = "eu-central-1", kms_key_arn = "arn:aws:kms:eu-central-1:123456789012:key/1" }
+  }
+
+  assert {
+    condition     = [for it in data.aws_iam_policy_document.certificate[0].statement : one(it.condition).values if contains(it.actions, "kms:Decrypt")] == [tolist(["ssm.eu-central-1.amazonaws.com"])]
+    error_message = "The key can be used for anything."
   }
 }
 
@@ -93,4 +133,24 @@ run "a_policy_that_is_no_json" {
   }
 
   expect_failures = [var.artifact_reader_policy_json]
+}
+
+run "an_alias_instead_of_a_key" {
+  command = plan
+
+  variables {
+    certificate = { certificate_parameter = "/edgeward/tls/certificate", key_parameter = "/edgeward/tls/key", region = "eu-central-1", kms_key_arn = "arn:aws:kms:eu-central-1:123456789012:alias/tls" }
+  }
+
+  expect_failures = [var.certificate]
+}
+
+run "a_parameter_by_its_arn" {
+  command = plan
+
+  variables {
+    certificate = { certificate_parameter = "arn:aws:ssm:eu-central-1:123456789012:parameter/x", key_parameter = "/edgeward/tls/key", region = "eu-central-1" }
+  }
+
+  expect_failures = [var.certificate]
 }

@@ -2,9 +2,9 @@
 
 import pytest
 
-from edge_node.engines import EngineSpec
 from edge_node.engines.llama import library
 from edge_node.engines.llama.library import gguf_path, remembered_cells_count
+from edge_node.engines.spec import EngineSpec
 from edge_node.errors import EngineFailedError
 
 

@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from edge_node.engines import EngineSpec
 from edge_node.engines.llama.prefix_identity import model_identity, prefix_identity
+from edge_node.engines.spec import EngineSpec
 
 
 def spec_of(tmp_path, **more):

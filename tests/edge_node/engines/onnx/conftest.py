@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edge_node.engines import Embed, EngineSpec, Infer, Score, Tensor
+from edge_node.engines import Embed, Infer, Score, Tensor
 from edge_node.engines.onnx.engine import OnnxEngine
+from edge_node.engines.spec import EngineSpec
 from tests.onnx_writer import write_model
 
 

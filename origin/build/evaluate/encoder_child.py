@@ -1,0 +1,110 @@
+"""The child that measures encoders: `python -m origin.build.evaluate.encoder_child`; else as `chat_child`."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+from tokenizers import Tokenizer
+
+from origin.build.evaluate.bert_vectors import BertModel
+from origin.build.evaluate.child_end import serve
+from origin.build.evaluate.encoder_jobs import (
+    AnyEncoderJob,
+    EncoderLap,
+    EncoderRaceJob,
+    EncodersRaced,
+    VectorsJob,
+)
+from origin.build.evaluate.onnx_model import OnnxModel, check_numbers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from origin.build.step import ArtifactKind
+
+TEXT_TOKENS = 256
+_REPORTED_COUNT = 50
+
+
+class _Limits(msgspec.Struct):
+    max_position_embeddings: int = TEXT_TOKENS
+
+
+class EncoderUnreadableError(Exception):
+    """An encoder that does not load, or does not compute."""
+
+
+def work(job: AnyEncoderJob, report: Callable[[int, int], None]) -> Any:
+    """Do a job. Raises EncoderUnreadableError."""
+    try:
+        return race(job, report) if isinstance(job, EncoderRaceJob) else vectors(job, report)
+    except ModuleNotFoundError:
+        raise
+    except Exception as error:  # ONNX Runtime's binding and tokenizers have no class in common
+        raise EncoderUnreadableError(f"{type(error).__name__}: {error}") from error
+
+
+def vectors(job: VectorsJob, report: Callable[[int, int], None]) -> int:
+    """Write the vectors of all texts; how long one is."""
+    if job.kind == "onnx":
+        check_numbers(Path(job.directory, "model.onnx"))
+    model = _open(Path(job.directory), job.kind, job.threads_count)
+    rows = []
+    for done, ids in enumerate(_ids(Path(job.directory), job.texts)):
+        if done % _REPORTED_COUNT == 0:
+            report(done, len(job.texts))
+        rows.append(model.vector(ids))
+    with Path(job.vectors_file).open("wb") as writer:
+        np.save(writer, np.array(rows, np.float32))
+    return len(rows[0])
+
+
+def race(job: EncoderRaceJob, report: Callable[[int, int], None]) -> EncodersRaced:
+    """Load both in turns, then let them read all texts in turns, the first one last in the next round."""
+    directories = [Path(job.directory), Path(job.sibling)]
+    models = [_open(directory, job.kind, 1) for directory in directories]
+    inputs = [_ids(directory, job.texts) for directory in directories]
+    laps: list[list[EncoderLap]] = [[], []]
+    for done in range(-1, job.rounds_count):  # the first round warms up
+        report(max(0, done), job.rounds_count)
+        for index in (0, 1) if done % 2 else (1, 0):
+            start_s = time.process_time()
+            loaded = _open(directories[index], job.kind, 1)
+            loaded_s = time.process_time()
+            del loaded
+            read_s = time.process_time()
+            for ids in inputs[index]:
+                models[index].vector(ids)
+            if done >= 0:
+                laps[index].append(EncoderLap(loaded_s - start_s, time.process_time() - read_s))
+    return EncodersRaced(candidate=laps[0], sibling=laps[1])
+
+
+def _open(directory: Path, kind: ArtifactKind, threads_count: int) -> OnnxModel | BertModel:
+    return OnnxModel(directory / "model.onnx", threads_count) if kind == "onnx" else BertModel(directory)
+
+
+def _ids(directory: Path, texts: tuple[str, ...]) -> list[NDArray[np.int64]]:
+    tokenizer = Tokenizer.from_str((directory / "tokenizer.json").read_text("utf-8"))
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(min(TEXT_TOKENS, _limit_tokens(directory)))
+    return [np.array(encoding.ids, np.int64) for encoding in tokenizer.encode_batch(list(texts))]
+
+
+def _limit_tokens(directory: Path) -> int:
+    """The most that the model reads; without a configuration, as many as we give to any."""
+    file = directory / "config.json"
+    if not file.is_file():
+        return TEXT_TOKENS
+    return msgspec.json.decode(file.read_bytes(), type=_Limits).max_position_embeddings
+
+
+if __name__ == "__main__":
+    sys.exit(serve(AnyEncoderJob, work, EncoderUnreadableError))

@@ -1,0 +1,1 @@
+"""Training of models of the llama family with torch. Nothing is imported here."""

@@ -1,0 +1,106 @@
+"""Publishing a build: its variants as one release, with their lineage; what a gate refused is never uploaded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from origin.build.building import refusals
+from origin.build.lineage import lineage_of_build, space_of
+from origin.build.source import digest_of_file
+from origin.errors import GateRefusedError, StepFailedError
+from registry.publish import PublishReport, VariantSource, publish
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from origin.build.building import BuiltVariant
+    from origin.build.planning import Plan
+    from origin.build.workspace import Workspace
+    from registry.progress import ProgressHook
+    from registry.trust.signed_store import SignedStore
+
+
+def publish_build(
+    plan: Plan,
+    built: Sequence[BuiltVariant],
+    workspace: Workspace,
+    *,
+    store: SignedStore,
+    channel: str | None,
+    created_unix_s: int,
+    progress: ProgressHook,
+) -> PublishReport:
+    """Publish what passed.
+
+    Raises:
+        GateRefusedError: not enough passed; nothing was uploaded.
+        StepFailedError: what was built is damaged.
+        EdgewardError: as `registry.publish.publish`.
+    """
+    check_gates_passed(plan, built)
+    sources = [_source(plan, it, workspace) for it in built if it.passed]
+    model = plan.recipe.model
+    return publish(
+        sources,
+        name=model.name,
+        version=model.version,
+        store=store,
+        channel=channel,
+        license_name=model.license,
+        parent=model.parent or None,
+        created_unix_s=created_unix_s,
+        progress=progress,
+    )
+
+
+def check_evaluated(plan: Plan) -> None:
+    """Refuse to publish by a recipe that judges nothing, before anything is built.
+
+    Raises:
+        GateRefusedError: it has no `[evaluate]`.
+    """
+    if plan.recipe.evaluate is None:
+        raise GateRefusedError(
+            f"{plan.recipe.path.name} has no [evaluate], so nothing would say that its variants are any good: add one "
+            "that names texts",
+            param="evaluate",
+        )
+
+
+def check_gates_passed(plan: Plan, built: Sequence[BuiltVariant]) -> None:
+    """Refuse what must not be published.
+
+    Raises:
+        GateRefusedError: the message says of each variant why.
+    """
+    reasons = refusals(plan, built)
+    if reasons:
+        model = plan.recipe.model
+        raise GateRefusedError(
+            f"{model.name}@{model.version} is not published: {'. '.join(reasons)}", param="gate"
+        )
+
+
+def _checked_path(plan: Plan, built: BuiltVariant) -> Path:
+    directory = built.artifact.directory
+    digests = plan.source.digests
+    if built.records:
+        digests = {name: file.sha256 for name, file in built.records[-1][1].files.items()}
+    for name, sha256 in digests.items():
+        path = directory / name
+        if not path.is_file() or digest_of_file(path) != sha256:
+            raise StepFailedError(
+                f"{path} is not what was made: remove the folder {directory.parent} and build again"
+            )
+    return directory
+
+
+def _source(plan: Plan, built: BuiltVariant, workspace: Workspace) -> VariantSource:
+    return VariantSource(
+        path=_checked_path(plan, built),
+        name=built.plan.table.name,
+        features=built.plan.table.cpu,
+        space_id=space_of(plan, built, workspace),
+        lineage=lineage_of_build(plan, built, workspace),
+    )

@@ -1,0 +1,1 @@
+"""Reports of builds: what was measured, for programs and for people."""

@@ -1,0 +1,111 @@
+import shutil
+from dataclasses import replace
+
+import pytest
+
+from origin.build.evaluate.evaluation import evaluate
+from origin.build.gates import judge
+from origin.build.step import Artifact
+from origin.build.texts import TextSet
+from origin.errors import RecipeInvalidError, StepFailedError
+from tests.origin.build.spoiling import SPOILED_GGUF, spoil_gguf
+from tests.origin.build.toy_llama import ToyShape, write_toy_llama
+
+
+def artifact(directory, kind="gguf"):
+    return Artifact(directory.name, kind, directory)
+
+
+def test_a_model_is_as_good_as_itself(toy, chat_texts, chat_work):
+    evaluation = evaluate(toy, toy, chat_texts, (), chat_work)
+    figures = evaluation.figures
+    assert evaluation.faults == ()
+    assert figures["kl_mean"].value == pytest.approx(0, abs=1e-5)
+    assert figures["top1"].value == 1.0
+    assert figures["perplexity_ratio"].value == pytest.approx(1, abs=1e-5)
+    assert figures["bits_per_byte_ratio"].value == pytest.approx(1, abs=1e-5)
+    assert figures["tokenizer_same"].value == 1.0
+    assert figures["bytes"].value == toy.model_file.stat().st_size
+    assert 0 < figures["wire_bytes"].value < figures["bytes"].value * 1.01
+    assert 900 <= evaluation.sizes["tokens_count"] < 2000
+    assert judge(evaluation, None).passed
+
+
+@pytest.mark.parametrize("how", SPOILED_GGUF)
+def test_what_was_spoiled_is_refused(how, toy, chat_texts, chat_work, tmp_path):
+    spoil_gguf(toy.model_file, tmp_path / "model.gguf", how)
+    verdict = judge(evaluate(artifact(tmp_path), toy, chat_texts, (), chat_work), None)
+    assert not verdict.passed
+    assert verdict.reasons
+    said = {"tokenizer": "tokenizer_same", "specials": "tokenizer_same", "truncated": "cannot be computed"}
+    assert said.get(how, "") in " ".join(verdict.reasons)
+
+
+def test_another_model_of_the_same_shape_is_refused(toy, chat_texts, chat_work, tmp_path):
+    write_toy_llama(tmp_path / "model.gguf", seed=9)
+    verdict = judge(evaluate(artifact(tmp_path), toy, chat_texts, (), chat_work), None)
+    assert {row.name for row in verdict.rows if not row.passed} >= {"kl_mean", "top1"}
+
+
+def test_a_smaller_vocabulary_is_compared_by_bytes_alone(toy, chat_texts, chat_work, tmp_path):
+    write_toy_llama(tmp_path / "model.gguf", ToyShape(merges=20))
+    evaluation = evaluate(artifact(tmp_path), toy, chat_texts, (), chat_work)
+    assert "kl_mean" not in evaluation.figures
+    assert evaluation.figures["bits_per_byte"].value > 0
+    assert evaluation.figures["tokenizer_same"].value < 1
+    assert "kl_mean was not measured" in judge(evaluation, None).reasons
+
+
+def test_no_model_at_all_is_a_fault_of_the_candidate(toy, chat_texts, chat_work, tmp_path):
+    (tmp_path / "model.gguf").write_bytes(b"GGUF" + bytes(64))
+    evaluation = evaluate(artifact(tmp_path), toy, chat_texts, (), chat_work)
+    assert "cannot be computed" in evaluation.faults[0]
+    shutil.rmtree(tmp_path)
+    tmp_path.mkdir()
+    assert evaluate(artifact(tmp_path), toy, chat_texts, (), chat_work).faults
+
+
+def test_a_reference_that_does_not_load_is_a_failed_step(toy, chat_texts, chat_work, tmp_path):
+    spoil_gguf(toy.model_file, tmp_path / "model.gguf", "truncated")
+    with pytest.raises(StepFailedError, match="reference cannot be measured"):
+        evaluate(toy, artifact(tmp_path), chat_texts, (), chat_work)
+
+
+def test_too_little_text_is_refused_and_leaves_nothing(toy, chat_work, tmp_path):
+    work = replace(chat_work, kept=tmp_path / "kept", tokens_count=8192)
+    with pytest.raises(RecipeInvalidError, match="give more text"):
+        evaluate(toy, toy, TextSet("eval", ("sand tin rate " * 40,), "f" * 64), (), work)
+    assert list((tmp_path / "kept").iterdir()) == []
+
+
+def test_what_was_learned_from_is_no_text_to_judge_on(toy, chat_texts, chat_work):
+    work = replace(chat_work, learned_from=(TextSet("calib", chat_texts.texts[:3], "c" * 64),))
+    evaluation = evaluate(toy, toy, chat_texts, (), work)
+    assert evaluation.figures["leaked_share"].value == pytest.approx(0.5, abs=0.01)
+    assert [row.name for row in judge(evaluation, None).rows if not row.passed] == ["leaked_share"]
+
+
+def test_the_reference_is_read_once(toy, chat_texts, chat_work, tmp_path):
+    notes = []
+    work = replace(chat_work, kept=tmp_path / "kept", report=lambda progress: notes.append(progress.note))
+    evaluate(toy, toy, chat_texts, (), work)
+    assert "reading with the source" in notes
+    notes.clear()
+    evaluate(toy, toy, chat_texts, (), work)
+    assert set(notes) == {"reading with the variant"}
+
+
+def test_speed_is_told_against_the_source_and_against_a_sibling(toy, chat_texts, chat_work, tmp_path):
+    write_toy_llama(tmp_path / "model.gguf", ToyShape(layers=8, width=128, ffn_width=512))
+    slow = artifact(tmp_path)
+    work = replace(chat_work, speeds=True, siblings={"slow": slow})
+    figures = evaluate(toy, toy, chat_texts, (), work).figures
+    assert 0.2 < figures["decode_speedup"].value < 5
+    assert figures["decode_speedup@slow"].value > 1.2
+    assert figures["prefill_speedup@slow"].value > 1.2
+    assert figures["load_s"].value > 0
+
+
+def test_kinds_that_cannot_be_compared_are_refused(toy, chat_texts, chat_work, tmp_path):
+    with pytest.raises(RecipeInvalidError, match="cannot be judged beside"):
+        evaluate(artifact(tmp_path, "onnx"), toy, chat_texts, (), chat_work)
