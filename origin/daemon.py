@@ -26,6 +26,7 @@ from origin.identity.aws_desk import AwsDesk
 from origin.identity.enrolment import Enrolment
 from origin.identity.sts import Sts
 from origin.kept_keys import KeptKeys
+from origin.pauses import keep_short
 from origin.releases import Blobs, Releases
 from origin.route_keys import RouteKeys
 from origin.server import make_app, make_runner
@@ -273,9 +274,11 @@ async def _serve_until_told(
     async with running_origin(config, store, sharing_config, enrolment) as url:
         log.info("origin.started", url=url)
         alive = asyncio.create_task(keep_telling())
+        short = asyncio.create_task(keep_short(), name="pauses")
         notify("READY=1", f"STATUS=serving at {url}")
         await told.wait()
         notify("STOPPING=1")
         alive.cancel()
+        short.cancel()
         log.info("origin.stopping", grace_s=config.stop_grace_s)
     log.info("origin.stopped")

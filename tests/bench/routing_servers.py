@@ -117,6 +117,7 @@ async def serve(kind, port):
     else:
         from routing_live import Life
 
+        from origin.pauses import keep_short
         from origin.server import make_app, make_runner
         from origin.whereabouts import keep_known
 
@@ -124,6 +125,7 @@ async def serve(kind, port):
         context = origin_context(life.whereabouts)
         works.append(asyncio.create_task(beat(context.fleet, life)))
         works.append(asyncio.create_task(keep_known(life.whereabouts)))
+        works.append(asyncio.create_task(keep_short()))
         runner = make_runner(make_app(context), stop_grace_s=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", port).start()

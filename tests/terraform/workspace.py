@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 
 from tests.terraform import parts
@@ -26,15 +27,21 @@ class Workspace:
 
     def run(self, *words, at="", timeout_s=300, **env):
         """Run a command of Terraform there; gives the finished process."""
-        return subprocess.run(
+        with subprocess.Popen(
             [parts.terraform_binary(), *words],
             cwd=self.folder / at,
             env=self._env | env,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=timeout_s,
-            check=False,
-        )
+            start_new_session=True,
+        ) as process:
+            try:
+                out, err = process.communicate(timeout=timeout_s)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)  # its providers, too, which would stay
+                raise
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
     def must(self, *words, at="", timeout_s=300, **env):
         """The same; a failure fails the test with what was printed."""
