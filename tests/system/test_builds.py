@@ -130,7 +130,8 @@ def test_the_quick_encoder_recipe_is_published_and_served(network, encoder_sourc
     _, manifest = Catalog(network.signed(_store(network))).manifest("embed", "1.0.0-quick")
     (space,) = {it.space_id for it in manifest.variants}
     assert lineage_of(manifest.variants[0]).root_sha256.startswith(space)
-    network.start_node(SITES[0], 0) if not network.pids().get(f"node-{SITES[0].node_id}") else None
+    if not network.pids().get(f"node-{SITES[0].node_id}"):
+        network.start_node(SITES[0], 0)
     asyncio.run(network.wait_until_serving([("embed", "1.0.0-quick")], timeout_s=300))
     with Client(network.origin_url) as client:
         cat, kitten, stock = vectors = client.embed(
