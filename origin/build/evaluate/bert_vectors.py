@@ -28,14 +28,17 @@ from origin.build.onnx.checkpoint import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
 
+_BATCH_ROWS = 16
+
 
 class BertModel:
-    """An encoder, read; not for speed: one text at a time."""
+    """An encoder, read."""
 
     def __init__(self, directory: Path) -> None:
         """Read a checkpoint. Raises RecipeInvalidError where it is none."""
@@ -44,27 +47,43 @@ class BertModel:
         self._tensors = checkpoint.tensors
         self._first = checkpoint.pooling == "first"
 
-    def vector(self, ids: Integers) -> Floats:
-        """The unit vector of a text."""
-        state = self._tensors[WORDS][ids] + self._tensors[POSITIONS][: len(ids)] + self._tensors[KINDS][0]
+    def vectors(self, rows: Sequence[Integers], report: Callable[[int], None]) -> Floats:
+        """The unit vector of each text, texts of the same length together; `report` hears how many are done."""
+        by_length: dict[int, list[int]] = {}
+        for place, ids in enumerate(rows):
+            by_length.setdefault(len(ids), []).append(place)
+        found = np.empty((len(rows), self._config.hidden_size), np.float32)
+        done = 0
+        for places in by_length.values():
+            for start in range(0, len(places), _BATCH_ROWS):
+                batch = places[start : start + _BATCH_ROWS]
+                found[batch] = self._batch(np.array([rows[place] for place in batch]))
+                done += len(batch)
+                report(done)
+        return found
+
+    def _batch(self, ids: Integers) -> Floats:
+        state = self._tensors[WORDS][ids] + self._tensors[POSITIONS][: ids.shape[1]] + self._tensors[KINDS][0]
         state = self._norm(NORM, state)
         for index in range(self._config.num_hidden_layers):
             state = self._layer(index, state)
-        pooled = state[0] if self._first else state.mean(axis=0)
-        return np.asarray(pooled / max(float(np.linalg.norm(pooled)), 1e-12), np.float32)
+        pooled = state[:, 0] if self._first else state.mean(axis=1)
+        return np.asarray(pooled / np.maximum(np.linalg.norm(pooled, axis=-1, keepdims=True), 1e-12))
 
     def _layer(self, index: int, state: Floats) -> Floats:
-        heads_count = self._config.num_attention_heads
+        rows_count, tokens_count, width = state.shape
 
         def heads(part: str) -> Floats:
             parted = self._linear(layer_name(index, part), state)
-            return parted.reshape(len(state), heads_count, -1).transpose(1, 0, 2)
+            return parted.reshape(rows_count, tokens_count, self._config.num_attention_heads, -1).transpose(
+                0, 2, 1, 3
+            )
 
         query, key, value = heads(QUERY), heads(KEY), heads(VALUE)
-        scores = query @ key.transpose(0, 2, 1) / np.float32(np.sqrt(query.shape[-1]))
+        scores = query @ key.transpose(0, 1, 3, 2) / np.float32(np.sqrt(query.shape[-1]))
         weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
         weights /= weights.sum(axis=-1, keepdims=True)
-        seen = (weights @ value).transpose(1, 0, 2).reshape(len(state), -1)
+        seen = (weights @ value).transpose(0, 2, 1, 3).reshape(rows_count, tokens_count, width)
         attended = self._linear(layer_name(index, ATTENDED), seen)
         state = self._norm(layer_name(index, ATTENDED_NORM), attended + state)
         raised = _ACTIVATIONS[self._config.hidden_act](self._linear(layer_name(index, RAISED), state))
@@ -73,7 +92,9 @@ class BertModel:
         )
 
     def _linear(self, name: str, state: Floats) -> Floats:
-        return np.asarray(state @ self._tensors[f"{name}.weight"].T + self._tensors[f"{name}.bias"])
+        # As one product of two matrices: numpy makes a product for each row of a stack.
+        flat = state.reshape(-1, state.shape[-1]) @ self._tensors[f"{name}.weight"].T
+        return np.asarray((flat + self._tensors[f"{name}.bias"]).reshape(*state.shape[:-1], -1))
 
     def _norm(self, name: str, state: Floats) -> Floats:
         centred = state - state.mean(axis=-1, keepdims=True)

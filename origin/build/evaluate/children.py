@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 Answer = TypeVar("Answer")
 
 _TAIL_CHARACTERS = 400
+_LINES_COUNT = 3
 _THREAD_SETTINGS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -67,14 +68,14 @@ def measure(
         complaints.seek(0)
         said = complaints.read().decode(errors="replace").strip()
     if answer is not None:
-        raise CandidateUnfitError(f"{answer.unreadable}{_last_line(said)}")
+        raise CandidateUnfitError(f"{answer.unreadable}{_last_words(said)}")
     missing = re.search(r"ModuleNotFoundError: No module named '([\w.]+)'", said)
     if missing:
         raise BuildPartMissingError(
             f"judging needs {missing[1]}, which is not installed: pip install 'edgeward[build]'"
         )
     if child.returncode < 0:
-        raise CandidateUnfitError(f"it ended the process by signal {-child.returncode}{_last_line(said)}")
+        raise CandidateUnfitError(f"it ended the process by signal {-child.returncode}{_last_words(said)}")
     raise StepFailedError(f"measuring ended with status {child.returncode}: {said[-_TAIL_CHARACTERS:]}")
 
 
@@ -92,6 +93,7 @@ def _converse(child: subprocess.Popen[bytes], job: Any, report: Callable[[int, i
     return None
 
 
-def _last_line(said: str) -> str:
+def _last_words(said: str) -> str:
+    """What the library complained of last: the first of a few lines mostly has the cause."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
-    return f" ({lines[-1][:_TAIL_CHARACTERS]})" if lines else ""
+    return f" ({'; '.join(lines[-_LINES_COUNT:])[:_TAIL_CHARACTERS]})" if lines else ""

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from origin.build.step import ArtifactKind
-
 TEXT_TOKENS = 256
 _REPORTED_COUNT = 50
 
@@ -53,30 +51,46 @@ def work(job: AnyEncoderJob, report: Callable[[int, int], None]) -> Any:
 
 def vectors(job: VectorsJob, report: Callable[[int, int], None]) -> int:
     """Write the vectors of all texts; how long one is."""
-    if job.kind == "onnx":
-        check_numbers(Path(job.directory, "model.onnx"))
-    model = _open(Path(job.directory), job.kind, job.threads_count)
-    rows = []
-    for done, ids in enumerate(_ids(Path(job.directory), job.texts)):
+    directory = Path(job.directory)
+    inputs = _ids(directory, job.texts)
+
+    def tell(done: int) -> None:
         if done % _REPORTED_COUNT == 0:
-            report(done, len(job.texts))
-        rows.append(model.vector(ids))
+            report(done, len(inputs))
+
+    if job.kind == "onnx":
+        rows = _onnx_vectors(directory / "model.onnx", job.threads_count, inputs, tell)
+    else:
+        rows = BertModel(directory).vectors(inputs, tell)
     with Path(job.vectors_file).open("wb") as writer:
-        np.save(writer, np.array(rows, np.float32))
-    return len(rows[0])
+        np.save(writer, rows)
+    return int(rows.shape[1])
+
+
+def _onnx_vectors(
+    path: Path, threads_count: int, inputs: list[NDArray[np.int64]], report: Callable[[int], None]
+) -> NDArray[np.float32]:
+    """Each text alone: 8-bit kernels give a text another vector in company."""
+    check_numbers(path)
+    model = OnnxModel(path, threads_count)
+    rows = []
+    for done, ids in enumerate(inputs):
+        report(done)
+        rows.append(model.vector(ids))
+    return np.array(rows, np.float32)
 
 
 def race(job: EncoderRaceJob, report: Callable[[int, int], None]) -> EncodersRaced:
     """Load both in turns, then let them read all texts in turns, the first one last in the next round."""
     directories = [Path(job.directory), Path(job.sibling)]
-    models = [_open(directory, job.kind, 1) for directory in directories]
+    models = [OnnxModel(directory / "model.onnx", 1) for directory in directories]
     inputs = [_ids(directory, job.texts) for directory in directories]
     laps: list[list[EncoderLap]] = [[], []]
     for done in range(-1, job.rounds_count):  # the first round warms up
         report(max(0, done), job.rounds_count)
         for index in (0, 1) if done % 2 else (1, 0):
             start_s = time.process_time()
-            loaded = _open(directories[index], job.kind, 1)
+            loaded = OnnxModel(directories[index] / "model.onnx", 1)
             loaded_s = time.process_time()
             del loaded
             read_s = time.process_time()
@@ -85,10 +99,6 @@ def race(job: EncoderRaceJob, report: Callable[[int, int], None]) -> EncodersRac
             if done >= 0:
                 laps[index].append(EncoderLap(loaded_s - start_s, time.process_time() - read_s))
     return EncodersRaced(candidate=laps[0], sibling=laps[1])
-
-
-def _open(directory: Path, kind: ArtifactKind, threads_count: int) -> OnnxModel | BertModel:
-    return OnnxModel(directory / "model.onnx", threads_count) if kind == "onnx" else BertModel(directory)
 
 
 def _ids(directory: Path, texts: tuple[str, ...]) -> list[NDArray[np.int64]]:

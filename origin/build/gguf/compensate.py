@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from origin.build.gguf.model_file import ModelFile, matrices
+from origin.build.gguf.model_file import ModelFile
 from origin.build.gguf.quantize import tensor_types
-from origin.build.gguf.rounded_file import EMBEDDING, fits, write_rounded
+from origin.build.gguf.rounded_file import EMBEDDING, roundable, write_rounded
 from origin.errors import RecipeInvalidError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ VERSION = 1
 
 
 def check(step: Compensate, source: Artifact) -> None:
-    """Refuse an expression that is none, and a model with no row of whole blocks.
+    """Refuse an expression that is none, and a model that cannot be rounded.
 
     Raises:
         RecipeInvalidError: with what is wrong.
@@ -32,16 +32,13 @@ def check(step: Compensate, source: Artifact) -> None:
             raise RecipeInvalidError(
                 f'step {step.id}: tensors."{pattern}" is no regular expression: {error}', param="tensors"
             ) from error
-    if not any(fits(tensor) for tensor in matrices(ModelFile(source.model_file))):
-        raise RecipeInvalidError(
-            f"step {step.id}: no matrix of this model has rows of whole blocks of 32", param="from"
-        )
+    roundable(step.id, ModelFile(source.model_file))
 
 
 def run(step: Compensate, work: StepWork) -> Mapping[str, Fact]:
     """Measure the Gram matrices, then round one matrix after the other."""
     model = ModelFile(work.inputs["source"].model_file)
-    types = {tensor.name: chosen_type(step, tensor.name) for tensor in matrices(model) if fits(tensor)}
+    types = {tensor.name: chosen_type(step, tensor.name) for tensor in roundable(step.id, model)}
     losses = write_rounded(model, types, work, tokens=step.tokens, sweeps=step.sweeps, label=step.type)
     return {"relative_losses": dict(losses), **tensor_types(ModelFile(work.directory / "model.gguf"))}
 

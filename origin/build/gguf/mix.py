@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from origin.build.gguf.knapsack import choose
 from origin.build.gguf.model_file import ModelFile, matrices
 from origin.build.gguf.quantize import tensor_types
-from origin.build.gguf.rounded_file import EMBEDDING, fits, gram_of, grams_for, write_rounded
+from origin.build.gguf.rounded_file import EMBEDDING, fits, gram_of, grams_for, roundable, write_rounded
 from origin.build.gguf.sensitivity import groups_of, measure, measured_before
 from origin.errors import RecipeInvalidError
 from registry.formats.ggml_tables import GGML_TYPES
@@ -34,11 +34,7 @@ def check(step: Mix, source: Artifact) -> None:
         RecipeInvalidError: with the least that would fit.
     """
     model = ModelFile(source.model_file)
-    blocked = [tensor for tensor in matrices(model) if fits(tensor)]
-    if not blocked:
-        raise RecipeInvalidError(
-            f"step {step.id}: no matrix of this model has rows of whole blocks", param="from"
-        )
+    blocked = roundable(step.id, model)
     quantized = next((tensor for tensor in blocked if tensor.element not in _PLAIN_TYPES), None)
     if quantized is not None:
         raise RecipeInvalidError(
@@ -60,7 +56,7 @@ def check(step: Mix, source: Artifact) -> None:
 def run(step: Mix, work: StepWork) -> Mapping[str, Fact]:
     """Measure what each group costs, choose, and round each matrix to its type."""
     model = ModelFile(work.inputs["source"].model_file)
-    names = [tensor.name for tensor in matrices(model) if fits(tensor)]
+    names = [tensor.name for tensor in roundable(step.id, model)]
     groups = groups_of(names, model.layers_count, step.bands, lambda name: _types(step, name))
     options, sums = _options(step, work, model, groups)
     budget_bytes = int(step.budget_mb * _MEGABYTE) - _fixed_bytes(model)

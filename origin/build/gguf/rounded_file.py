@@ -9,10 +9,11 @@ import numpy as np
 
 from origin.build.gguf.activations import HEADS, Activations, collect
 from origin.build.gguf.blocks import BLOCK, BLOCK_TYPES
+from origin.build.gguf.model_file import matrices
 from origin.build.gguf.rounding import compensated, loss
 from origin.build.gguf.writing import NewTensor, edited_fields, file_type, kept, write_model
 from origin.build.step import StepProgress
-from origin.errors import StepFailedError
+from origin.errors import RecipeInvalidError, StepFailedError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -117,6 +118,27 @@ def gram_of(sums: Activations, name: str, columns: int) -> NDArray[np.float32]:
         scale = np.float32(columns / max(float(np.trace(gram)), 1e-30))
         gram = gram * scale + np.float32(_LOOKUP_SHARE) * np.eye(columns, dtype=np.float32)
     return gram
+
+
+def roundable(step_id: str, model: ModelFile) -> list[GgufTensor]:
+    """The matrices that can be rounded to blocks.
+
+    Raises:
+        RecipeInvalidError: there are none, or it is a mixture of experts, whose inputs are not seen one by one.
+    """
+    experts = next((tensor.name for tensor in model if len(tensor.dimensions) > 2), None)
+    if experts:
+        raise RecipeInvalidError(
+            f"step {step_id}: {experts} holds the matrices of several experts, which cannot be rounded so; "
+            "use quantize instead",
+            param="from",
+        )
+    found = [tensor for tensor in matrices(model) if fits(tensor)]
+    if not found:
+        raise RecipeInvalidError(
+            f"step {step_id}: no matrix of this model has rows of whole blocks of {BLOCK}", param="from"
+        )
+    return found
 
 
 def fits(tensor: GgufTensor) -> bool:

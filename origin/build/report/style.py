@@ -20,7 +20,8 @@ tbody th { font-weight: 600; } td:last-child { white-space: normal; }
 .badge { font-size: .85rem; font-weight: 600; } .badge.passed { color: var(--good); }
 .badge.refused { color: var(--bad); }
 .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 30rem), 1fr)); gap: 1.25rem; }
-figure { margin: 0; max-width: 46rem; background: var(--panel); border: 1px solid var(--rule); border-radius: 8px; padding: .9rem; }
+figure { margin: 0; max-width: 46rem;
+  background: var(--panel); border: 1px solid var(--rule); border-radius: 8px; padding: .9rem; }
 figcaption { font-weight: 600; margin-bottom: .4rem; }
 svg { width: 100%; height: auto; display: block; font: 12px system-ui, sans-serif; }
 .grid { stroke: var(--rule); stroke-width: 1; } .tick, .axis { fill: var(--soft); } .label { fill: var(--ink);

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import pytest
 
 from origin.build.gguf.model_file import ModelFile, matrices
@@ -100,3 +101,21 @@ def test_what_an_interruption_leaves_is_used(step, toy, do, monkeypatch, tmp_pat
     again, _ = do(step, toy, checkpoints=broken_off)
     assert len(rounded) == 9 + 1 + (15 - 9)
     assert again.model_file.read_bytes() == whole.model_file.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        Compensate(id="c", type="Q4_0", data="c"),
+        Mix(id="m", data="c", budget_mb=9),
+    ],
+)
+def test_models_that_cannot_be_rounded_are_refused(step, tmp_path, do):
+    from origin.build.gguf.writing import new_field, plain, write_model
+    from origin.build.step import Artifact
+
+    for shape, says in (((2, 3, 64), "several experts"), ((3, 48), "whole blocks of 32")):
+        tensor = plain("blk.0.ffn_up_exps.weight", shape, lambda shape=shape: np.ones(shape))
+        write_model(tmp_path / "model.gguf", [new_field("general.architecture", "x")], [tensor])
+        with pytest.raises(RecipeInvalidError, match=says):
+            do(step, Artifact("0" * 64, "gguf", tmp_path))
