@@ -180,7 +180,7 @@ class Attempts:
     ) -> T:
         now_s, nearest = self._now_s(), self._nearest
         task = asyncio.ensure_future(attempt(call, node))
-        quiet_s = first_check_s(nearest.predicted_s(node, now_s), nearest.rtt_ms(node, now_s))
+        quiet_s = first_check_s(nearest.predicted_s(node, now_s, journey), nearest.rtt_ms(node, now_s))
         try:
             while True:
                 done, _ = await asyncio.wait({task}, timeout=quiet_s)

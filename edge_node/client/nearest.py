@@ -142,8 +142,8 @@ class Nearest:
         }
         return self.lists.ticket(model, now_s, passed_by=passed_by)
 
-    def _counts(self) -> Counter[str]:
-        return Counter(journey.node_id for journey in self._under_way)
+    def _counts(self, *, besides: Journey | None = None) -> Counter[str]:
+        return Counter(journey.node_id for journey in self._under_way if journey is not besides)
 
     def busy(self, node_id: str, now_s: float, for_s: float | None) -> None:
         """The node has no room, or not yet: load, not failure. It comes later for `for_s`, at most 30 s."""
@@ -157,10 +157,10 @@ class Nearest:
         """Whether the node is neither set aside nor busy nor failing: fit for a request that need not be sent."""
         return self._standing(node.node_id, now_s, again=True) == (0.0, 0.0, False)
 
-    def predicted_s(self, node: RankedNode, now_s: float) -> float:
+    def predicted_s(self, node: RankedNode, now_s: float, journey: Journey | None = None) -> float:
         """The time to the first token, with the measured round trip if there is one, behind what is under way there."""
         rtt_ms = self.round_trips.rtt_ms(node.node_id, now_s)
-        return measured_score_s(node, rtt_ms, self._counts()[node.node_id])
+        return measured_score_s(node, rtt_ms, self._counts(besides=journey)[node.node_id])
 
     def rtt_ms(self, node: RankedNode, now_s: float) -> float | None:
         """The measured round trip, or else the origin's estimate; None when there is neither."""

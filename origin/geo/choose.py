@@ -197,11 +197,13 @@ def _spread(ready: list[Scored], ask: Ask, chance: float) -> list[Scored]:
     key = f"{ask.reference.name}\0{ask.session}".encode(errors="surrogatepass")
     number = int.from_bytes(hashlib.sha256(key).digest()[:8], "little")
     equals.sort(key=lambda it: _mixed(number ^ it.seat.number), reverse=True)
-    loads = [(_load_count(it), max(1, it.offer.model.slots)) for it in equals]
-    share = _BOUND * (sum(load for load, _ in loads) + 1) / sum(slots for _, slots in loads)
-    roomy = [load + 1 <= math.ceil(share * slots) for load, slots in loads]
-    with_room = [it for it, fits in zip(equals, roomy, strict=True) if fits]
-    full = [it for it, fits in zip(equals, roomy, strict=True) if not fits]
+    loads = [_load_count(it) for it in equals]
+    slots = [it.offer.model.slots or 1 for it in equals]
+    share = _BOUND * (sum(loads) + 1) / sum(slots)
+    with_room: list[Scored] = []
+    full: list[Scored] = []
+    for it, load_count, slots_count in zip(equals, loads, slots, strict=True):
+        (with_room if load_count + 1 <= math.ceil(share * slots_count) else full).append(it)
     return [*with_room, *full, *ready[count:]]
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from origin.pool import Pool
     from origin.standing import FleetRules
 
+    Rows = np.ndarray[tuple[int], np.dtype[np.intp]]
     Floats = np.ndarray[tuple[int], np.dtype[np.float64]]
 
 _BLOCK_COUNT = 256
@@ -180,8 +181,7 @@ class Walk:
         if self._marked(start):
             self._take_block_marked(start, scores_s, least_s, cut_s)
         else:
-            for position in (scores_s <= cut_s).nonzero()[0].tolist():
-                self._take_row(start + position, scores_s.item(position))
+            self._take_rows(start, rows, scores_s, (scores_s <= cut_s).nonzero()[0])
         self._cut()
 
     def _marked(self, start: int) -> bool:
@@ -199,8 +199,8 @@ class Walk:
 
     def _note_nearest(self, start: int, scores_s: Floats) -> None:
         for position in range(len(scores_s)):
-            if scores_s[position] < math.inf:
-                self.nearest_s = float(self._order.network_s[start + position])
+            if scores_s.item(position) < math.inf:
+                self.nearest_s = self._order.network_s.item(start + position)
                 return
 
     def _cut_of(self, scores_s: Floats) -> float:
@@ -212,6 +212,16 @@ class Walk:
         few.partition((0, count - 1))
         least_s, worst_s = float(few[0]), float(few[count - 1])
         return min(max(worst_s, least_s + self._want.band_s(least_s)), self._cut_s, _FINITE_S)
+
+    def _take_rows(self, start: int, rows: Rows, scores_s: Floats, positions: Rows) -> None:
+        """The same as `_take_row` for many: most of a decision's rows come this way."""
+        seats, near_at, ready = self._pool.rows, self._order.near_at, self.ready
+        found_s = scores_s[positions].tolist()
+        for position, row, score_s in zip(positions.tolist(), rows[positions].tolist(), found_s, strict=True):
+            seat = seats[row]
+            assert seat.usual is not None, "a row with a score has a release that answers"
+            ready.append(Scored(score_s, seat.node_id, near_at(start + position), seat, seat.usual))
+        self._scores_s += found_s
 
     def _take_row(self, position: int, score_s: float) -> None:
         seat = self._pool.rows[self._order.rows.item(position)]

@@ -17,7 +17,7 @@ from edge_node.engines.process import EngineProcess
 from edge_node.engines.spec import EngineSpec
 
 BATCHES = (1, 2, 4, 8, 16)
-PROMPT_WORDS = 40
+PROMPT_WORDS = 12
 ANSWER_TOKENS = 32
 
 
@@ -60,7 +60,7 @@ async def _measured():
         rates, steps_s = [], []
         for size in BATCHES:
             samples = []
-            for _ in range(3):
+            for _ in range(2):
                 answers = await asyncio.gather(*(_answer(engine, next(numbers)) for _ in range(size)))
                 rates += [(it.prompt_tokens - it.cached_tokens) / it.read_s for it, _ in answers]
                 samples.append(_step_s(answers))

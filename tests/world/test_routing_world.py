@@ -57,9 +57,11 @@ QUICK_LOADS = Speeds(
 )
 
 
-def test_quick_loads_do_not_make_nodes_do_nothing_but_load(made_up):
+@pytest.mark.parametrize(("heartbeat_s", "routers_count"), [(1.0, 1), (5.0, 16)])
+def test_quick_loads_do_not_make_nodes_do_nothing_but_load(made_up, heartbeat_s, routers_count):
     scene = small(
-        speeds=QUICK_LOADS, load_share=0.8, requests_count=5000, heartbeat_s=5.0, routers_count=16,
+        speeds=QUICK_LOADS, load_share=0.8, requests_count=2500, heartbeat_s=heartbeat_s,
+        routers_count=routers_count,
     )  # fmt: skip
     outcome, other = simulate(scene, made_up, "ours"), simulate(scene, made_up, "power-of-two")
     assert outcome.quantile_s(0.95) <= other.quantile_s(0.95)

@@ -185,6 +185,7 @@ def test_what_a_client_has_under_way_counts_by_the_nodes_own_measure():
     assert chosen(nearest, 0.0) == "a"
     nearest.set_out(journeys[0])
     assert (chosen(nearest, 0.0), nearest.predicted_s(a, 0.0)) == ("b", pytest.approx(0.8))
+    assert nearest.predicted_s(a, 0.0, journeys[0]) == pytest.approx(0.3), "it does not wait for itself"
     journeys[0].node = b  # handed on
     assert (chosen(nearest, 0.0), nearest.predicted_s(b, 0.0)) == ("a", pytest.approx(0.8))
     nearest.set_out(journeys[1])
