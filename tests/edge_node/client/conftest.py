@@ -135,8 +135,11 @@ class Network:
         return await result if hasattr(result, "__await__") else result
 
 
-def streaming(pieces, *, form="frames", zstd=False, cut=None, end=True):
-    """An answer that writes these chunks; `cut` re-cuts the bytes, `end=False` breaks the connection."""
+def streaming(pieces, *, form="frames", zstd=False, cut=None, end=True, read=None):
+    """An answer that writes these chunks; `cut` re-cuts the bytes, `end=False` breaks the connection.
+
+    A break takes with it what was sent and not read yet; it waits for `read`, an event, if there is one.
+    """
 
     async def respond(request):
         import json
@@ -160,6 +163,8 @@ def streaming(pieces, *, form="frames", zstd=False, cut=None, end=True):
             for start in range(0, len(data), cut or len(data) or 1):
                 await response.write(data[start : start + (cut or len(data))])
         if not end:
+            if read is not None:
+                await read.wait()
             request.transport.close()
             return response
         await response.write_eof()

@@ -236,14 +236,20 @@ async def test_closing_while_it_goes_on_stops_everything(network, client, make):
 
 async def test_a_program_without_an_event_loop_sees_one_stream_too(network, make):
     network.serve("paris", "tokyo")
-    network.script["paris"] = [make.streaming(chunks(make, *FIRST), end=False)]
+    loop, read = asyncio.get_running_loop(), asyncio.Event()
+    network.script["paris"] = [make.streaming(chunks(make, *FIRST), end=False, read=read)]
     network.script["tokyo"] = [rest(make, ("!", [4]))]
 
     def use():
         config = ClientConfig(origin=str(network.server.make_url("")).rstrip("/"), timeout_s=5.0)
         with Client(config=config) as client:
             stream = client.stream_chat("x", model="chat")
-            assert "".join(piece.text for piece in stream) == stream.text == "The Loire!"
+            told = []
+            for piece in stream:
+                told.append(piece.text)
+                if piece.text == "Loire":
+                    loop.call_soon_threadsafe(read.set)
+            assert "".join(told) == stream.text == "The Loire!"
             assert stream.served.resumed_count == 1
 
     await asyncio.to_thread(use)
