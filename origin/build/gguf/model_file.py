@@ -127,6 +127,12 @@ class ModelFile:
         return self.tensors[name]
 
 
+def stored_bytes(numbers_count: int, element: str) -> int:
+    """What so many numbers take, in whole blocks of the type of this name."""
+    known = GGML_TYPES[TYPE_IDS[element]]
+    return numbers_count // known.block_elements * known.block_bytes
+
+
 def matrices(model: ModelFile) -> list[GgufTensor]:
     """The tensors that are multiplied with: two dimensions, in the order of the file."""
     return [tensor for tensor in model if len(tensor.dimensions) == 2 and min(tensor.dimensions) > 1]

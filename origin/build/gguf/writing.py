@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from origin.build.gguf.model_file import TYPE_IDS
+from origin.build.gguf.model_file import TYPE_IDS, stored_bytes
 from registry.durable import sync
-from registry.formats.ggml_tables import FILE_TYPES, GGML_TYPES
+from registry.formats.ggml_tables import FILE_TYPES
 from registry.formats.gguf import MAGIC, SCALARS, TYPE_ARRAY, TYPE_STRING
 
 if TYPE_CHECKING:
@@ -45,11 +46,7 @@ class NewTensor:
     @property
     def size_bytes(self) -> int:
         """How many bytes its content has."""
-        known = GGML_TYPES[TYPE_IDS[self.element]]
-        count = 1
-        for length in self.dimensions:
-            count *= length
-        return count // known.block_elements * known.block_bytes
+        return stored_bytes(math.prod(self.dimensions), self.element)
 
 
 def kept(model: ModelFile, name: str, new_name: str = "") -> NewTensor:
