@@ -17,9 +17,8 @@ from origin.build.encoder.distill import vector_loss
 from origin.build.encoder.student import to_weights
 from origin.build.encoder.teacher import teacher_vectors, vectors_of
 from origin.build.encoder.training import Pace, device_of, fast_matrices, step_batches, train
-from origin.build.onnx.checkpoint import read_checkpoint
+from origin.build.onnx.checkpoint import copy_companions, read_checkpoint
 from origin.build.onnx.graph import save_graph
-from origin.build.onnx.quantize_blocks import carry_along
 from origin.build.onnx.rows import read_rows
 from origin.build.onnx.static_graph import static_graph
 from origin.errors import RecipeInvalidError
@@ -75,7 +74,7 @@ def run(step: DistillStatic, work: StepWork) -> Mapping[str, Fact]:
     scale = float(_scale(learned, step.step_deviations))
     codes = torch.clamp(torch.round(learned / scale), -_LIMIT_CODE, _LIMIT_CODE).to(torch.int8).cpu().numpy()
     save_graph(static_graph(codes, scale), work.directory / "model.onnx")
-    carry_along(source, work.directory)
+    copy_companions(source, work.directory)
     return {"loss": round(loss, 6), "texts_count": len(rows), "width": step.width, "matrices": str(matrices)}
 
 

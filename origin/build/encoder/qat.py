@@ -19,10 +19,10 @@ from origin.build.encoder.training import Pace, device_of, fast_matrices, step_b
 from origin.build.onnx import checkpoint as names
 from origin.build.onnx.bert_graph import encoder_graph
 from origin.build.onnx.blocks import Blocks, Grid, round_blocks
-from origin.build.onnx.checkpoint import layer_name, read_checkpoint
+from origin.build.onnx.checkpoint import copy_companions, layer_name, read_checkpoint
 from origin.build.onnx.editing import matrices, put_block_table, put_blocks, store_small, token_table
 from origin.build.onnx.graph import save_graph
-from origin.build.onnx.quantize_blocks import TABLE_GRID, carry_along
+from origin.build.onnx.quantize_blocks import TABLE_GRID
 from origin.build.onnx.rows import read_rows
 from origin.errors import RecipeInvalidError
 
@@ -81,7 +81,7 @@ def run(step: QatEncoder, work: StepWork) -> Mapping[str, Fact]:
     pace = Pace(steps_count=step.steps_count, learning_rate=step.learning_rate)
     loss = train(on_grid.leaves, loss_of, pace, work)
     _write(from_weights(student, weights), on_grid, table, work)
-    carry_along(source, work.directory)
+    copy_companions(source, work.directory)
     return {
         "loss": round(loss, 6),
         "texts_count": len(rows),
