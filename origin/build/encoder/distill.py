@@ -13,9 +13,10 @@ import torch
 from origin.build.encoder.forward import encode, sentence_vectors
 from origin.build.encoder.student import from_weights, to_weights
 from origin.build.encoder.teacher import teacher_vectors
-from origin.build.encoder.training import Pace, device_of, fast_matrices, step_batches, train
+from origin.build.encoder.training import Pace, step_batches, train
 from origin.build.onnx.checkpoint import read_checkpoint, write_checkpoint
 from origin.build.onnx.rows import read_rows
+from origin.build.training.machine import choose_machine
 from origin.errors import RecipeInvalidError
 
 if TYPE_CHECKING:
@@ -36,8 +37,7 @@ def run(step: DistillEncoder, work: StepWork) -> Mapping[str, Fact]:
     student = read_checkpoint(work.inputs["source"].directory)
     teacher = read_checkpoint(work.inputs["teacher"].directory)
     _check_alike(student, teacher)
-    device = device_of(threads_count=work.threads_count)
-    matrices = fast_matrices(device)
+    device, matrices = choose_machine(work.threads_count)
     guide = to_weights(teacher, device, learns=False)
     rows = read_rows(teacher.directory, work.texts["data"].texts, limit_tokens=step.limit_tokens)
     known = None

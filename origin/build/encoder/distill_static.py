@@ -16,11 +16,12 @@ from torch.nn import functional
 from origin.build.encoder.distill import vector_loss
 from origin.build.encoder.student import to_weights
 from origin.build.encoder.teacher import teacher_vectors, vectors_of
-from origin.build.encoder.training import Pace, device_of, fast_matrices, step_batches, train
+from origin.build.encoder.training import Pace, step_batches, train
 from origin.build.onnx.checkpoint import copy_companions, read_checkpoint
 from origin.build.onnx.graph import save_graph
 from origin.build.onnx.rows import read_rows
 from origin.build.onnx.static_graph import static_graph
+from origin.build.training.machine import choose_machine
 from origin.errors import RecipeInvalidError
 
 if TYPE_CHECKING:
@@ -50,9 +51,8 @@ def run(step: DistillStatic, work: StepWork) -> Mapping[str, Fact]:
     """Train the table, and write it as a graph."""
     source = work.inputs["source"].directory
     teacher = read_checkpoint(source)
-    device = device_of(threads_count=work.threads_count)
+    device, matrices = choose_machine(work.threads_count)
     guide = to_weights(teacher, device, learns=False)
-    matrices = fast_matrices(device)
     rows = read_rows(source, work.texts["data"].texts, limit_tokens=step.limit_tokens)
     vectors = teacher_vectors(teacher, guide, rows, work, matrices=matrices)
     turn = main_directions(vectors, step.width)

@@ -15,7 +15,7 @@ from origin.build.encoder.distill import hidden_loss, vector_loss
 from origin.build.encoder.forward import encode, sentence_vectors
 from origin.build.encoder.rounding import GridWeights, rounded_inputs
 from origin.build.encoder.student import from_weights, to_weights
-from origin.build.encoder.training import Pace, device_of, fast_matrices, step_batches, train
+from origin.build.encoder.training import Pace, step_batches, train
 from origin.build.onnx import checkpoint as names
 from origin.build.onnx.bert_graph import encoder_graph
 from origin.build.onnx.blocks import Blocks, Grid, round_blocks
@@ -24,6 +24,7 @@ from origin.build.onnx.editing import matrices, put_block_table, put_blocks, sto
 from origin.build.onnx.graph import save_graph
 from origin.build.onnx.quantize_blocks import TABLE_GRID
 from origin.build.onnx.rows import read_rows
+from origin.build.training.machine import choose_machine
 from origin.errors import RecipeInvalidError
 
 if TYPE_CHECKING:
@@ -53,8 +54,7 @@ def run(step: QatEncoder, work: StepWork) -> Mapping[str, Fact]:
     source = work.inputs["source"].directory
     student = read_checkpoint(source)
     teacher = read_checkpoint(work.inputs["teacher"].directory)
-    device = device_of(threads_count=work.threads_count)
-    multiplied_in = fast_matrices(device)
+    device, multiplied_in = choose_machine(work.threads_count)
     guide = to_weights(teacher, device, learns=False)
     rows = read_rows(source, work.texts["data"].texts, limit_tokens=step.limit_tokens)
     grid = Grid(bits=step.bits, levels_bits=step.bits, block_count=step.block_count)

@@ -14,7 +14,6 @@ from origin.build.llama.bridging import bridges
 from origin.build.llama.opening import (
     check_pair,
     check_rows,
-    choose_machine,
     facts_of,
     open_teacher,
     rows_for,
@@ -23,6 +22,7 @@ from origin.build.llama.shape import LAYER_MATRICES, LAYER_NORMS, read_shape
 from origin.build.llama.training import Lessons, train
 from origin.build.llama.weights import PlainWeight
 from origin.build.step import StepProgress
+from origin.build.training.machine import choose_machine
 from origin.errors import RecipeInvalidError, StepFailedError
 
 if TYPE_CHECKING:

@@ -12,7 +12,6 @@ from origin.build.gguf.writing import NewTensor, edited_fields, kept, plain, wri
 from origin.build.llama.opening import (
     check_pair,
     check_rows,
-    choose_machine,
     facts_of,
     open_teacher,
     rows_for,
@@ -20,6 +19,7 @@ from origin.build.llama.opening import (
 from origin.build.llama.shape import EMBEDDING, read_shape
 from origin.build.llama.training import Lessons, train
 from origin.build.llama.weights import CodedWeight, FixedWeight, PlainWeight
+from origin.build.training.machine import choose_machine
 from origin.errors import RecipeInvalidError
 
 if TYPE_CHECKING:
