@@ -6,27 +6,24 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from origin.build.gguf.model_file import ModelFile
 from origin.build.llama.samples import read_rows
 from origin.build.llama.shape import read_shape
 from origin.build.llama.training import Teacher
 from origin.errors import RecipeInvalidError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import numpy as np
     from numpy.typing import NDArray
 
+    from origin.build.gguf.model_file import ModelFile
     from origin.build.llama.shape import LlamaShape
     from origin.build.llama.training import Learned
     from origin.build.llama_steps import Distill, Qat
     from origin.build.step import Fact, StepWork
 
 
-def open_teacher(path: Path, device: torch.device, kind: torch.dtype) -> Teacher:
+def open_teacher(model: ModelFile, device: torch.device, kind: torch.dtype) -> Teacher:
     """The tensors of a model, matrices in `kind`."""
-    model = ModelFile(path)
     shape = read_shape(model)
     weights = {}
     for name in shape.tensor_names:

@@ -59,7 +59,7 @@ def run(step: Qat, work: StepWork) -> Mapping[str, Fact]:
     device, kind = choose_machine(work.threads_count)
     model = ModelFile(work.inputs["source"].model_file)
     shape = read_shape(model)
-    teacher = open_teacher(work.inputs["teacher"].model_file, device, kind)
+    teacher = open_teacher(ModelFile(work.inputs["teacher"].model_file), device, kind)
     check_pair(shape, teacher.shape)
     origin = work.inputs.get("weights", work.inputs["teacher"])
     student = _student(step, model, ModelFile(origin.model_file), device, kind)

@@ -87,7 +87,7 @@ def test_a_whole_model_needs_no_bridge(deep, do):
     ("layers", "message"),
     [
         ((0, 4), "has the layers 0 to 3, and 4 is asked for"),
-        ((-1, 2), "has the layers 0 to 3"),
+        ((-1, 2), "has the layers 0 to 3, and -1 is asked for"),
         ((2, 1), "in their order"),
         ((1, 1), "once each"),
     ],
