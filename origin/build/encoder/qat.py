@@ -15,6 +15,7 @@ from origin.build.encoder.distill import hidden_loss, vector_loss
 from origin.build.encoder.forward import encode, sentence_vectors
 from origin.build.encoder.rounding import GridWeights, rounded_inputs
 from origin.build.encoder.student import from_weights, to_weights
+from origin.build.encoder.teacher import check_alike
 from origin.build.encoder.training import Pace, step_batches, train
 from origin.build.onnx import checkpoint as names
 from origin.build.onnx.bert_graph import encoder_graph
@@ -54,6 +55,7 @@ def run(step: QatEncoder, work: StepWork) -> Mapping[str, Fact]:
     source = work.inputs["source"].directory
     student = read_checkpoint(source)
     teacher = read_checkpoint(work.inputs["teacher"].directory)
+    check_alike(student, teacher)
     device, multiplied_in = choose_machine(work.threads_count)
     guide = to_weights(teacher, device, learns=False)
     rows = read_rows(source, work.texts["data"].texts, limit_tokens=step.limit_tokens)

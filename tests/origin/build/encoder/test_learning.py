@@ -152,10 +152,14 @@ def test_a_student_without_attention_learns_and_is_served(tmp_path, toy, exporte
     assert np.abs(vectors - learned).max() < 1e-6
 
 
-def test_unlike_student_and_teacher_are_refused(tmp_path, toy):
+@pytest.mark.parametrize("op", ["distill_encoder", "qat_encoder"])
+def test_unlike_student_and_teacher_are_refused(tmp_path, toy, op):
     wide = Artifact("4" * 64, "bert", write_toy_bert(tmp_path / "wide", width=96))
     with pytest.raises(RecipeInvalidError, match="96"):
-        run_step(tmp_path / "build", "distill_encoder", toy, teacher=wide, texts=TEXTS, **SHORT)
+        run_step(tmp_path / "build", op, toy, teacher=wide, texts=TEXTS, **SHORT)
+    trimmed, _ = run_step(tmp_path / "trimmed", "trim_encoder_vocabulary", toy, texts=TEXTS, seen_count=9)
+    with pytest.raises(RecipeInvalidError, match="different vocabularies"):
+        run_step(tmp_path / "build", op, toy, teacher=trimmed, texts=TEXTS, **SHORT)
 
 
 def test_a_static_student_is_no_wider_than_its_teacher(tmp_path, toy):
