@@ -21,7 +21,6 @@ from edge_node.errors import (
 from origin.errors import ModelUnknownError
 from registry.errors import EdgewardError, InputInvalidError
 
-
 HEADERS = {"x-edgeward-release": "chat@1", "x-edgeward-cache": "hit"}
 
 
