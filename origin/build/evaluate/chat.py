@@ -40,6 +40,7 @@ VERSION = 1
 """Grows when the same reference and texts would be cut or scored otherwise."""
 _CHILD = "origin.build.evaluate.chat_child"
 _LEAST_SHARE = 0.5
+_PART = ".part-"
 
 
 class Prepared(msgspec.Struct, frozen=True):
@@ -69,7 +70,9 @@ def prepare(
     sizes_file = directory / "sizes.json"
     if not sizes_file.is_file():
         kept.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=kept, prefix=".part-") as part:
+        for left in kept.glob(f"{_PART}*"):  # by a kill, and perhaps 0.8 GB
+            shutil.rmtree(left, ignore_errors=True)
+        with tempfile.TemporaryDirectory(dir=kept, prefix=_PART) as part:
             job = PrepareJob(
                 reference=str(reference.model_file),
                 texts=texts.texts,

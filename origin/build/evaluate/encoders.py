@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -69,7 +68,7 @@ def reference_vectors(
             found = vectors_of(reference, texts, threads_count=threads_count, report=report)
         except CandidateUnfitError as error:
             raise StepFailedError(f"the reference cannot be measured: {error}") from error
-        part = file.with_name(f".part-{os.getpid()}.npy")
+        part = kept / ".part.npy"  # what a kill left of it is overwritten
         np.save(part, found)
         part.rename(file)
     return unit(np.load(file))
