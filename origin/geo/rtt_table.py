@@ -71,10 +71,8 @@ class RttTable:
     def copied(self) -> RttTable:
         """A copy that stays as it is, for whoever works on it meanwhile."""
         found = copy.copy(self)
-        # What is in them is never changed, so they are copied and their contents are not: that takes a tenth of it.
-        found.columns, found._rows = self.columns.copy(), self._rows.copy()
-        found._places, found._nodes = self._places.copy(), self._nodes.copy()
-        found._rtts_ms = self._rtts_ms.copy()
+        for name, held in vars(self).items():  # nothing in them ever changes, and copying that, too, takes ten times as long
+            setattr(found, name, copy.copy(held))
         return found
 
     def forget(self, key: Hashable) -> None:
