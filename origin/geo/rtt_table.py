@@ -71,7 +71,7 @@ class RttTable:
     def copied(self) -> RttTable:
         """A copy that stays as it is, for whoever works on it meanwhile."""
         found = copy.copy(self)
-        for name, held in vars(self).items():  # nothing in them ever changes, and copying that, too, takes ten times as long
+        for name, held in vars(self).items():  # what is in those never changes: it need not be copied
             setattr(found, name, copy.copy(held))
         return found
 
