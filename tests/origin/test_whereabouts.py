@@ -175,7 +175,10 @@ async def test_round_trips_are_fitted_in_pieces_while_others_have_their_turn(whe
             await sleep(0)
     assert len(rests) > 5
     assert not network.fit_due
-    assert network.estimate(whereabouts.spot("198.18.200.1", 0.0), "n100", Place(25, 50), 0.0).rtt_ms != before_ms
+    assert (
+        network.estimate(whereabouts.spot("198.18.200.1", 0.0), "n100", Place(25, 50), 0.0).rtt_ms
+        != before_ms
+    )
     learning.cancel()
     with pytest.raises(asyncio.CancelledError):
         await learning
