@@ -61,6 +61,7 @@ class RttSurface:
         follows: how much neighbours tell of each other, from 0 to 1.
         miss_ms: how wrong guesses are on average; 0 while nothing is measured.
         missed: truth less guess at some places that were left out in turn, a row each, nodes in columns.
+        missed_at: those places.
         left_over_ms: what the line alone leaves over of all pairs there, in one row.
     """
 
@@ -73,6 +74,7 @@ class RttSurface:
     follows: float
     miss_ms: float
     missed: Floats
+    missed_at: Floats
     left_over_ms: Floats
 
     def guess(self, place: Place) -> Floats:
@@ -98,11 +100,7 @@ class RttSurface:
 
     def counts(self, place: Place) -> Floats:
         """How much each row of `misses` counts for a place: by inverse distance."""
-        return 1 / (apart_km(self.places[self._scenarios], on_sphere(place)) + _NEAR_KM)
-
-    @property
-    def _scenarios(self) -> Indices:
-        return _spread(len(self.left), _SCENARIOS_COUNT)
+        return 1 / (apart_km(self.missed_at, on_sphere(place)) + _NEAR_KM)
 
 
 def fitted(table: RttTable) -> RttSurface:
@@ -146,7 +144,7 @@ def fitting(table: RttTable) -> Iterator[RttSurface | None]:
     over = over[~np.isnan(over)]
     yield RttSurface(
         dict(table.columns), places, table.nodes.copy(), line, node_ms, left, follows,
-        float(off.mean()) if off.size else 0.0, filled(missed, over), over,
+        float(off.mean()) if off.size else 0.0, filled(missed, over), places[rows], over,
     )  # fmt: skip
 
 
