@@ -72,6 +72,9 @@ def test_from_a_recipe_to_a_release_that_is_proven(edgeward, folder):
     plan = edgeward("build", "toy.toml", "--plan")
     assert [(step["id"], step["state"]) for step in plan["steps"]] == [("eight", "to_do"), ("four", "to_do")]
 
+    assert not (folder / "ws").exists(), "to look changes nothing"
+    assert "there is no workspace" in edgeward("build", "toy.toml", "--clean", code=1)
+
     only = edgeward("build", "toy.toml", "--only", "q8", "--out", "made")
     (q8,) = only["variants"]
     assert q8["passed"]
