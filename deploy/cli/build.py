@@ -247,10 +247,13 @@ def _show_built(built: Sequence[BuiltVariant], page: Path | None) -> None:
     for it in built:
         figures = it.evaluation.figures if it.evaluation is not None else {}
         told = [f"{name} {figures[name].value:.4g}" for name in _TOLD if _has(figures, name)]
+        told += [
+            f"{name} {figure.value:.3g}"
+            for name, figure in figures.items()
+            if name.partition("@")[0] in _TOLD_SPEEDS and figure.value is not None
+        ]
         state = "not judged" if it.verdict is None else "passed" if it.passed else "REFUSED"
-        rows.append(
-            [it.plan.table.name, human_bytes(it.artifact.model_file.stat().st_size), state, ", ".join(told)]
-        )
+        rows.append([it.plan.table.name, human_bytes(_size_bytes(it)), state, ", ".join(told)])
     show_table(["variant", "size", "gate", "figures"], rows, numbers=[1])
     if page is not None:
         print(f"report  {page}")
@@ -260,6 +263,17 @@ _TOLD = (
     "kl_mean", "top1", "perplexity_ratio", "cosine_mean", "nn10", "similarity_share", "probe_share",
     "retrieval_share",
 )  # fmt: skip
+
+
+_TOLD_SPEEDS = ("decode_speedup", "encode_speedup")
+
+
+def _size_bytes(built: BuiltVariant) -> int:
+    """Of all files, as gates count them; where nothing was judged, of the one with the weights."""
+    size = built.evaluation.figures.get("bytes") if built.evaluation is not None else None
+    if size is None or size.value is None:
+        return built.artifact.model_file.stat().st_size
+    return int(size.value)
 
 
 def _has(figures: Any, name: str) -> bool:
