@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from origin.build.gguf import dequantize
+from origin.build.gguf.model_file import ModelFile
 from origin.build.gguf.rederive import rederive
 from origin.build.gguf_steps import Dequantize
 from origin.build.source import digest_of_file
@@ -25,6 +26,11 @@ from registry.release_directory import ReleaseDirectory
 if TYPE_CHECKING:
     from origin.build.gguf.rederive import Rederived
     from registry.manifest import Lineage, Variant
+    from registry.manifest.lineage import LineageStep
+
+_WEIGHED_TYPES = {"Q4_0", "Q4_1", "Q5_0", "Q5_1"}
+"""Those that llama.cpp rounds otherwise where it is given an importance; Q8_0 is not among them."""
+_ROUNDED_BY_TEXTS = {"compensate", "mix"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,14 +110,35 @@ def _rederived(
         for number, _ in enumerate(between[:-1]):
             base = _dequantized(base, Path(folder) / str(number))
         result: Rederived = rederive(base, files[0], hears)
+    different, excused = _told_apart(lineage.steps[-1], result.different, ModelFile(files[0]))
     return RederivedVariant(
         variant=variant.name,
         steps=between,
         exact_counts={element: len(names) for element, names in sorted(result.exact.items())},
-        different=result.different,
-        untold=result.untold,
+        different=different,
+        untold=(*excused, *result.untold),
         fields=result.fields,
     )
+
+
+def _told_apart(
+    step: LineageStep, different: tuple[str, ...], made: ModelFile
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Of tensors that plain rounding gives otherwise: those that are wrong, and those that the step may have made."""
+    elements = {name: made.tensors[name].element if name in made else "" for name in different}
+    excused = tuple(name for name in different if _depends_on_more(step, elements[name]))
+    return tuple(name for name in different if name not in excused), excused
+
+
+def _depends_on_more(step: LineageStep, element: str) -> bool:
+    """Whether a step makes a tensor of this type of more than its parent: of an importance, of texts, by training."""
+    if step.op == "dequantize":
+        return False
+    if step.op == "quantize":
+        return "importance" in step.inputs and element in _WEIGHED_TYPES
+    if step.op in _ROUNDED_BY_TEXTS:
+        return element not in {"", "F16", "F32"}
+    return True
 
 
 def _between(lineage: Lineage, digest: str) -> tuple[tuple[str, ...], str]:

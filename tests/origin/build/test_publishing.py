@@ -9,6 +9,7 @@ import pytest
 
 from origin.build.building import Build
 from origin.build.gates import Verdict
+from origin.build.gguf.model_file import ModelFile
 from origin.build.planning import plan_build
 from origin.build.publishing import check_publishable, publish_build
 from origin.build.recipe import parse_recipe
@@ -67,6 +68,24 @@ files = ["eval.txt"]
 texts = "eval"
 """
 
+IMPORTANCE = """\
+[data.learn]
+files = ["learn.txt"]
+[[step]]
+id = "seen"
+op = "importance"
+data = "learn"
+tokens = 256
+[[step]]
+id = "four"
+op = "quantize"
+type = "Q4_0"
+importance = "seen"
+[[variant]]
+name = "q4"
+from = "four"
+"""
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
@@ -78,8 +97,8 @@ def folder(tmp_path_factory):
 
 
 class Built:
-    def __init__(self, folder, *, passed=(True, True), require="all"):
-        text = RECIPE + f'[publish]\nrequire = "{require}"\n'
+    def __init__(self, folder, *, passed=(True, True), require="all", text=RECIPE):
+        text += f'[publish]\nrequire = "{require}"\n'
         self.workspace = Workspace(folder / "ws")
         bare = plan_build(
             parse_recipe(text.partition("[evaluate]")[0].encode(), folder / "r.toml"), self.workspace
@@ -266,6 +285,31 @@ class TestRederiving:
         q8, _ = rederive_release(target, folder / "toy.gguf")
         assert len(q8.different) == 1
         assert not q8.proven
+
+    def test_what_an_importance_weighed_is_not_called_different(self, tmp_path):
+        write_toy_llama(tmp_path / "toy.gguf")
+        (tmp_path / "learn.txt").write_text(" ".join(["tin shore a note rest old sun that land"] * 90))
+        (tmp_path / "eval.txt").write_text("one\n\ntwo")
+        head = RECIPE.partition("[[step]]")[0]
+        text = head + IMPORTANCE + RECIPE[RECIPE.index("[data.eval]") :]
+        release = Built(tmp_path, text=text, passed=(True,))
+        release.publish()
+        _, target = release.release(tmp_path / "r")
+        (four,) = rederive_release(target, tmp_path / "toy.gguf")
+        assert four.different == ()
+        assert "blk.0.ffn_up.weight" in four.untold
+        assert four.exact_counts["F32"] > 0
+        assert not four.proven
+        # What no importance touches is still held against the parent.
+        model = target / "files/model.gguf"
+        made = ModelFile(model)
+        norm = made.tensors["blk.0.attn_norm.weight"]
+        model.chmod(0o644)
+        data = bytearray(model.read_bytes())
+        data[norm.start] ^= 1
+        model.write_bytes(data)
+        (four,) = rederive_release(target, tmp_path / "toy.gguf")
+        assert four.different == ("blk.0.attn_norm.weight",)
 
     def test_a_file_that_is_no_parent_is_said(self, release, tmp_path):
         _, target = release
