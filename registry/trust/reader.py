@@ -85,6 +85,7 @@ class StoreReader:
                     return None, None
                 etag = None
                 steps = verifying(files, self.pin, at=LONG_AGO)
+                data: bytes | None
                 wanted = advance(steps, None)
                 while not isinstance(wanted, Verified):
                     if wanted.file == _TIMESTAMP:
