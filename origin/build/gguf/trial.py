@@ -10,10 +10,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
+from gguf import GGMLQuantizationType
+from gguf.quants import quantize
 
 from origin.build.gguf.forward import chunks, open_forward
 from origin.build.gguf.model_file import ModelFile
 from origin.build.gguf.nodes import check_layout, name_of, node_at, source_of, write_at
+from origin.build.gguf.unquantized import UNQUANTIZED
 from origin.errors import StepFailedError
 
 if TYPE_CHECKING:
@@ -23,8 +26,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from origin.build.gguf.forward import Forward
-
-_FORMS = {"F16": "<f2", "F32": "<f4"}
 
 
 class Trial:
@@ -59,13 +60,14 @@ class Trial:
             StepFailedError: the model has no such matrix, or it is quantized.
         """
         for name in values:
-            if name not in self._weights or self._file.tensors[name].element not in _FORMS:
+            if name not in self._weights or self._file.tensors[name].element not in UNQUANTIZED:
                 raise StepFailedError(
                     f"cannot try another {name}: the model does not use it, or it is quantized"
                 )
         try:
             for name, new in values.items():
-                write_at(self._weights[name], new.astype(_FORMS[self._file.tensors[name].element]))
+                kind = GGMLQuantizationType[self._file.tensors[name].element]
+                write_at(self._weights[name], quantize(new, kind))
             yield
         finally:
             for name in values:
