@@ -84,7 +84,6 @@ class StoreReader:
                 if info is None and _TIMESTAMP not in files:
                     return None, None
                 etag: str | None = None
-                data: bytes | None
                 steps = verifying(files, self.pin, at=LONG_AGO)
                 data: bytes | None
                 wanted = advance(steps, None)
