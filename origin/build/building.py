@@ -97,17 +97,20 @@ class Build:
         with self._workspace.in_use():
             make_folders(self._logs)
             self._made[SOURCE] = self._workspace.keep_source(self._plan.source)
-            self._check_first_steps()
+            self._check_steps()
             for planned in self._plan.steps:
                 self._made[planned.step.id] = self._make(planned)
             return tuple(self._judged(variant) for variant in self._plan.variants)
 
-    def _check_first_steps(self) -> None:
-        """Ask the operations whose source is there already, so that nobody waits an hour for a refusal."""
+    def _check_steps(self) -> None:
+        """Ask the operations, as far as their sources are there, so that nobody waits an hour for a refusal."""
         steps = tuple(
-            (step_words(planned.step), artifact_words(source))
+            (
+                step_words(planned.step),
+                None if (source := self._source_of(planned)) is None else artifact_words(source),
+            )
             for planned in self._plan.steps
-            if not planned.done and (source := self._source_of(planned)) is not None
+            if not planned.done
         )
         if steps:
             run_job(

@@ -10,6 +10,7 @@ import msgspec
 from origin.build.gates import check_gates
 from origin.build.graph import inputs_of, line_of, needed_by, order_steps, texts_of
 from origin.build.keys import key_of, module_version, step_key
+from origin.build.measurable import check_measurable
 from origin.build.recipe import SOURCE
 from origin.build.sizes import expected_size, size_of
 from origin.build.source import digest_of_file, find_source
@@ -158,6 +159,7 @@ def plan_build(
             check_gates(gates, frozenset(names - {variant.name}))
     source = find_source(source_path or folder / recipe.model.source, sha256=recipe.model.sha256)
     steps = order_steps(recipe, source.kind, [it.name for it in variants])
+    check_measurable(recipe, source.kind)
     texts = _texts(recipe, steps)
     planned: list[PlannedStep] = []
     keys = {SOURCE: source.key}

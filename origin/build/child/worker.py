@@ -103,7 +103,9 @@ def _check(job: CheckJob, outlet: _Outlet) -> dict[str, Any]:
         step = _step(words)
         module = import_module(step.MODULE)
         try:
-            if hasattr(module, "check"):
+            if source is None and hasattr(module, "check_words"):
+                module.check_words(step)
+            elif source is not None and hasattr(module, "check"):
                 module.check(step, source.artifact())
         except EdgewardError as error:
             outlet.send(Failed(code=error.code, message=error.message, step=words.id))

@@ -18,13 +18,14 @@ if TYPE_CHECKING:
 VERSION = 1
 
 
-def check(step: Compensate, source: Artifact) -> None:
-    """Refuse an expression that is none, and a model that cannot be rounded.
-
-    Raises:
-        RecipeInvalidError: with what is wrong.
-    """
+def check_words(step: Compensate) -> None:
+    """Refuse an expression that is none. Raises RecipeInvalidError."""
     check_patterns(step.id, step.tensors)
+
+
+def check(step: Compensate, source: Artifact) -> None:
+    """Refuse an expression that is none, and a model that cannot be rounded. Raises RecipeInvalidError."""
+    check_words(step)
     roundable(step.id, ModelFile(source.model_file))
 
 

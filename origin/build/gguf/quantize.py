@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 VERSION = 1
 
 
-def check(step: Quantize, source: Artifact) -> None:
-    """Refuse types and expressions that mean nothing, and a source that is quantized already.
+def check_words(step: Quantize) -> None:
+    """Refuse types and expressions that mean nothing.
 
     Raises:
         RecipeInvalidError: with what is wrong and the nearest right word.
@@ -35,6 +35,15 @@ def check(step: Quantize, source: Artifact) -> None:
     for pattern, element in step.tensors.items():
         _known(step.id, f'tensors."{pattern}"', element, TYPE_IDS)
     check_patterns(step.id, step.tensors)
+
+
+def check(step: Quantize, source: Artifact) -> None:
+    """Refuse words that mean nothing, and a source that is quantized already.
+
+    Raises:
+        RecipeInvalidError: with what is wrong.
+    """
+    check_words(step)
     refuse_quantized(step.id, ModelFile(source.model_file))
 
 

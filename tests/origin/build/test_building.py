@@ -152,6 +152,12 @@ def test_what_the_source_cannot_have_is_refused_before_any_work(toys):
     assert not (toys.workspace.root / "runs.txt").exists()
 
 
+def test_words_that_mean_nothing_are_refused_before_what_the_step_works_on_is_made(toys):
+    with pytest.raises(RecipeInvalidError, match="step b: no toy is called this"):
+        toys.build(TWO.replace('text = "+b"', 'fail = "words"'))
+    assert not (toys.workspace.root / "runs.txt").exists()
+
+
 def test_ctrl_c_ends_the_child_and_the_next_build_goes_on(toys):
     slow = ONE.replace('text = "+a"', "slow_count = 200")
     heard = Heard()
