@@ -70,7 +70,10 @@ class RttTable:
 
     def copied(self) -> RttTable:
         """A copy that stays as it is, for whoever works on it meanwhile."""
-        return copy.deepcopy(self)
+        found = copy.copy(self)
+        for name, held in vars(self).items():  # what is in those never changes: it need not be copied
+            setattr(found, name, copy.copy(held))
+        return found
 
     def forget(self, key: Hashable) -> None:
         """Forget a place."""

@@ -84,8 +84,8 @@ class StoreReader:
                 if info is None and _TIMESTAMP not in files:
                     return None, None
                 etag: str | None = None
-                data: bytes | None
                 steps = verifying(files, self.pin, at=LONG_AGO)
+                data: bytes | None
                 wanted = advance(steps, None)
                 while not isinstance(wanted, Verified):
                     if wanted.file == _TIMESTAMP:

@@ -37,7 +37,8 @@ class EvaluationWork:
     """What an evaluation is given besides the models and the texts.
 
     Attributes:
-        kept: a directory in which what the reference gives is kept from one evaluation to the next.
+        kept: a directory in which what the reference gives is kept from one evaluation to the next; two at a time must
+            not work in it.
         seed: of the resampling.
         report: hears how far it is.
         threads_count: how many threads may compute; speeds are always of one.

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from origin.build.gguf.importance import read_influence
-from origin.build.gguf.model_file import TYPE_ARRAY, ModelFile
+from origin.build.gguf.model_file import ModelFile
 from origin.build.gguf.trial import open_trial
 from origin.build.gguf.writing import edited_fields, kept, write_model
 from origin.build.step import StepProgress
 from origin.errors import RecipeInvalidError, StepFailedError
+from registry.formats.gguf import TYPE_ARRAY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

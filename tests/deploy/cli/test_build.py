@@ -72,6 +72,9 @@ def test_from_a_recipe_to_a_release_that_is_proven(edgeward, folder):
     plan = edgeward("build", "toy.toml", "--plan")
     assert [(step["id"], step["state"]) for step in plan["steps"]] == [("eight", "to_do"), ("four", "to_do")]
 
+    assert not (folder / "ws").exists(), "to look changes nothing"
+    assert "there is no workspace" in edgeward("build", "toy.toml", "--clean", code=1)
+
     only = edgeward("build", "toy.toml", "--only", "q8", "--out", "made")
     (q8,) = only["variants"]
     assert q8["passed"]
@@ -108,7 +111,8 @@ def test_what_a_gate_refuses_is_not_published(edgeward, folder):
     told = edgeward("build", "toy.toml", "--publish", "--endpoint", store, code=1)
     assert "toy@1.0.0 is not published: q8: " in told
     assert "kl_mean" in told
-    assert not any(path.is_file() for path in (folder / "store").rglob("*"))
+    # Tried whether it can be written at all, before the work; of a release there is not a byte.
+    assert [path.name for path in (folder / "store").rglob("*") if path.is_file()] == [".lock"]
     words = edgeward("build", "toy.toml", code=1, plain=True)
     assert "REFUSED" in words
     assert "refused  q8: " in words
