@@ -47,9 +47,9 @@ _NODE_DOUBT_COUNT = 3
 _BELIEVED_SHARE = 0.5
 _NOTHING = 1e-12
 _SCENARIOS_COUNT = 160
-_ROWS_AT_ONCE_COUNT = 4
+_ROWS_AT_ONCE_COUNT = 8
 _COLUMNS_AT_ONCE_COUNT = 128
-"""With so many at once the neighbours of a piece are some 30,000 numbers: half a millisecond, and no cache is left."""
+"""With so many at once the neighbours of a piece are some 60,000 numbers: half a millisecond, and caches hold them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +94,8 @@ class RttSurface:
             A row for each place and a column for each node; a node that nobody has measured may miss as any other.
         """
         columns = np.array([self.columns.get(node_id, -1) for node_id in node_ids], dtype=np.int64)
+        if len(columns) and columns.min() >= 0:
+            return self.missed[:, columns]  # which has no gaps
         found = np.full((len(self.missed), len(node_ids)), math.nan)
         found[:, columns >= 0] = self.missed[:, columns[columns >= 0]]
         return filled(found, self.left_over_ms)

@@ -83,7 +83,7 @@ class StoreReader:
             with self.kept.turn() as files:
                 if info is None and _TIMESTAMP not in files:
                     return None, None
-                etag = None
+                etag: str | None = None
                 steps = verifying(files, self.pin, at=LONG_AGO)
                 data: bytes | None
                 wanted = advance(steps, None)

@@ -68,10 +68,10 @@ def prepare(
     named = f"{VERSION} {reference.key} {texts.sha256} {tokens_count}"
     directory = kept / hashlib.sha256(named.encode()).hexdigest()
     sizes_file = directory / "sizes.json"
+    for left in kept.glob(f"{_PART}*"):  # by a kill, and perhaps 0.8 GB
+        shutil.rmtree(left, ignore_errors=True)
     if not sizes_file.is_file():
         kept.mkdir(parents=True, exist_ok=True)
-        for left in kept.glob(f"{_PART}*"):  # by a kill, and perhaps 0.8 GB
-            shutil.rmtree(left, ignore_errors=True)
         with tempfile.TemporaryDirectory(dir=kept, prefix=_PART) as part:
             job = PrepareJob(
                 reference=str(reference.model_file),
