@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from edge_node.engines.llama.sequences import Sequences
     from edge_node.engines.llama.slots import Slot
 
-# Shorter stretches are computed again about as fast as they are brought back.
+# Shorter stretches are computed again about as fast as they are brought back: from the disk, and from memory.
 LEAST_KEPT_TOKENS = 64
+LEAST_IN_MEMORY_TOKENS = 8
 # A stretch found so often is written to the disk even where prompts do not fork.
 _OFTEN_COUNT = 3
 _SOURCES: dict[Tier, CachedFrom] = {
@@ -222,7 +223,7 @@ class RadixPrefixes:
 
     def _spill(self, node: Node) -> None:
         """Copy a stretch that leaves the cells to memory, if it is nowhere else and worth it."""
-        if node.copies or len(node.edge) < LEAST_KEPT_TOKENS or not self._limits[Tier.MEMORY]:
+        if node.copies or len(node.edge) < LEAST_IN_MEMORY_TOKENS or not self._limits[Tier.MEMORY]:
             return
         state = self._state(node, node.start)
         if self._make_space(Tier.MEMORY, len(state)):

@@ -126,6 +126,7 @@ class Bench:
 @pytest.fixture(autouse=True)
 def short_stretches_count(monkeypatch):
     monkeypatch.setattr(radix_prefixes, "LEAST_KEPT_TOKENS", 2)
+    monkeypatch.setattr(radix_prefixes, "LEAST_IN_MEMORY_TOKENS", 2)
 
 
 class Traffic(RuleBasedStateMachine):
@@ -137,6 +138,7 @@ class Traffic(RuleBasedStateMachine):
     def begin(self, cells_count, memory):
         self.patch = pytest.MonkeyPatch()
         self.patch.setattr(radix_prefixes, "LEAST_KEPT_TOKENS", 2)
+        self.patch.setattr(radix_prefixes, "LEAST_IN_MEMORY_TOKENS", 2)
         self.directory = tempfile.TemporaryDirectory()
         head = head_of("me", None, 0, [0, 0, 1, 1], b"")
         payload = json.dumps([[0, 0], [1, 0], [2, 1], [3, 1]]).encode()
