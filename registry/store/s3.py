@@ -30,6 +30,7 @@ from registry.errors import (
 )
 from registry.layout import named_digest
 from registry.store import ObjectInfo, StoredObject
+from registry.store.upload_body import UploadBody
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -170,7 +171,7 @@ class S3Store:
             self._client.put_object(
                 Bucket=self._bucket,
                 Key=key,
-                Body=data,  # type: ignore[arg-type]  # boto3 takes bytearrays; its stub does not know
+                Body=UploadBody(data),  # type: ignore[arg-type]  # read, seek and tell are all that boto3 wants
                 IfNoneMatch="*",
                 ChecksumSHA256=_checksum(named_digest(key) or digest_of(data)),
                 CacheControl=_IMMUTABLE,
@@ -191,7 +192,7 @@ class S3Store:
             answer = self._client.put_object(
                 Bucket=self._bucket,
                 Key=key,
-                Body=data,
+                Body=UploadBody(data),  # type: ignore[arg-type]  # as above
                 ChecksumSHA256=_checksum(digest_of(data)),
                 CacheControl=_CHANGING,
                 ContentType=_BINARY,
