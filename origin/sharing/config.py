@@ -22,7 +22,7 @@ class SharingConfig:
         fleet: the fleet's name: origins of another name on the same servers are not heard.
         creds: a credentials file (JWT and key) as `nsc` makes it.
         token: the token that the servers ask for.
-        tls_ca: certificates (PEM) to trust beside the machine's own.
+        tls_ca: certificates (PEM) to trust beside the machine's own; TLS is then asked of every server.
         replicas_count: on how many servers of the cluster last-known states are kept.
     """
 

@@ -8,22 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib.util
-import ssl
 from typing import TYPE_CHECKING, Any
 
 import nats.errors
 import structlog
-from nats.aio.client import Client
 
 from origin.sharing.bus import BusStanding
 from origin.sharing.config import shown
+from origin.sharing.nats_entry import CONNECT_S, EntryClient, options_of, reason_of
 from origin.sharing.nats_records import Records
-from registry.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from nats.aio.client import Client
     from nats.aio.msg import Msg
 
     from origin.sharing.bus import Member
@@ -31,7 +29,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-_CONNECT_S = 2.0
 _PULSE_S = 1.0
 _PULSE_WAIT_S = 2.0
 _CLOSE_S = 1.0
@@ -54,13 +51,13 @@ class NatsBus:
         jitter: numbers between 0 and 1, so that origins that lost a server together do not come back together.
 
     Raises:
-        ConfigError: the credentials need a package that is not installed, or `tls_ca` holds no certificates.
+        ConfigError: as `nats_entry.options_of`.
     """
 
     alone = False
 
     def __init__(self, config: SharingConfig, *, forget_after_s: float, jitter: Callable[[], float]) -> None:
-        self._options = _options(config)
+        self._options = options_of(config)
         self._servers = ", ".join(map(shown, config.servers))
         self._jitter = jitter
         self._subject = f"edgeward.{config.fleet}.news"
@@ -99,7 +96,7 @@ class NatsBus:
             try:
                 await self._session(member)
             except _EXPECTED as error:
-                self._lost(str(error) or type(error).__name__)
+                self._lost(reason_of(error))
             except Exception as error:  # a defect of ours or of nats-py must not leave us alone for good
                 log.exception("nats.broke")
                 self._lost(f"{type(error).__name__}: {error}")
@@ -109,7 +106,7 @@ class NatsBus:
 
     async def _session(self, member: Member) -> None:
         """One connection, from its beginning to the error that ends it."""
-        client, closed = Client(), asyncio.Event()
+        client, closed = EntryClient(needs_tls="tls" in self._options), asyncio.Event()
 
         async def end() -> None:
             closed.set()
@@ -120,7 +117,7 @@ class NatsBus:
         tasks: list[asyncio.Task[Any]] = []
         pulses: set[asyncio.Task[None]] = set()
         try:
-            async with asyncio.timeout(_CONNECT_S + _PULSE_WAIT_S):
+            async with asyncio.timeout(CONNECT_S + _PULSE_WAIT_S):
                 await client.connect(**self._options, closed_cb=end, error_cb=self._errs)
                 await client.subscribe(
                     self._subject,
@@ -174,36 +171,6 @@ class NatsBus:
         if problem != self._problem:  # once for each reason: a long outage is one line
             log.warning("nats.lost", servers=self._servers, reason=reason)
         self._problem = problem
-
-
-def _options(config: SharingConfig) -> dict[str, Any]:
-    options: dict[str, Any] = {
-        "servers": list(config.servers),
-        "name": "edgeward origin",
-        "no_echo": True,
-        "allow_reconnect": False,
-        "max_reconnect_attempts": 1,
-        "reconnect_time_wait": 0.1,
-        "connect_timeout": _CONNECT_S,
-        "ping_interval": 3600,  # `_feel` does that, and does not wait for a dead peer to take the rest
-    }
-    if config.token:
-        options["token"] = config.token
-    if config.creds is not None:
-        if importlib.util.find_spec("nkeys") is None:
-            raise ConfigError("sharing.creds needs the package nkeys: install edgeward[fleet]")
-        options["user_credentials"] = str(config.creds)
-    if config.tls_ca is not None or any(server.startswith("tls://") for server in config.servers):
-        context = ssl.create_default_context()
-        if config.tls_ca is not None:
-            try:
-                context.load_verify_locations(config.tls_ca)
-            except (OSError, ssl.SSLError) as error:
-                raise ConfigError(
-                    f"sharing.tls_ca: {config.tls_ca} holds no certificates: {error}"
-                ) from error
-        options["tls"] = context
-    return options
 
 
 async def _feel(client: Client, pulses: set[asyncio.Task[None]]) -> None:

@@ -1,27 +1,28 @@
-"""Front: `POST /v1/route` answered on the spot, from the bytes of a connection, and all else handed to aiohttp.
+"""Front: lists and redirects answered on the spot, from the bytes of a connection, and all else handed to aiohttp.
 
-Clients ask for a list over a kept connection, in one small request that arrives in one piece. Such a request needs none
-of what an HTTP server does for others: it is recognized here, decided and answered before the event loop turns, in a
-third of the time. Whatever is not exactly that (another URL, a body in pieces, a header that changes how a message is
-read, a request that is to be refused) goes to aiohttp with all of its bytes, and so does everything after it on that
-connection. So there is one place that understands HTTP, and this one understands a small part of it fully (RFC 9112):
-a request line as below, header lines in printable ASCII, Content-Length, and nothing after the body.
+Clients ask for a list, or send a short request to a model, over a kept connection and in one piece. Such a request
+needs none of what an HTTP server does for others: it is recognized here (`origin.web.simple_request`), decided and
+answered before the event loop turns, in a third of the time. Whatever is not exactly that (another URL, a body in
+pieces, a header that changes how a message is read, a request that is to be refused) goes to aiohttp with all of its
+bytes, and so does everything after it on that connection. So there is one place that understands HTTP.
 """
 
 from __future__ import annotations
 
 import asyncio
-import re
 import secrets
 from email.utils import formatdate
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, cast
 
 import structlog
 
 from origin.api import RouteQuery
 from origin.web.answering import ALLOWED_ID
 from origin.web.deciding import list_for
+from origin.web.prompts import OpenAIRequest, prompt_beginning
+from origin.web.sending_on import send_on
+from origin.web.simple_request import LIST_PATH, parse
 from registry.bodies import JSON_TYPE, MSGPACK_TYPE, decode, encode, form_of, prefers_msgpack
 from registry.errors import EdgewardError
 from registry.log import LineBudget
@@ -30,42 +31,26 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from aiohttp import web
+    from prometheus_client import Histogram
 
     from origin.web.context import Context
+    from origin.web.simple_request import SimpleRequest
     from registry.bodies import Form
 
 log = structlog.get_logger()
 
-_REQUEST_LINE: Final = b"POST /v1/route HTTP/1.1\r\n"
-_HEADERS: Final = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~]*\r\n)*")
-_READ: Final = frozenset(
-    {
-        b"content-type",
-        b"content-length",
-        b"accept",
-        b"x-edgeward-place",
-        b"x-edgeward-session",
-        b"x-request-id",
-        b"traceparent",
-    }
-)
-_FOR_OTHERS: Final = frozenset(
-    {b"transfer-encoding", b"content-encoding", b"connection", b"expect", b"upgrade", b"te", b"trailer", b"forwarded",
-     b"x-forwarded-for"}
-)  # fmt: skip
-"""Headers that change how a request is read, or who sent it: aiohttp's business."""
-_REQUEST_LIMIT_BYTES = 8 * 1024
 _UNSENT_LIMIT_BYTES = 64 * 1024
 _LINES_PER_S = 10
-_URL = "/v1/route"
+_LISTED, _SENT_ON = 200, 307
 
 
 class RouteDesk:
-    """Answers requests for lists; one for all connections of an origin."""
+    """Answers requests for lists and for redirects; one for all connections of an origin."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._durations = context.telemetry.requests.labels("POST", _URL, "200")
+        # A child is looked up by its labels once, since that takes longer than counting.
+        self._durations: dict[str, Histogram] = {}
         self._lines = LineBudget(_LINES_PER_S)
         self._id_prefix = secrets.token_hex(6)
         self._answers_count = 0
@@ -85,48 +70,78 @@ class RouteDesk:
     def answer(self, data: bytes, remote: str) -> bytes | None:
         """The whole response to a whole request; None when the request is for aiohttp."""
         begun_s = self._context.now_s()
-        parsed = parse(data)
-        if parsed is None:
-            return None
-        headers, body = parsed
-        form = _form(headers.get(b"content-type", b""))
-        if form is None:
+        request = parse(data)
+        form = _form(request.headers.get(b"content-type", b"")) if request is not None else None
+        if request is None or form is None:
             return None
         try:
-            query = decode(body, form, RouteQuery)
-            if query.turns:  # whose prompt it is, is in a header that is not read here
-                return None
-            answer = list_for(
-                self._context,
-                query,
-                session=headers.get(b"x-edgeward-session", b"").decode("ascii"),
-                remote=remote,
-                header=headers[b"x-edgeward-place"].decode("ascii")
-                if b"x-edgeward-place" in headers
-                else None,
-            )
+            if request.path == LIST_PATH:
+                answered = self._list(request, form, remote)
+            else:
+                answered = self._redirect(request, form, remote)
         except EdgewardError:
             return None  # refused in the one place where errors become answers
         except Exception:  # a defect must not cost a connection: aiohttp's way meets it too, and answers 500
             log.exception("route.broke")
             return None
-        accepted = _accepted(headers.get(b"accept", b""))
-        node_id = answer.nodes[0].node_id
-        response = self._response(headers, encode(answer, accepted), accepted, remote, begun_s, node_id)
-        self._durations.observe(self._context.now_s() - begun_s)
+        if answered is None:
+            return None
+        head, body, node_id = answered
+        response = self._response(request, head, body, remote, begun_s, node_id)
+        durations = self._durations.get(request.path)
+        if durations is None:
+            durations = self._durations[request.path] = self._context.telemetry.requests.labels(
+                "POST", request.path, str(_status(request))
+            )
+        durations.observe(self._context.now_s() - begun_s)
         return response
+
+    def _list(self, request: SimpleRequest, form: Form, remote: str) -> tuple[str, bytes, str] | None:
+        """The headers of the answer that are its own, its body, and the node it names first."""
+        query = decode(request.body, form, RouteQuery)
+        if query.turns:  # whose prompt it is, is in a header that is not read here
+            return None
+        answer = list_for(
+            self._context,
+            query,
+            session=request.text(b"x-edgeward-session"),
+            remote=remote,
+            header=request.place,
+        )
+        accepted = _accepted(request.headers.get(b"accept", b""))
+        head = f"Content-Type: {accepted}\r\nCache-Control: no-store\r\n"
+        return head, encode(answer, accepted), answer.nodes[0].node_id
+
+    def _redirect(self, request: SimpleRequest, form: Form, remote: str) -> tuple[str, bytes, str]:
+        """The same of a redirect."""
+        asked = decode(request.body, form, OpenAIRequest)
+        text, whole = prompt_beginning(asked, request.path, form)
+        body_bytes = len(request.body)
+        headers, node_id = send_on(
+            self._context,
+            asked.model,
+            raw_path=request.path,
+            session=request.text(b"x-edgeward-session"),
+            remote=remote,
+            header=request.place,
+            body_bytes=body_bytes,
+            text=text,
+            text_bytes=len(text) if whole else body_bytes,
+        )
+        head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        return head, b"", node_id
 
     def _response(
         self,
-        headers: dict[bytes, bytes],
+        request: SimpleRequest,
+        head: str,
         body: bytes,
-        form: str,
         remote: str,
         begun_s: float,
         node_id: str,
     ) -> bytes:
         self._answers_count += 1
-        stated = headers.get(b"x-request-id", b"").decode("ascii")
+        stated, status = request.text(b"x-request-id"), _status(request)
         request_id = stated if ALLOWED_ID.fullmatch(stated) else f"{self._id_prefix}{self._answers_count:08x}"
         now_unix_s = int(self._context.now_unix_s())
         if now_unix_s != self._date_s:
@@ -137,8 +152,8 @@ class RouteDesk:
                 "request.answered",
                 request_id=request_id,
                 method="POST",
-                path=_URL,
-                status=200,
+                path=request.path,
+                status=status,
                 code="",
                 duration_ms=round((self._context.now_s() - begun_s) * 1000, 2),
                 client=remote,
@@ -147,14 +162,15 @@ class RouteDesk:
         spans = self._context.spans
         if spans is not None:
             spans.answered(
-                headers.get(b"traceparent", b"").decode("ascii"), method="POST", url=_URL, begun_s=begun_s,
-                status=200, node_id=node_id, request_id=request_id,
+                request.text(b"traceparent"), method="POST", url=request.path, begun_s=begun_s,
+                status=status, node_id=node_id, request_id=request_id,
             )  # fmt: skip
-        head = (
-            f"HTTP/1.1 200 OK\r\nContent-Type: {form}\r\nContent-Length: {len(body)}\r\nCache-Control: no-store\r\n"
-            f"Date: {self._date}\r\nServer: edgeward\r\nx-request-id: {request_id}\r\n\r\n"
+        whole = (
+            f"HTTP/1.1 {'200 OK' if status == _LISTED else '307 Temporary Redirect'}\r\n{head}"
+            f"Content-Length: {len(body)}\r\nDate: {self._date}\r\nServer: edgeward\r\n"
+            f"x-request-id: {request_id}\r\n\r\n"
         )
-        return head.encode("ascii") + body
+        return whole.encode("ascii") + body
 
 
 class Front(asyncio.Protocol):
@@ -183,7 +199,7 @@ class Front(asyncio.Protocol):
             self._transport.set_protocol(self._inner)
 
     def data_received(self, data: bytes) -> None:
-        """Answer a request for a list; leave the connection to the inner protocol at anything else."""
+        """Answer a simple request; leave the connection to the inner protocol at anything else."""
         transport = self._transport
         assert transport is not None
         if transport.is_closing():
@@ -219,6 +235,10 @@ class Front(asyncio.Protocol):
         self._inner.connection_lost(exc)
 
 
+def _status(request: SimpleRequest) -> int:
+    return _LISTED if request.path == LIST_PATH else _SENT_ON
+
+
 # Clients say the same few things over and over, and reading them anew takes as long as all the other headers.
 @lru_cache(maxsize=256)
 def _form(content_type: bytes) -> Form | None:
@@ -228,27 +248,3 @@ def _form(content_type: bytes) -> Form | None:
 @lru_cache(maxsize=256)
 def _accepted(accept: bytes) -> Form:
     return MSGPACK_TYPE if prefers_msgpack(accept.decode("ascii")) else JSON_TYPE
-
-
-def parse(data: bytes) -> tuple[dict[bytes, bytes], bytes] | None:
-    """The headers that matter, by names in lower case, and the body of a whole request for a list.
-
-    None for anything else, be it malformed or only not simple enough.
-    """
-    if not data.startswith(_REQUEST_LINE) or len(data) > _REQUEST_LIMIT_BYTES:
-        return None
-    end = data.find(b"\r\n\r\n")
-    if end < 0:
-        return None
-    found: dict[bytes, bytes] = {}
-    if _HEADERS.fullmatch(data, len(_REQUEST_LINE), end + 2) is None:
-        return None
-    for line in data[len(_REQUEST_LINE) : end].split(b"\r\n"):
-        name, _, value = line.partition(b":")
-        name = name.lower()
-        if name in _FOR_OTHERS or name in found:
-            return None
-        if name in _READ:
-            found[name] = value.strip(b" \t")
-    body = data[end + 4 :]
-    return (found, body) if found.get(b"content-length") == b"%d" % len(body) else None

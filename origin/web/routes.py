@@ -9,15 +9,14 @@ from aiohttp import web
 
 from origin.api import RouteQuery
 from origin.errors import ModelUnknownError, NoNodeAvailableError
-from origin.geo.choose import Ask, parse_model
-from origin.geo.places import PLACE_HEADER, PLACE_PARAMETER, client_place
-from origin.prefixes import client_name, marks_of
-from origin.tickets import TICKET_PARAMETER, without_ticket
+from origin.geo.places import PLACE_HEADER, PLACE_PARAMETER
+from origin.prefixes import client_name
 from origin.web.context import NODE_NAMED, context_of, remote_of
-from origin.web.deciding import BYTES_PER_TOKEN, decide, list_for, sign
+from origin.web.deciding import list_for
 from origin.web.letting_in import caller_of
 from origin.web.payload import read_message, reply
 from origin.web.prompts import OpenAIRequest, prompt_beginning
+from origin.web.sending_on import send_on
 from registry.bodies import form_of
 from registry.errors import InputInvalidError
 
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
     from origin.web.context import Context
 
 SESSION_HEADER = "x-edgeward-session"
-NODE_HEADER = "x-edgeward-node"
-RTT_HEADER = "x-edgeward-rtt-ms"
 QUERY_LIMIT_BYTES = 64 * 1024
 
 
@@ -105,36 +102,19 @@ def _sent_on(
     request: web.Request, model: str, *, body_bytes: int = 0, text: bytes = b"", text_bytes: int = 0
 ) -> web.Response:
     context = context_of(request)
-    stated, _ = client_place(None, request.query.get(PLACE_PARAMETER), request.headers.get(PLACE_HEADER))
-    spot = context.whereabouts.spot(remote_of(request), context.now_s(), stated)
-    reference, bare = parse_model(model)
-    caller = caller_of(request)
-    caller.check_model(reference.name)
-    # Whoever follows this leaves its `Authorization` behind: the node knows it by the key in the ticket, or not at all.
-    marks = marks_of(text, salt=context.mark_salt(), client=caller.key_id, model=reference.name)
-    ask = Ask(
-        reference,
-        any_channel=bare,
-        spot=spot,
-        prompt_tokens=body_bytes // BYTES_PER_TOKEN,
-        prompt_bytes=text_bytes,
-        marks=marks.own,
-        shared_marks=marks.everybody,
-        session=request.headers.get(SESSION_HEADER) or remote_of(request),
-    )
     with _refusals_counted(context):
-        decision = decide(context, ask)
-    best = decision.nodes[0]
-    request[NODE_NAMED] = best.node_id
-    ticket = sign(context, model, decision, caller)
-    path = without_ticket(request.rel_url.raw_path_qs)
-    joint = "&" if "?" in path else "?"
-    headers = {
-        # In the URL, since clients take no header of an answer along, and drop their key on the way to another host.
-        "Location": f"{best.url.rstrip('/')}{path}{joint}{TICKET_PARAMETER}={ticket}",
-        "Cache-Control": "no-store",
-        NODE_HEADER: best.node_id,
-    }
-    if spot.place is not None:
-        headers[RTT_HEADER] = f"{best.rtt_ms:.1f}"
+        headers, node_id = send_on(
+            context,
+            model,
+            raw_path=request.rel_url.raw_path_qs,
+            session=request.headers.get(SESSION_HEADER, ""),
+            remote=remote_of(request),
+            parameter=request.query.get(PLACE_PARAMETER),
+            header=request.headers.get(PLACE_HEADER),
+            caller=caller_of(request),
+            body_bytes=body_bytes,
+            text=text,
+            text_bytes=text_bytes,
+        )
+    request[NODE_NAMED] = node_id
     return web.Response(status=307, headers=headers)

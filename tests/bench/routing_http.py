@@ -5,7 +5,8 @@ process on another core; requests differ in place (of 300), model and session, a
 second. Two rates are told: lists for each second of the server's CPU, and by the clock. The same without sockets, on a
 clock of its own, is `routing_desk`. How long they take is measured at half of the rate that is required, sent
 at moments fixed beforehand (so that a slow answer does not put off the next request), from the moment that each was
-due. Beside it, in turns, bare aiohttp that reads the body and answers with as many bytes.
+due. Redirects are those of short chats whose prompts are all different. Beside it, in turns, bare aiohttp that reads
+the body and answers with as many bytes.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -34,8 +36,32 @@ RATE_PER_S = 5000
 P99_MS = 5.0
 
 
+def redirects(port, seed=2):
+    """Whole requests to models, short chats of clients all over the world, each in words of its own."""
+    from routing_decisions import MODELS_COUNT
+    from routing_live import Life
+
+    rng, made = random.Random(seed), []
+    where = Life().map.cities
+    for number in range(BODIES_COUNT):
+        place = where[number % len(where)]
+        words = " ".join(f"word{rng.randrange(10_000)}" for _ in range(60))
+        asked = {
+            "model": f"model-{rng.randrange(MODELS_COUNT)}",
+            "messages": [{"role": "user", "content": words}],
+        }
+        body = json.dumps(asked).encode()
+        made.append(
+            f"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAccept: application/json\r\n"
+            f"Content-Type: application/json\r\nUser-Agent: bench\r\nx-edgeward-session: s{number}\r\n"
+            f"x-edgeward-place: {place.lat},{place.lon}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+            + body
+        )
+    return made
+
+
 def requests(port, seed=1):
-    """Whole requests of clients all over the world, as our own client sends them."""
+    """Whole requests for lists of clients all over the world, as our own client sends them."""
     from routing_decisions import MODELS_COUNT
     from routing_live import Life
 
@@ -77,7 +103,7 @@ class Connections:
         """The body of the answer that has begun to come."""
         data = connection.recv(65536)
         head, _, rest = data.partition(b"\r\n\r\n")
-        if not head.startswith(b"HTTP/1.1 200"):
+        if not head.startswith((b"HTTP/1.1 200", b"HTTP/1.1 307")):
             raise RuntimeError(data[:500])
         size = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
         while len(rest) < size:
@@ -85,9 +111,9 @@ class Connections:
         return rest
 
 
-def load(port, seconds, least_count=0):
+def load(port, seconds, least_count=0, *, asks=requests):
     """As many answers as come when every connection asks again at once."""
-    connections, made = Connections(port), requests(port)
+    connections, made = Connections(port), asks(port)
     number = 0
     for connection in connections.by_number.values():
         connection.sendall(made[number % BODIES_COUNT])
@@ -165,6 +191,11 @@ def measure(*, quick):
                     run[f"{name}_per_core_s"] = done["count"] / (processor_s(of) - used_s)
                     run[f"{name}_per_s"] = done["count"] / done["took_s"]
                     paced = from_another_process(load_core, "pace", at, seconds, RATE_PER_S / 2)
+                    if name == "origin":
+                        used_s = processor_s(of)
+                        sent = from_another_process(load_core, "redirect", at, seconds)
+                        run["redirects_per_core_s"] = sent["count"] / (processor_s(of) - used_s)
+                        run["redirects_per_s"] = sent["count"] / sent["took_s"]
                     cuts = statistics.quantiles(paced["took_ms"], n=100)
                     run[f"{name}_p50_ms"], run[f"{name}_p99_ms"] = cuts[49], cuts[98]
                 runs.append(run)
@@ -177,6 +208,8 @@ def measure(*, quick):
         "route_lists_per_s": round(middle["origin_per_s"]),
         "route_p50_ms_at_half": round(middle["origin_p50_ms"], 2),
         "route_p99_ms_at_half": round(middle["origin_p99_ms"], 2),
+        "redirects_per_core_s": round(middle["redirects_per_core_s"]),
+        "redirects_per_s": round(middle["redirects_per_s"]),
         "route_answer_bytes": len(answer),
         "route_ratio_to_bare_aiohttp": round(
             statistics.median(run["origin_per_core_s"] / run["bare_per_core_s"] for run in runs), 3
@@ -196,9 +229,10 @@ def measure(*, quick):
 
 
 if __name__ == "__main__":
-    if sys.argv[2:3] and sys.argv[2] in {"load", "pace"}:
+    kinds = {"load": load, "pace": pace, "redirect": partial(load, asks=redirects)}
+    if sys.argv[2:3] and sys.argv[2] in kinds:
         os.sched_setaffinity(0, {int(sys.argv[1])})
-        kind = load if sys.argv[2] == "load" else pace
+        kind = kinds[sys.argv[2]]
         print(json.dumps(kind(int(sys.argv[3]), *map(float, sys.argv[4:]))))
     else:
         from bench_report import finish

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from origin.api import ModelReport, NodeReport, Place, RouteQuery
 from origin.client import OriginClient
 from origin.web import front as front_module
-from origin.web.front import Front, RouteDesk, parse
+from origin.web.front import Front, RouteDesk
+from origin.web.simple_request import SENT_ON_PATHS, parse
 
 BODY = json.dumps({"model": "chat", "place": {"lat": 48.0, "lon": 2.0}}).encode()
 
@@ -119,6 +120,39 @@ class TestAnswers:
             answer.pop("ticket")
         assert ours == theirs
         assert ours["nodes"][0]["node_id"] == "paris"
+
+    @pytest.mark.parametrize("path", SENT_ON_PATHS)
+    @pytest.mark.parametrize("place", [None, "35,139"])
+    async def test_it_sends_on_as_aiohttp_does(self, connect, handed_on, path, place):
+        body = json.dumps(
+            {"model": "chat", "messages": [{"role": "user", "content": "words " * 300}]}
+        ).encode()
+        raw = {
+            "line": f"POST {path} HTTP/1.1".encode(),
+            "x_request_id": "mine-1",
+            "Authorization": "Bearer x",
+        }
+        raw |= {"x_edgeward_place": place, "x_edgeward_session": "s"}
+        connection, answers = await connect(), []
+        for more in ({}, {"Connection": "keep-alive"}):
+            await connection.send(request(body, **raw, **more))
+            status, headers, rest = await connection.response()
+            headers["location"], _, ticket = headers["location"].partition("?edgeward_ticket=")
+            assert (len(ticket) > 100, headers.pop("date")[-3:], rest) == (True, "gmt", b"")
+            answers.append((status, headers))
+        assert handed_on == {"answered": 1, "left": 1}
+        assert answers[0] == answers[1]
+        assert answers[0][0] == 307
+        assert (
+            answers[0][1]["location"]
+            == f"http://{'tokyo' if place else answers[0][1]['x-edgeward-node']}.example:8000{path}"
+        )
+
+    async def test_a_request_to_an_unknown_model_is_refused_by_aiohttp(self, connect, handed_on):
+        connection = await connect()
+        await connection.send(request(b'{"model": "nope"}', line=b"POST /v1/completions HTTP/1.1"))
+        assert (await connection.response())[0] == 404
+        assert handed_on == {"answered": 0, "left": 1}
 
     async def test_msgpack_both_ways_and_a_place_in_a_header(self, connect, handed_on):
         connection = await connect()
@@ -240,12 +274,12 @@ class TestAnswers:
 
 class TestParse:
     def test_what_it_understands(self):
-        headers, body = parse(request(Accept="*/*", User_Agent="x", x_edgeward_session=" a b \t"))
+        path, headers, body = parse(request(Accept="*/*", User_Agent="x", x_edgeward_session=" a b \t"))
         assert headers == {
             b"content-type": b"application/json", b"content-length": str(len(BODY)).encode(), b"accept": b"*/*",
             b"x-edgeward-session": b"a b",
         }  # fmt: skip
-        assert body == BODY
+        assert (path, body) == ("/v1/route", BODY)
 
     @pytest.mark.parametrize(
         "raw",
@@ -255,6 +289,11 @@ class TestParse:
             request(line=b"POST /v1/route?place=1,2 HTTP/1.1"),
             request(line=b"POST  /v1/route HTTP/1.1"),
             request(line=b"POST http://x/v1/route HTTP/1.1"),
+            request(line=b"POST /v1/models HTTP/1.1"),
+            request(line=b"POST /v1/chat/completions?place=1,2 HTTP/1.1"),
+            request(line=b""),
+            b"POST /v1/route HTTP/1.1",
+            b"POST /v1/route HTTP/1.1\r\n\r\n",
             request(Transfer_Encoding="chunked"),
             request(Transfer_Encoding="chunked", Content_Length=None),
             request(Content_Encoding="zstd"),
@@ -293,7 +332,7 @@ class TestParse:
         spoilt = raw[:at] + noise + raw[at + cut_bytes :]
         parsed = parse(spoilt)
         if parsed is not None:  # then it is one whole message, and the lengths agree
-            headers, body = parsed
+            _, headers, body = parsed
             assert spoilt.endswith(b"\r\n\r\n" + body)
             assert int(headers[b"content-length"]) == len(body)
             assert b"transfer-encoding" not in spoilt.lower().partition(b"\r\n\r\n")[0]
