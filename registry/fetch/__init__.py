@@ -19,6 +19,7 @@ from registry.fetch.source import Source, StoreSource
 from registry.manifest import Manifest, Part, decode_manifest, manifest_digest, part_of
 from registry.progress import ProgressHook, ignore_progress
 from registry.release_directory import FILES_NAME, MANIFEST_NAME, read_held
+from registry.system_calls import freed_memory_kept
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -98,7 +99,8 @@ async def fetch(
         try:
             # Another process may have finished between our look and our lock.
             if _held(target, manifest, manifest_bytes) == held:
-                return await job.run(manifest_bytes, target, local, delta)
+                with freed_memory_kept():
+                    return await job.run(manifest_bytes, target, local, delta)
         finally:
             job.close()
             partial.close()
