@@ -22,7 +22,7 @@ _LATE_BEATS = 1.5
 class Doubts:
     """What speaks against one node, and for it, as of `at_s`."""
 
-    __slots__ = ("_arrived", "_at_s", "_beats", "_failed", "_missed", "_reporters")
+    __slots__ = ("_arrived", "_at_s", "_beats", "_failed", "_missed", "_reporters", "_share")
 
     def __init__(self, now_s: float) -> None:
         self._at_s = now_s
@@ -31,9 +31,11 @@ class Doubts:
         self._missed = 0.0
         self._beats = 0.0
         self._reporters: dict[str, float] = {}
+        self._share: float | None = None  # asked far more often than it changes
 
     def note_beat(self, silent_s: float, heartbeat_s: float, arrived_count: int, now_s: float) -> None:
         """A heartbeat came, after a silence, and spoke of requests that had arrived since the one before."""
+        self._share = None
         self._fade(now_s)
         if silent_s > _LATE_BEATS * heartbeat_s:
             self._missed = min(_MISSED_LIMIT_COUNT, self._missed + silent_s / heartbeat_s - 1)
@@ -42,6 +44,7 @@ class Doubts:
 
     def note_failure(self, reporter: str, now_s: float) -> bool:
         """Somebody's request failed there; False where this reporter has just said so."""
+        self._share = None
         heard_s = self._reporters.pop(reporter, None)
         fresh = heard_s is None or now_s - heard_s >= _REPORTER_PAUSE_S
         self._reporters[reporter] = now_s if fresh or heard_s is None else heard_s
@@ -58,6 +61,11 @@ class Doubts:
         As of the last event: it changes when something happens, not with time alone, so that what is worked out of
         it stays good in between.
         """
+        if self._share is None:
+            self._share = self._worked_out()
+        return self._share
+
+    def _worked_out(self) -> float:
         recent_count = sum(self._at_s - heard_s < _REMEMBERED_S for heard_s in self._reporters.values())
         believed = min(1.0, recent_count / _BELIEVED_COUNT)
         of_requests = believed * self._failed / (self._failed + self._arrived + 1)

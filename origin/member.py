@@ -87,18 +87,21 @@ class Seat:
 
     Attributes:
         is_whole: it has all of the model's releases, whatever their space.
+        model_name: the model's; `name` may say a space as well.
         number: the node's id as 64 bits that look random.
         usual: the one release that answers; None where none does, or several do.
         touched_in: for each pool that it is in, the set of seats there whose figures have changed.
     """
 
     __slots__ = (
-        "answering_count", "is_whole", "member", "name", "node_id", "number", "offers", "touched_in", "usual",
+        "answering_count", "is_whole", "member", "model_name", "name", "node_id", "number", "offers", "touched_in",
+        "usual",
     )  # fmt: skip
 
     def __init__(self, member: Member, name: str) -> None:
         self.member = member
         self.name = name
+        self.model_name = bare_name(name)
         self.is_whole = "#" not in name
         self.node_id = member.report.node_id
         self.number = int.from_bytes(hashlib.sha256(self.node_id.encode()).digest()[:8], "little")
@@ -170,7 +173,7 @@ class Member:
     def touch_model(self, name: str) -> None:
         """The same of one model, in each space."""
         for seat in self.seats.values():
-            if bare_name(seat.name) == name:
+            if seat.model_name == name:
                 seat.touch()
 
     def take(self, report: NodeReport, now_s: float) -> None:

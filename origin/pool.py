@@ -55,6 +55,7 @@ class Pool:
         doubtful: seats of nodes that may fail.
         several: seats where several releases answer, which no row can say.
         due: when rows are out of date because requests that were sent there are over, the first first.
+        due_of: what was put there last of each seat, until it has passed.
     """
 
     def __init__(self) -> None:
@@ -66,6 +67,7 @@ class Pool:
         self.doubtful: set[Seat] = set()
         self.several: set[Seat] = set()
         self.due: list[tuple[float, int, Seat]] = []
+        self.due_of: dict[Seat, float] = {}
         self.moved_s = -math.inf
         self._stale = True
         self._lay_out()
@@ -108,6 +110,7 @@ class Pool:
         self.doubt = np.zeros(len(self.rows))
         for seats in (self.touched, self.moving, self.unmeasured, self.doubtful, self.several, self.due):
             seats.clear()
+        self.due_of.clear()
         self.touched.update(self.rows)
         self.moved_s = -math.inf
 

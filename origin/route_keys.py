@@ -45,8 +45,8 @@ class RouteKeys:
     def sign(self, ticket: Ticket, now_s: float) -> str:
         """The ticket's text, signed with the newest key that nodes have been told of for long enough."""
         self._turn(now_s)
-        told = [key for key in self._keys if now_s - key.made_s >= TOLD_AHEAD_S]
-        return (told[-1] if told else self._keys[0]).signer.sign(ticket)
+        told = (key for key in reversed(self._keys) if now_s - key.made_s >= TOLD_AHEAD_S)
+        return next(told, self._keys[0]).signer.sign(ticket)
 
     def public_keys(self, now_s: float) -> tuple[bytes, ...]:
         """The public keys that nodes may believe now; the other origins tell theirs the same."""

@@ -13,16 +13,18 @@ import structlog
 from origin.geo.client_spot import NOWHERE, ClientSpot
 from origin.geo.heard import Sample
 from origin.geo.probe_list import ProbeLists
-from origin.geo.rtt_surface import fitted
+from origin.geo.rtt_surface import fitting
 from registry.addresses import network_of, read_address
 from registry.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from origin.api import NodeReport, Place, ProbedRtt
     from origin.geo.network import Network
     from origin.geo.places import AddressRecord
+    from origin.geo.rtt_surface import RttSurface
+    from origin.geo.rtt_table import RttTable
     from origin.geo_files import GeoFiles
 
 log = structlog.get_logger()
@@ -197,13 +199,26 @@ class Whereabouts:
 async def keep_known(whereabouts: Whereabouts) -> None:
     """Look for new databases, and fit guesses to what was measured, for ever; the fits take 5 % of a core at most."""
     while True:
-        begun_s = time.monotonic()
         try:
             whereabouts.refresh()
             network = whereabouts.network
             if network.fit_due:
-                network.install(await asyncio.to_thread(fitted, network.table()))
+                network.install(await _fitted_by_and_by(network.table()))
         except Exception:  # a defect of ours must not leave guesses as they are for good
             log.exception("whereabouts.broke")
-        took_s = time.monotonic() - begun_s
-        await asyncio.sleep(max(_LOOK_AGAIN_S, _REST_FOR_WORK * took_s))
+        await asyncio.sleep(_LOOK_AGAIN_S)
+
+
+async def _fitted_by_and_by(table: RttTable) -> RttSurface:
+    """The surface, with a rest after each piece of the work: in one go it would hold up every answer for its time."""
+    pieces = fitting(table)
+    while True:
+        surface, took_s = await asyncio.to_thread(_next_of, pieces)
+        if surface is not None:
+            return surface
+        await asyncio.sleep(_REST_FOR_WORK * took_s)
+
+
+def _next_of(pieces: Iterator[RttSurface | None]) -> tuple[RttSurface | None, float]:
+    begun_s = time.thread_time()
+    return next(pieces), time.thread_time() - begun_s

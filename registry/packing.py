@@ -127,38 +127,27 @@ def unpack_zstd(packed: bytes | memoryview, limit_bytes: int, what: str, *, exac
 
 
 class PackBuilder:
-    """Stored chunks, one after another, until the pack is full; hashed as they come, and never copied again.
+    """Stored chunks, one after another, until the pack is full; hashed as they come, and never copied again."""
 
-    Args:
-        used: an earlier pack that nobody needs any more: its memory is filled again.
-    """
-
-    def __init__(self, used: bytearray | None = None) -> None:
-        # At its full length from the start: memory that nobody has written to takes none.
-        self._bytes = bytearray(PACK_LIMIT_BYTES) if used is None else used
-        self._length_bytes = 0
+    def __init__(self) -> None:
+        self._bytes = bytearray()
         self._hash = hashlib.sha256()
 
     def __len__(self) -> int:
         """How many bytes the pack has so far."""
-        return self._length_bytes
+        return len(self._bytes)
 
     def fits(self, stored: bytes) -> bool:
         """Whether these bytes still go in; into an empty pack any chunk goes."""
-        return not self._length_bytes or self._length_bytes + len(stored) <= PACK_LIMIT_BYTES
+        return not self._bytes or len(self._bytes) + len(stored) <= PACK_LIMIT_BYTES
 
     def add(self, stored: bytes) -> int:
         """Append a stored chunk; returns its offset in the pack."""
-        offset = self._length_bytes
-        self._length_bytes += len(stored)
-        if self._length_bytes > len(self._bytes):
-            self._bytes += bytes(self._length_bytes - len(self._bytes))
-        with memoryview(self._bytes) as view:  # a bytearray itself would copy what it is to take
-            view[offset : self._length_bytes] = stored
+        offset = len(self._bytes)
+        self._bytes += stored
         self._hash.update(stored)
         return offset
 
     def build(self) -> tuple[Digest, bytearray]:
         """The pack and the digest that names it; nothing is added after that."""
-        del self._bytes[self._length_bytes :]
         return Digest(self._hash.hexdigest()), self._bytes

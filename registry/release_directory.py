@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from registry.durable import sync, write_durably
 from registry.errors import DiskFullError, InputInvalidError, ManifestInvalidError
-from registry.manifest import Part, part_of
+from registry.manifest import Part, decode_manifest, part_of
 from registry.system_calls import start_writing
 from registry.wire import from_json, to_json
 
@@ -66,6 +66,23 @@ class ReleaseDirectory:
     def open(cls, directory: Path, manifest: Manifest) -> ReleaseDirectory:
         """A finished one, with what it says that it holds. Raises ManifestInvalidError."""
         return cls(directory, manifest, read_held(directory, manifest))
+
+    @classmethod
+    def read(cls, directory: Path) -> ReleaseDirectory:
+        """A finished one, by the manifest that lies in it.
+
+        Raises:
+            InputInvalidError: the directory holds no release.
+            ManifestInvalidError: its manifest, or what it says that it holds, is damaged.
+        """
+        try:
+            manifest_bytes = (directory / MANIFEST_NAME).read_bytes()
+        except OSError as error:
+            raise InputInvalidError(
+                f"{directory} holds no release: {MANIFEST_NAME} cannot be read ({error.strerror})",
+                param="path",
+            ) from error
+        return cls.open(directory, decode_manifest(manifest_bytes))
 
     def file(self, number: int) -> Path:
         """Where a file of the manifest lies."""

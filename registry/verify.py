@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from registry.digest import digest_of
-from registry.errors import InputInvalidError
-from registry.manifest import decode_manifest
 from registry.progress import Progress, ProgressHook, ignore_progress
-from registry.release_directory import MANIFEST_NAME, ReleaseDirectory
+from registry.release_directory import ReleaseDirectory
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,13 +50,8 @@ def verify(directory: Path, progress: ProgressHook = ignore_progress) -> VerifyR
         InputInvalidError: the directory holds no release.
         ManifestInvalidError: its manifest is damaged.
     """
-    try:
-        manifest = decode_manifest((directory / MANIFEST_NAME).read_bytes())
-    except OSError as error:
-        raise InputInvalidError(
-            f"{directory} holds no release: {MANIFEST_NAME} cannot be read ({error.strerror})", param="path"
-        ) from error
-    release = ReleaseDirectory.open(directory, manifest)
+    release = ReleaseDirectory.read(directory)
+    manifest = release.manifest
     ok: list[str] = []
     damaged: list[DamagedFile] = []
     missing: list[str] = []

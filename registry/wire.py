@@ -7,12 +7,16 @@ should refuse unknown fields says so with `forbid_unknown_fields=True` and gets 
 from __future__ import annotations
 
 import difflib
+import functools
 import re
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import msgspec
 
 from registry.errors import InputInvalidError
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
 
 T = TypeVar("T")
 
@@ -53,11 +57,12 @@ def from_msgpack(data: bytes, kind: type[T]) -> T:
     try:
         # Straight into the type: as plain values first, 128 MiB of empty maps in a field that nobody asked for would
         # take 8 GiB. What the type does not name is passed over without being made.
-        return msgspec.msgpack.decode(data, type=kind)
+        decoded: T = _msgpack_decoder(cast("Hashable", kind)).decode(data)
     except msgspec.ValidationError as error:
         raise _refusal(error, kind) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputInvalidError(f"the body is not valid msgpack: {error}") from error
+    return decoded
 
 
 def from_json(data: bytes, kind: type[T]) -> T:
@@ -84,6 +89,12 @@ def convert(plain: Any, kind: type[T]) -> T:
         return msgspec.convert(plain, type=kind)
     except msgspec.ValidationError as error:
         raise _refusal(error, kind) from error
+
+
+@functools.cache
+def _msgpack_decoder(kind: Hashable) -> msgspec.msgpack.Decoder[Any]:
+    """Made once for each type: for a union msgspec.msgpack.decode makes one anew, 6 µs for each message of 0.2."""
+    return msgspec.msgpack.Decoder(cast("type[Any]", kind))
 
 
 def _not_unicode(error: UnicodeEncodeError) -> InputInvalidError:

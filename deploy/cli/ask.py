@@ -30,6 +30,8 @@ _DEFAULT_TOKENS = 512
 """Some 400 words. A small model that does not find an end would otherwise write until its context is full; the API
 itself, as OpenAI's, has no such limit."""
 
+_NOT_WRITTEN_NOW = {"hit": "kept answer", "coalesced": "answer already under way"}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of the verb."""
@@ -175,7 +177,10 @@ def _in_words(stream: TextStream) -> str:
     if tokens_count:
         parts.append(f"{tokens_count} tokens")
         writing_s = (served.total_ms - served.ttft_ms) / 1000
-        if tokens_count > 1 and writing_s > 0:
+        # Only of tokens that were written while we listened is there a rate.
+        if served.cache in _NOT_WRITTEN_NOW:
+            parts.append(_NOT_WRITTEN_NOW[served.cache])
+        elif tokens_count > 1 and writing_s > 0:
             parts.append(f"{(tokens_count - 1) / writing_s:.1f} tokens/s")
     if served.attempts > 1:
         parts.append(f"{served.attempts} attempts ({'; '.join(served.refusals)})")

@@ -112,10 +112,9 @@ def _build(args: argparse.Namespace, plan: Plan, workspace: Workspace) -> int:
     from deploy.bars import WorkBar
     from origin.build.building import Build, refusals
     from origin.build.outputs import copy_variants, write_build_report
-    from origin.build.publishing import check_evaluated
 
     if args.publish:
-        check_evaluated(plan)
+        _check_publishable(args, plan)
     threads_count = args.threads or len(os.sched_getaffinity(0))
     try:
         with WorkBar(Console(stderr=True)) as bar:
@@ -145,6 +144,17 @@ def _build(args: argparse.Namespace, plan: Plan, workspace: Workspace) -> int:
     return 1 if reasons else 0
 
 
+def _channel(args: argparse.Namespace, plan: Plan) -> str | None:
+    return None if args.no_channel else args.channel or plan.recipe.publish.channel
+
+
+def _check_publishable(args: argparse.Namespace, plan: Plan) -> None:
+    from deploy.cli.connect import open_store
+    from origin.build.publishing import check_publishable
+
+    check_publishable(plan, open_store(args), _channel(args, plan))
+
+
 def _publish(
     args: argparse.Namespace,
     plan: Plan,
@@ -155,17 +165,15 @@ def _publish(
     from deploy.cli.connect import open_store
     from deploy.cli.terminal import progress_bar
     from origin.build.publishing import check_gates_passed, publish_build
-    from registry.reference import check_channel
 
     check_gates_passed(plan, built)
-    channel = None if args.no_channel else check_channel(args.channel or plan.recipe.publish.channel)
     with progress_bar(f"{plan.recipe.model.name}@{plan.recipe.model.version}") as progress:
         return publish_build(
             plan,
             built,
             workspace,
             store=open_store(args),
-            channel=channel,
+            channel=_channel(args, plan),
             created_unix_s=created_unix_s,
             progress=progress,
         )

@@ -24,7 +24,8 @@ EXAMPLES = """\
   edgeward bundle build --deb
   edgeward bundle build --out ./bundles --wheel llama_cpp_python-0.3.36-py3-none-linux_x86_64.whl --build 2"""
 
-_EXTRAS = "node,origin,fleet,otel"
+EXTRAS = "node,origin,fleet,otel"
+"""What a bundle brings unless told otherwise."""
 _X86_64_V3 = "avx,avx2,bmi2,f16c,fma"
 
 
@@ -39,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="take this wheel rather than a fetched one",
     )
-    parser.add_argument("--extras", default=_EXTRAS, help=f"optional parts to bring ({_EXTRAS})")
+    parser.add_argument("--extras", default=EXTRAS, help=f"optional parts to bring ({EXTRAS})")
     parser.add_argument(
         "--cpu-features",
         metavar="NAMES",

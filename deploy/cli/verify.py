@@ -97,11 +97,11 @@ def run(args: argparse.Namespace) -> int:
 
 def _show_lineage(args: argparse.Namespace, directory: Path, report: VerifyReport) -> None:
     from deploy.cli.lineage_text import lineage_text
-    from registry.manifest import decode_manifest, lineage_of
-    from registry.release_directory import MANIFEST_NAME
+    from registry.manifest import lineage_of
+    from registry.release_directory import ReleaseDirectory
 
-    manifest = decode_manifest((directory / MANIFEST_NAME).read_bytes())
-    found = {it.name: (it.space_id, lineage_of(it)) for it in manifest.variants if it.name in report.variants}
+    variants = ReleaseDirectory.read(directory).manifest.variants
+    found = {it.name: (it.space_id, lineage_of(it)) for it in variants if it.name in report.variants}
     if args.json:
         told = {name: {"space_id": space, "lineage": it} for name, (space, it) in found.items()}
         show_json({"verified": report, "variants": told})

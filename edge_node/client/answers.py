@@ -34,6 +34,8 @@ class Served(Struct, frozen=True, kw_only=True):
         hedged: whether this node was the second one asked because the first was late.
         resumed_count: how often a stream broke and went on, here or at another node.
         nodes: ids of the nodes whose text it is, in order; the last one is `node_id`.
+        cache: what the node said of its kept answers: `hit` where this is one, `coalesced` where it was being written
+            for somebody else already, `miss`, `bypass`; empty when it said nothing.
     """
 
     node_id: str
@@ -50,6 +52,7 @@ class Served(Struct, frozen=True, kw_only=True):
     hedged: bool = False
     resumed_count: int = 0
     nodes: tuple[str, ...] = ()
+    cache: str = ""
 
 
 class Piece(Struct, frozen=True, kw_only=True):

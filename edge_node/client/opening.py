@@ -80,4 +80,5 @@ def served_by(
         handed_on=call.handed_on_count,
         hedged=call.hedged,
         nodes=(node_id,),
+        cache=response.headers.get("x-edgeward-cache", ""),
     )

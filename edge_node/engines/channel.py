@@ -8,57 +8,78 @@ import socket
 from typing import TYPE_CHECKING, cast
 
 from edge_node.engines import Command, Event
-from edge_node.engines.framing import FrameReader, encode_frame
+from edge_node.engines.framing import FrameInvalidError, FrameReader, encode_frame
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import Callable, Sequence
 
 _READ_BYTES = 256 << 10
 
 
-class FrontChannel:
-    """The front's end."""
+class FrontChannel(asyncio.Protocol):
+    """The front's end: what the child says is heard where it arrives, without a task between.
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self._writer = writer
+    Args:
+        hear: called with each event.
+    """
+
+    def __init__(self, hear: Callable[[Event], None]) -> None:
+        self._hear = hear
+        self._frames = FrameReader(Event)
+        self._transport: asyncio.Transport | None = None
+        self._ended = asyncio.get_running_loop().create_future()
 
     @classmethod
-    async def over(cls, end: socket.socket) -> FrontChannel:
+    async def over(cls, end: socket.socket, hear: Callable[[Event], None]) -> FrontChannel:
         """Take over one end of a socket pair."""
         end.setblocking(False)
-        return cls(*await asyncio.open_unix_connection(sock=end))
+        loop = asyncio.get_running_loop()
+        _, channel = await loop.create_connection(lambda: cls(hear), sock=end)
+        return channel
 
     def send(self, command: Command) -> None:
-        """Queue a command; a child that is gone shows in `events` instead.
+        """Queue a command; a child that is gone shows in `ended` instead.
 
         Raises:
             FrameInvalidError: the command cannot be put into a frame.
         """
         frame = encode_frame(command)
-        if not self._writer.is_closing():
-            self._writer.write(frame)
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(frame)
 
-    async def events(self) -> AsyncIterator[Event]:
-        """What the child says, until it closes its end.
+    async def ended(self) -> None:
+        """Wait until the child has closed its end.
 
         Raises:
             FrameInvalidError: the child sent something else than the protocol's messages.
         """
-        frames = FrameReader(Event)
-        while True:
-            try:
-                data = await self._reader.read(_READ_BYTES)
-            except ConnectionError:  # killed with our commands unread
-                return
-            if not data:
-                return
-            for event in frames.feed(data):
-                yield cast("Event", event)
+        await asyncio.shield(self._ended)
 
     def close(self) -> None:
         """Close our end: the child's signal to stop."""
-        self._writer.close()
+        if self._transport is not None:
+            self._transport.close()
+
+    # ---- asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The socket is ours."""
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        """The child has said something."""
+        if self._ended.done():  # it was not believed before
+            return
+        try:
+            for event in self._frames.feed(data):
+                self._hear(event)
+        except FrameInvalidError as error:
+            self._ended.set_exception(error)
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        """The child is gone, or was killed with our commands unread."""
+        if not self._ended.done():
+            self._ended.set_result(None)
 
 
 class ChildChannel:

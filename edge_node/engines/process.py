@@ -203,10 +203,10 @@ class EngineProcess:
             except BaseException:
                 ours.close()
                 raise
-        self._channel = await FrontChannel.over(ours)
+        self._channel = await FrontChannel.over(ours, self._deliver)
         self._tasks = [
             asyncio.create_task(self._read_output(self._process)),
-            asyncio.create_task(self._read_events(self._process, self._channel)),
+            asyncio.create_task(self._watch(self._process, self._channel)),
         ]
         self._channel.send(Load(self.spec))
 
@@ -215,10 +215,9 @@ class EngineProcess:
         while data := await process.stdout.read(4096):
             self._printed.push(data)
 
-    async def _read_events(self, process: asyncio.subprocess.Process, channel: FrontChannel) -> None:
+    async def _watch(self, process: asyncio.subprocess.Process, channel: FrontChannel) -> None:
         try:
-            async for event in channel.events():
-                self._deliver(event)
+            await channel.ended()
         except FrameInvalidError as error:
             log.error("engine.garbled", release=self._label, error=error.message)  # noqa: TRY400 - no traceback wanted
             with suppress(ProcessLookupError):

@@ -227,6 +227,13 @@ async def enrolled(
     if token:
         node_id = config.node_id or kept_id(config.data_dir, fresh_id)
         kept = await _join_when_possible(config, token, node_id, now_unix_s)
+    if kept is None and any(url.startswith("https://") for url in config.origin):
+        # Or else all that is heard of it is that the origin's certificate comes from an authority nobody knows.
+        log.warning(
+            "joining.missed",
+            reason="this node is in no fleet and has no node.join_token; where the origin is, `edgeward token create` "
+            "makes one",
+        )
     if kept is not None and config.node_id and config.node_id != kept.node_id:
         raise ConfigError(
             f"node.node_id = {config.node_id!r}, and this node joined the fleet as {kept.node_id!r}: leave it out, or "

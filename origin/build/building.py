@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -98,17 +97,20 @@ class Build:
         with self._workspace.in_use():
             make_folders(self._logs)
             self._made[SOURCE] = self._workspace.keep_source(self._plan.source)
-            self._check_first_steps()
+            self._check_steps()
             for planned in self._plan.steps:
                 self._made[planned.step.id] = self._make(planned)
             return tuple(self._judged(variant) for variant in self._plan.variants)
 
-    def _check_first_steps(self) -> None:
-        """Ask the operations whose source is there already, so that nobody waits an hour for a refusal."""
+    def _check_steps(self) -> None:
+        """Ask the operations, as far as their sources are there, so that nobody waits an hour for a refusal."""
         steps = tuple(
-            (step_words(planned.step), artifact_words(source))
+            (
+                step_words(planned.step),
+                None if (source := self._source_of(planned)) is None else artifact_words(source),
+            )
             for planned in self._plan.steps
-            if not planned.done and (source := self._source_of(planned)) is not None
+            if not planned.done
         )
         if steps:
             run_job(
@@ -205,18 +207,23 @@ class Build:
         if variant.evaluation is None:
             return None
         place = self._workspace.evaluation(variant.evaluation)
-        with suppress(FileNotFoundError, msgspec.MsgspecError):  # a damaged one is made again
-            return msgspec.json.decode(place.read_bytes(), type=Evaluation)
         what = f"judging {variant.table.name}"
-        self._watcher.begun(what)
-        started_s = time.monotonic()
-        done = run_job(
-            self._evaluation_job(variant), what=what, log=self._logs / f"{variant.evaluation}.log",
-            threads_count=self._threads_count, report=self._watcher.progressed,
-        )  # fmt: skip
-        evaluation = msgspec.convert(done.result, Evaluation)
-        if not evaluation.faults:  # what could not be computed now may be next time
-            write_durably(place, msgspec.json.encode(evaluation))
+        if kept := _read_evaluation(place):
+            return kept
+        reference = self._plan.reference_key()
+        with self._workspace.alone(reference, lambda: self._watcher.waiting(what)) as lock:
+            if kept := _read_evaluation(place):
+                return kept
+            self._watcher.begun(what)
+            started_s = time.monotonic()
+            done = run_job(
+                self._evaluation_job(variant), what=what, log=self._logs / f"{variant.evaluation}.log",
+                threads_count=self._threads_count, report=self._watcher.progressed, lock=lock,
+            )  # fmt: skip
+            evaluation = msgspec.convert(done.result, Evaluation)
+            if not evaluation.faults:  # what could not be computed now may be next time
+                make_folders(place.parent)
+                write_durably(place, msgspec.json.encode(evaluation))
         self._watcher.ended(what, time.monotonic() - started_s)
         return evaluation
 
@@ -255,6 +262,14 @@ def refusals(plan: Plan, built: Sequence[BuiltVariant]) -> tuple[str, ...]:
         for it in refused
         if it.verdict is not None
     )
+
+
+def _read_evaluation(place: Path) -> Evaluation | None:
+    """One that was kept; a damaged one is made again."""
+    try:
+        return msgspec.json.decode(place.read_bytes(), type=Evaluation)
+    except (FileNotFoundError, msgspec.MsgspecError):
+        return None
 
 
 def _files(directory: Path) -> dict[str, MadeFile]:

@@ -10,6 +10,7 @@ import msgspec
 from origin.build.gates import check_gates
 from origin.build.graph import inputs_of, line_of, needed_by, order_steps, texts_of
 from origin.build.keys import key_of, module_version, step_key
+from origin.build.measurable import check_measurable
 from origin.build.recipe import SOURCE
 from origin.build.sizes import expected_size, size_of
 from origin.build.source import digest_of_file, find_source
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from origin.build.workspace import Workspace
 
 _EVALUATION = "origin.build.evaluate.evaluation"
+_REFERENCES = ("origin.build.evaluate.chat", "origin.build.evaluate.encoders")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +109,21 @@ class Plan:
         return frozenset({*self.keys.values(), *evaluations, *self._references()})
 
     def reference_key(self) -> str:
-        """Under which the workspace keeps what the reference gives for the texts that are judged on."""
+        """Under which the workspace keeps what the reference gives for all that is judged on.
+
+        0.8 GB for a chat model: all that the rest depends on is in it, so that cleaning takes what no longer holds.
+        """
+        evaluate = self.recipe.evaluate
+        assert evaluate is not None, "without [evaluate] there is no reference"
+        return key_of({
+            "versions": [module_version(name) for name in _REFERENCES],
+            "judged_beside": self.judged_beside(),
+            "tasks": _tasks(self.recipe),
+            "tokens_count": evaluate.tokens_count,
+        })  # fmt: skip
+
+    def judged_beside(self) -> str:
+        """What the variants are held against, and over which texts."""
         evaluate = self.recipe.evaluate
         assert evaluate is not None, "without [evaluate] there is no reference"
         return key_of([self.keys[evaluate.reference], self.texts[evaluate.texts].sha256])
@@ -143,6 +159,7 @@ def plan_build(
             check_gates(gates, frozenset(names - {variant.name}))
     source = find_source(source_path or folder / recipe.model.source, sha256=recipe.model.sha256)
     steps = order_steps(recipe, source.kind, [it.name for it in variants])
+    check_measurable(recipe, source.kind)
     texts = _texts(recipe, steps)
     planned: list[PlannedStep] = []
     keys = {SOURCE: source.key}
@@ -243,7 +260,7 @@ def _variant(
         evaluation = key_of({
             "version": module_version(_EVALUATION),
             "candidate": key,
-            "reference": plan.reference_key(),
+            "reference": plan.judged_beside(),
             "tasks": _tasks(recipe),
             "seed": recipe.seed,
             "siblings": siblings,

@@ -8,7 +8,12 @@ from origin.build.building import refusals
 from origin.build.lineage import lineage_of_build, space_of
 from origin.build.source import digest_of_file
 from origin.errors import GateRefusedError, StepFailedError
+from registry.catalog import Catalog
+from registry.errors import ReleaseConflictError, ReleaseUnknownError
+from registry.manifest import lineage_of
 from registry.publish import PublishReport, VariantSource, publish
+from registry.reference import check_channel
+from registry.trust.statements import role_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,6 +22,7 @@ if TYPE_CHECKING:
     from origin.build.building import BuiltVariant
     from origin.build.planning import Plan
     from origin.build.workspace import Workspace
+    from registry.manifest import Manifest
     from registry.progress import ProgressHook
     from registry.trust.signed_store import SignedStore
 
@@ -54,12 +60,45 @@ def publish_build(
     )
 
 
-def check_evaluated(plan: Plan) -> None:
-    """Refuse to publish by a recipe that judges nothing, before anything is built.
+def check_publishable(plan: Plan, store: SignedStore, channel: str | None) -> None:
+    """Refuse, before anything is built, what would be refused when all of it is: the words, keys, release and parent.
+
+    A release that this recipe may have made is not refused: built again, it may come out the same.
 
     Raises:
-        GateRefusedError: it has no `[evaluate]`.
+        GateRefusedError: the recipe has no `[evaluate]`.
+        ReleaseConflictError: this version is published already, and something else made it.
+        EdgewardError: as `registry.publish.publish`.
     """
+    _check_evaluated(plan)
+    if channel is not None:
+        check_channel(channel)
+    model, catalog = plan.recipe.model, Catalog(store)
+    try:
+        _, manifest = catalog.manifest(model.name, model.version)
+    except ReleaseUnknownError:
+        if model.parent:
+            catalog.resolve(model.parent)
+        manifest = None
+    store.publisher.require(role_of(model.name))
+    done = all(it.done for it in plan.steps) and all(it.evaluated for it in plan.variants)
+    if manifest is not None and not done and not _may_have_made(plan, manifest):
+        raise ReleaseConflictError(
+            f"{model.name}@{model.version} is published already, and neither this recipe nor this source made it; a "
+            f"version never changes: give [model] of {plan.recipe.path.name} a new one"
+        )
+
+
+def _may_have_made(plan: Plan, manifest: Manifest) -> bool:
+    """Whether a release says of all its variants that they come from this recipe and this source."""
+    made = {
+        lineage and (lineage.recipe_sha256, lineage.root_sha256)
+        for lineage in map(lineage_of, manifest.variants)
+    }
+    return made == {(plan.recipe.sha256, plan.source.weights_sha256)}
+
+
+def _check_evaluated(plan: Plan) -> None:
     if plan.recipe.evaluate is None:
         raise GateRefusedError(
             f"{plan.recipe.path.name} has no [evaluate], so nothing would say that its variants are any good: add one "

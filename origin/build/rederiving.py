@@ -18,9 +18,9 @@ from origin.build.gguf_steps import Dequantize
 from origin.build.source import digest_of_file
 from origin.build.step import MODEL_FILES, Artifact, StepWork
 from registry.errors import InputInvalidError
-from registry.manifest import decode_manifest, lineage_of
+from registry.manifest import lineage_of
 from registry.progress import Progress, ProgressHook, ignore_progress
-from registry.release_directory import MANIFEST_NAME, ReleaseDirectory
+from registry.release_directory import ReleaseDirectory
 
 if TYPE_CHECKING:
     from origin.build.gguf.rederive import Rederived
@@ -64,19 +64,13 @@ def rederive_release(
         ManifestInvalidError: the manifest or a lineage in it is damaged.
         FormatInvalidError: one of the files is no GGUF file.
     """
-    try:
-        manifest = decode_manifest((directory / MANIFEST_NAME).read_bytes())
-    except OSError as error:
-        raise InputInvalidError(
-            f"{directory} holds no release: {MANIFEST_NAME} cannot be read ({error.strerror})", param="path"
-        ) from error
+    release = ReleaseDirectory.read(directory)
     if not parent.is_file():
         raise InputInvalidError(f"there is no file {parent} to rebuild from", param="rederive")
-    release = ReleaseDirectory.open(directory, manifest)
     digest = digest_of_file(parent)
     found = []
     start = 0
-    for variant in manifest.variants:
+    for variant in release.manifest.variants:
         places = [release.file(number) for number in range(start, start + len(variant.files))]
         start += len(variant.files)
         if variant.name in release.part:

@@ -3,7 +3,8 @@
 An operation is a subclass of Step, in `origin/build/operations.py`'s table, and a module that does it:
 
     VERSION: int                                             grows when the same inputs would give other bytes
-    def check(step, source: Artifact) -> None                refuse what this model cannot have; optional
+    def check_words(step) -> None                            refuse what means nothing for any model; optional
+    def check(step, source: Artifact) -> None                that, and what this model cannot have; optional
     def run(step, work: StepWork) -> Mapping[str, Fact]      write `work.directory`; facts go into the lineage
 
 The module is imported when the operation runs, so a recipe without training needs no torch.

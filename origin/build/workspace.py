@@ -76,10 +76,10 @@ class Workspace:
         return Artifact(source.key, source.kind, folder)
 
     @contextmanager
-    def making(self, key: str, waiting: Callable[[], None]) -> Iterator[Making | None]:
-        """Hold what is needed to make an artifact; None when somebody else has made it by now.
+    def alone(self, key: str, waiting: Callable[[], None]) -> Iterator[int]:
+        """Hold a key against other builds; a process that inherits this descriptor holds it, too.
 
-        `waiting` is called once before waiting for another build that makes the same.
+        `waiting` is called once before waiting for a build that holds it.
         """
         make_folders(self.root / "locks")
         with (self.root / "locks" / key).open("wb") as lock:
@@ -88,6 +88,15 @@ class Workspace:
             except BlockingIOError:
                 waiting()
                 fcntl.flock(lock, fcntl.LOCK_EX)
+            yield lock.fileno()
+
+    @contextmanager
+    def making(self, key: str, waiting: Callable[[], None]) -> Iterator[Making | None]:
+        """Hold what is needed to make an artifact; None when somebody else has made it by now.
+
+        `waiting` is called once before waiting for another build that makes the same.
+        """
+        with self.alone(key, waiting) as lock:
             if self.artifact(key) is not None:
                 shutil.rmtree(self.root / "checkpoints" / key, ignore_errors=True)
                 yield None
@@ -98,17 +107,16 @@ class Workspace:
             make_folders(self.root / "checkpoints" / key)
             incoming = Path(tempfile.mkdtemp(prefix=f"{key}.", dir=self.root / "incoming"))
             try:
-                yield Making(self, key, incoming, lock.fileno())
+                yield Making(self, key, incoming, lock)
             finally:
                 shutil.rmtree(incoming, ignore_errors=True)
 
     def evaluation(self, key: str) -> Path:
-        """Where an evaluation is kept."""
-        make_folders(self.root / "evaluations")
+        """Where an evaluation is kept, if there is one."""
         return self.root / "evaluations" / f"{key}.json"
 
     def kept_reference(self, key: str) -> Path:
-        """Where is kept what a reference gives for texts."""
+        """Where is kept what a reference gives for texts; only whoever is `alone` with the key writes there."""
         make_folders(self.root / "references" / key)
         return self.root / "references" / key
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 from origin.geo.client_spot import NOWHERE, ClientSpot
@@ -82,6 +83,7 @@ class Decision:
     space_id: str = ""
 
 
+@lru_cache(maxsize=1024)  # requests name the same few models over and over
 def parse_model(text: str) -> tuple[Reference, bool]:
     """A request's `model` as a reference, and whether it is a bare name.
 

@@ -24,7 +24,10 @@ def bring_up_to_date(pool: Pool, rules: FleetRules, now_s: float) -> Measured:
     others = pool.measured(now_s, rules.heartbeat_s)
     due = pool.due
     while due and due[0][0] <= now_s:
-        pool.touched.add(heapq.heappop(due)[2])
+        due_s, _, seat = heapq.heappop(due)
+        if pool.due_of.get(seat) == due_s:
+            del pool.due_of[seat]
+        pool.touched.add(seat)
     if not 0 <= now_s - pool.moved_s < _MOVE_S:
         pool.touched.update(pool.moving)
         pool.moved_s = now_s
@@ -59,5 +62,8 @@ def _work_out(pool: Pool, seat: Seat, others: Measured, rules: FleetRules, now_s
         pool.unmeasured.add(seat)
     if offer.sent:
         service_s = others.service_s if model.service_s is None else model.service_s
-        # The number only keeps seats from being compared.
-        heapq.heappush(pool.due, (offer.sent[0][1] + service_s, seat.number, seat))
+        due_s = offer.sent[0][1] + service_s
+        if pool.due_of.get(seat) != due_s:
+            pool.due_of[seat] = due_s
+            # The number only keeps seats from being compared.
+            heapq.heappush(pool.due, (due_s, seat.number, seat))

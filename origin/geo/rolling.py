@@ -123,11 +123,11 @@ class Voices:
         if sure is not None and sure.seen_s >= oldest_s:
             return Agreed(sure.rtt_ms, min(sure.count, _SURE_COUNT), sure.seen_s, True), sure.seen_s
         fresh = [voice for voice in self._voices.values() if voice.seen_s >= oldest_s]
-        claims = [] if fresh else [voice for voice in self._claims.values() if voice.seen_s >= oldest_s]
-        if not fresh and len(claims) < self._claims_least_count:
-            return None, math.inf  # until somebody speaks
         seen = bool(fresh)
-        fresh = fresh or claims
+        if not seen:
+            fresh = [voice for voice in self._claims.values() if voice.seen_s >= oldest_s]
+            if not fresh or len(fresh) < self._claims_least_count:
+                return None, math.inf  # until somebody speaks
         times_s = [voice.seen_s for voice in fresh]
-        agreed = Agreed(median(voice.rtt_ms for voice in fresh), len(fresh), max(times_s), seen)
+        agreed = Agreed(median([voice.rtt_ms for voice in fresh]), len(fresh), max(times_s), seen)
         return agreed, min(times_s)

@@ -28,7 +28,7 @@ from origin.geo.probing import filled
 from origin.geo.sphere import apart_km, on_sphere
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -47,7 +47,9 @@ _NODE_DOUBT_COUNT = 3
 _BELIEVED_SHARE = 0.5
 _NOTHING = 1e-12
 _SCENARIOS_COUNT = 160
-_NODES_COUNT = 48
+_ROWS_AT_ONCE_COUNT = 8
+_COLUMNS_AT_ONCE_COUNT = 128
+"""With so many at once the neighbours of a piece are some 60,000 numbers: half a millisecond, and caches hold them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ class RttSurface:
         follows: how much neighbours tell of each other, from 0 to 1.
         miss_ms: how wrong guesses are on average; 0 while nothing is measured.
         missed: truth less guess at some places that were left out in turn, a row each, nodes in columns.
+        missed_at: those places.
         left_over_ms: what the line alone leaves over of all pairs there, in one row.
     """
 
@@ -71,6 +74,7 @@ class RttSurface:
     follows: float
     miss_ms: float
     missed: Floats
+    missed_at: Floats
     left_over_ms: Floats
 
     def guess(self, place: Place) -> Floats:
@@ -90,45 +94,59 @@ class RttSurface:
             A row for each place and a column for each node; a node that nobody has measured may miss as any other.
         """
         columns = np.array([self.columns.get(node_id, -1) for node_id in node_ids], dtype=np.int64)
+        if len(columns) and columns.min() >= 0:
+            return self.missed[:, columns]  # which has no gaps
         found = np.full((len(self.missed), len(node_ids)), math.nan)
         found[:, columns >= 0] = self.missed[:, columns[columns >= 0]]
         return filled(found, self.left_over_ms)
 
     def counts(self, place: Place) -> Floats:
         """How much each row of `misses` counts for a place: by inverse distance."""
-        return 1 / (apart_km(self.places[self._scenarios], on_sphere(place)) + _NEAR_KM)
-
-    @property
-    def _scenarios(self) -> Indices:
-        return _spread(len(self.left), _SCENARIOS_COUNT)
+        return 1 / (apart_km(self.missed_at, on_sphere(place)) + _NEAR_KM)
 
 
 def fitted(table: RttTable) -> RttSurface:
     """Line and nodes, learned from what is measured now."""
+    return next(surface for surface in fitting(table) if surface is not None)
+
+
+def fitting(table: RttTable) -> Iterator[RttSurface | None]:
+    """The same in pieces, so that whoever has others waiting can rest between them: None after each, then the surface.
+
+    Where most of the work is, with many neighbours to look at, a piece takes a millisecond or less.
+    """
     rtts_ms = table.rtts_ms.copy()
     far_km = apart_km(table.places[:, None, :], table.nodes[None, :, :])
     known = ~np.isnan(rtts_ms)
+    yield None
     elsewhere = known & (far_km > SAME_PLACE_KM)
     line = fitted_line(far_km[elsewhere], rtts_ms[elsewhere], Line())
+    yield None
     left = rtts_ms - on_line(line, far_km)
     count = known.sum(axis=0)
-    medians = np.array([np.median(left[known[:, j], j]) if count[j] else 0.0 for j in range(len(count))])
+    medians = np.zeros(len(count))
+    for column in range(len(count)):
+        if count[column]:
+            medians[column] = np.median(left[known[:, column], column])
+        if column % _COLUMNS_AT_ONCE_COUNT == _COLUMNS_AT_ONCE_COUNT - 1:
+            yield None
     node_ms = medians * count / (count + _NODE_DOUBT_COUNT)
     left -= node_ms
     places = table.places.copy()
+    yield None
     rows = _spread(len(left), _SCENARIOS_COUNT)
     there, said = left[rows], np.zeros((len(rows), left.shape[1]))
-    for start in range(0, left.shape[1], _NODES_COUNT):  # not all at once, for the memory that takes
-        columns = np.arange(start, min(start + _NODES_COUNT, left.shape[1]))
-        said[:, columns] = _said_nearby(places, left, rows, columns)
+    for _ in _say_nearby(places, left, rows, said):
+        yield None
     follows = _follows(there, said)
     missed = there - follows * said
+    yield None
     off = np.abs(missed[~np.isnan(missed)])
     over = there + node_ms
     over = over[~np.isnan(over)]
-    return RttSurface(
+    yield RttSurface(
         dict(table.columns), places, table.nodes.copy(), line, node_ms, left, follows,
-        float(off.mean()) if off.size else 0.0, filled(missed, over), over,
+        float(off.mean()) if off.size else 0.0, filled(missed, over), places[rows], over,
     )  # fmt: skip
 
 
@@ -148,13 +166,17 @@ def _follows(there: Floats, said: Floats) -> float:
     return float(np.clip(middle, 0.0, 1.0))
 
 
-def _said_nearby(places: Floats, left: Floats, rows: Indices, columns: Indices) -> Floats:
-    """What the neighbours of these places say of them, as if they had not measured anything themselves."""
-    if not rows.size or not columns.size:
-        return np.zeros((rows.size, columns.size))
-    near_km = apart_km(places[rows][:, None, :], places[None, :, :])
-    near_km[np.arange(len(rows)), rows] = math.inf
-    return _nearby(near_km, left[:, columns])
+def _say_nearby(places: Floats, left: Floats, rows: Indices, said: Floats) -> Iterator[None]:
+    """Fill in what the neighbours of these places say of them, as if they had not measured anything themselves."""
+    for start in range(0, len(rows), _ROWS_AT_ONCE_COUNT):
+        those = rows[start : start + _ROWS_AT_ONCE_COUNT]
+        near_km = apart_km(places[those][:, None, :], places[None, :, :])
+        near_km[np.arange(len(those)), those] = math.inf
+        nearest, near_km = _nearest(near_km)
+        for column in range(0, left.shape[1], _COLUMNS_AT_ONCE_COUNT):
+            columns = slice(column, column + _COLUMNS_AT_ONCE_COUNT)
+            said[start : start + len(those), columns] = _said_by(nearest, near_km, left[:, columns])
+            yield
 
 
 def on_line(line: Line, far_km: Floats) -> Floats:
@@ -164,14 +186,23 @@ def on_line(line: Line, far_km: Floats) -> Floats:
 
 def _nearby(far_km: Floats, left: Floats) -> Floats:
     """For each row of distances to places, what the nearest 8 that know a column say of it; 0 where none does."""
+    return _said_by(*_nearest(far_km), left)
+
+
+def _nearest(far_km: Floats) -> tuple[Indices, Floats]:
+    """For each row of distances, which places are nearest, in order, and how far away they are."""
     looked_at = min(_LOOKED_AT_COUNT, far_km.shape[1])
     nearest = np.argpartition(far_km, looked_at - 1, axis=1)[:, :looked_at]
     near_km = np.take_along_axis(far_km, nearest, axis=1)
     order = np.argsort(near_km, axis=1)
-    nearest, near_km = np.take_along_axis(nearest, order, axis=1), np.take_along_axis(near_km, order, axis=1)
+    return np.take_along_axis(nearest, order, axis=1), np.take_along_axis(near_km, order, axis=1)
+
+
+def _said_by(nearest: Indices, near_km: Floats, left: Floats) -> Floats:
+    """What the first 8 of the nearest places that know a column say of it; 0 where none does."""
     said = left[nearest]
     counts = ~np.isnan(said) & np.isfinite(near_km)[:, :, None]
-    counts &= np.cumsum(counts, axis=1) <= _NEIGHBOURS_COUNT
+    counts &= np.cumsum(counts, axis=1, dtype=np.int8) <= _NEIGHBOURS_COUNT
     weights = counts / (near_km + _NEAR_KM)[:, :, None]
     summed = (weights * np.where(counts, said, 0.0)).sum(axis=1)
     found: Floats = summed / np.maximum(weights.sum(axis=1), _NOTHING)

@@ -39,6 +39,7 @@ class RttTable:
         self._rows: OrderedDict[Hashable, int] = OrderedDict()  # the place updated last is the last
         self._places: Floats = np.zeros((0, 3))
         self._nodes: Floats = np.zeros((0, 3))
+        self._node_places: list[Place] = []
         self._rtts_ms: Floats = np.zeros((0, 0))
 
     def __len__(self) -> int:
@@ -70,7 +71,10 @@ class RttTable:
 
     def copied(self) -> RttTable:
         """A copy that stays as it is, for whoever works on it meanwhile."""
-        return copy.deepcopy(self)
+        found = copy.copy(self)
+        for name, held in vars(self).items():  # what is in those never changes: it need not be copied
+            setattr(found, name, copy.copy(held))
+        return found
 
     def forget(self, key: Hashable) -> None:
         """Forget a place."""
@@ -100,16 +104,17 @@ class RttTable:
         return row
 
     def _column(self, node_id: str, place: Place) -> int:
-        at = on_sphere(place)
         column = self.columns.get(node_id)
         if column is None:
             column = len(self.columns)
             if column == len(self._nodes):
                 self._grow(len(self._places), 2 * column + 8)
             self.columns[node_id] = column
-        elif np.array_equal(self._nodes[column], at):
+            self._node_places.append(place)
+        elif self._node_places[column] == place:
             return column
-        self._nodes[column] = at
+        self._node_places[column] = place
+        self._nodes[column] = on_sphere(place)
         self._rtts_ms[:, column] = math.nan  # it has moved: what was measured is of another place
         return column
 

@@ -27,6 +27,7 @@ log = structlog.get_logger()
 
 BYTES_PER_TOKEN = 4
 """English text in common vocabularies; only the order of candidates depends on it."""
+_NO_MARKS = Marks()
 
 
 def list_for(
@@ -84,7 +85,11 @@ def list_for(
 def _ask(context: Context, query: RouteQuery, spot: ClientSpot, *, session: str, client: str) -> Ask:
     reference, bare = parse_model(query.model)
     text = turns_text(query.turns)
-    marks = Marks(tuple(Mark(number, end_bytes) for number, end_bytes in query.marks))
+    marks = (
+        Marks(tuple(Mark(number, end_bytes) for number, end_bytes in query.marks))
+        if query.marks
+        else _NO_MARKS
+    )
     if text and not marks.own:
         marks = marks_of(text, salt=context.mark_salt(), client=client, model=reference.name)
     return Ask(

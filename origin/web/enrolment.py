@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from origin.api_aws import AwsJoinQuery
@@ -14,6 +15,8 @@ from registry.errors import EdgewardError
 from registry.listening import is_loopback
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from aiohttp import web
 
     from origin.identity.certificates import NodeCertificate
@@ -40,13 +43,8 @@ async def join(request: web.Request) -> web.Response:
     """POST /v1/enrolment/join: a token and a signing request against a certificate."""
     enrolment = _enrolment_at_the_door(request)
     query, _ = await read_message(request, JoinQuery, _LIMIT_BYTES)
-    counted = context_of(request).telemetry.enrolments
-    try:
+    with _counted(request, "join"):
         answer = await enrolment.join(query)
-    except EdgewardError as error:
-        counted.labels("join", error.code).inc()
-        raise
-    counted.labels("join", "ok").inc()
     return reply(request, answer)
 
 
@@ -61,13 +59,8 @@ async def join_aws(request: web.Request) -> web.Response:
     """POST /v1/enrolment/join-aws: a proof of an instance's role and a signing request against a certificate."""
     enrolment = _enrolment_at_the_door(request)
     query, _ = await read_message(request, AwsJoinQuery, _LIMIT_BYTES)
-    counted = context_of(request).telemetry.enrolments
-    try:
+    with _counted(request, "join_aws"):
         answer = await enrolment.join_by_role(query)
-    except EdgewardError as error:
-        counted.labels("join_aws", error.code).inc()
-        raise
-    counted.labels("join_aws", "ok").inc()
     return reply(request, answer)
 
 
@@ -75,14 +68,21 @@ async def renew(request: web.Request) -> web.Response:
     """POST /v1/enrolment/renew: the last certificate and a signing request against the next one."""
     enrolment = _enrolment_at_the_door(request)
     query, _ = await read_message(request, RenewQuery, _LIMIT_BYTES)
+    with _counted(request, "renew"):
+        answer = enrolment.renew(query, enrolment.door.node_at(request.transport))
+    return reply(request, answer)
+
+
+@contextmanager
+def _counted(request: web.Request, way: str) -> Iterator[None]:
+    """Count an attempt by its way in and by what came of it: "ok", or the code of what refused it."""
     counted = context_of(request).telemetry.enrolments
     try:
-        answer = enrolment.renew(query, enrolment.door.node_at(request.transport))
+        yield
     except EdgewardError as error:
-        counted.labels("renew", error.code).inc()
+        counted.labels(way, error.code).inc()
         raise
-    counted.labels("renew", "ok").inc()
-    return reply(request, answer)
+    counted.labels(way, "ok").inc()
 
 
 def check_door(request: web.Request) -> NodeCertificate | None:

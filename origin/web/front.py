@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 _REQUEST_LINE: Final = b"POST /v1/route HTTP/1.1\r\n"
-_HEADER: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\t -~]*?)[ \t]*\r\n")
+_HEADERS: Final = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~]*\r\n)*")
 _READ: Final = frozenset(
     {
         b"content-type",
@@ -241,16 +241,14 @@ def parse(data: bytes) -> tuple[dict[bytes, bytes], bytes] | None:
     if end < 0:
         return None
     found: dict[bytes, bytes] = {}
-    at = len(_REQUEST_LINE)
-    while at < end + 2:
-        line = _HEADER.match(data, at, end + 2)
-        if line is None:
-            return None
-        at = line.end()
-        name = line[1].lower()
+    if _HEADERS.fullmatch(data, len(_REQUEST_LINE), end + 2) is None:
+        return None
+    for line in data[len(_REQUEST_LINE) : end].split(b"\r\n"):
+        name, _, value = line.partition(b":")
+        name = name.lower()
         if name in _FOR_OTHERS or name in found:
             return None
         if name in _READ:
-            found[name] = line[2]
+            found[name] = value.strip(b" \t")
     body = data[end + 4 :]
     return (found, body) if found.get(b"content-length") == b"%d" % len(body) else None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
@@ -17,6 +18,7 @@ from registry.errors import ChunkMismatchError, DiskFullError, EdgewardError
 from registry.fetch.board import Board, KnownPeer, Step
 from registry.fetch.turns import Pace, shares_of
 from registry.manifest import part_of
+from registry.works import Works
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -80,6 +82,7 @@ class Swarm:
         self._pace = Pace()
         self._changed = asyncio.Event()
         self._watches: set[asyncio.Task[None]] = set()
+        self._followers = Works()
         self._origin_error: EdgewardError | None = None
         self._fatal: DiskFullError | None = None
         self._meant_by_variants: dict[frozenset[str], int] = {}
@@ -98,7 +101,7 @@ class Swarm:
         board: Board[asyncio.Task[None]] = Board(
             self._neighbours.node_id, shares, patience_s=self._neighbours.patience_s, now_s=self._now_s()
         )
-        followers = asyncio.create_task(self._follow_peers(board), name="swarm peers")
+        self._followers.begin("swarm peers", partial(self._follow_peers, board))
         workers = [
             asyncio.create_task(self._work(board, origin_first=origin_first), name="swarm worker")
             for origin_first in (True, False)
@@ -107,10 +110,10 @@ class Swarm:
         try:
             await asyncio.gather(*workers)
         finally:
-            ending = (followers, *workers, *self._watches, *board.reads())
+            ending = (*workers, *self._watches, *board.reads())
             for task in ending:
                 task.cancel()
-            await asyncio.gather(*ending, return_exceptions=True)
+            await asyncio.gather(*ending, self._followers.end(), return_exceptions=True)
 
     async def _work(self, board: Board[asyncio.Task[None]], *, origin_first: bool) -> None:
         while board.lacking:
@@ -221,18 +224,12 @@ class Swarm:
 
     async def _follow_peers(self, board: Board[asyncio.Task[None]]) -> None:
         """Keep asking every peer what it has, and look for new peers, until cancelled."""
-        followers: list[asyncio.Task[None]] = []
-        try:
-            while True:
-                for peer in self._neighbours.peers():
-                    if peer.name not in board.known and peer.name != self._neighbours.node_id:
-                        board.known[peer.name] = known = KnownPeer(peer)
-                        followers.append(asyncio.create_task(self._follow(known), name="swarm follow"))
-                await asyncio.sleep(_POLL_S[1] / 2)
-        finally:
-            for task in followers:
-                task.cancel()
-            await asyncio.gather(*followers, return_exceptions=True)
+        while True:
+            for peer in self._neighbours.peers():
+                if peer.name not in board.known and peer.name != self._neighbours.node_id:
+                    board.known[peer.name] = known = KnownPeer(peer)
+                    self._followers.once(f"swarm follow {peer.name}", partial(self._follow, known))
+            await asyncio.sleep(_POLL_S[1] / 2)
 
     async def _follow(self, known: KnownPeer) -> None:
         pause_s, silent_count = _POLL_S[0], 0
@@ -240,10 +237,12 @@ class Swarm:
             try:
                 bitmap = await known.peer.have(self._digest)
                 held, alive, silent_count = int.from_bytes(bitmap or b"", "little"), True, 0
-            except EdgewardError:
+            except EdgewardError as error:
                 # Once may be our own fault: when we stand still, all peers seem to.
                 silent_count += 1
                 held, alive = known.held, known.alive and silent_count < _SILENT_COUNT
+                if silent_count == _SILENT_COUNT:
+                    log.info("peer.fell_silent", peer=known.peer.name, error=error.message)
             meant = self._meant(known.peer)
             if (held, meant, alive) != (known.held, known.meant, known.alive):
                 known.held, known.meant, known.alive = held, meant, alive

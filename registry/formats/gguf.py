@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 MAGIC = b"GGUF"
 CHAT_TEMPLATE_KEY = "tokenizer.chat_template"
 TYPE_STRING = 8
-_TYPE_ARRAY = 9
-_SCALARS = {
+TYPE_ARRAY = 9
+SCALARS = {
     0: "<B",
     1: "<b",
     2: "<H",
@@ -39,7 +39,8 @@ _SCALARS = {
     11: "<q",
     12: "<d",
 }
-_SCALAR_BYTES = {type_id: struct.calcsize(form) for type_id, form in _SCALARS.items()}
+"""How a number or a truth value is stored, in the words of `struct`, by GGUF's number of its type."""
+_SCALAR_BYTES = {type_id: struct.calcsize(form) for type_id, form in SCALARS.items()}
 
 _DEFAULT_ALIGNMENT_BYTES = 32
 _FIELD_LIMIT_COUNT = 1 << 16
@@ -248,8 +249,8 @@ def _read_field(reader: HeaderReader) -> GgufField:
     type_id = reader.u32(f"the type of {key}")
     start = reader.position
     value: int | float | bool | str | None = None
-    if type_id in _SCALARS:
-        value = struct.unpack(_SCALARS[type_id], reader.take(_SCALAR_BYTES[type_id], key))[0]
+    if type_id in SCALARS:
+        value = struct.unpack(SCALARS[type_id], reader.take(_SCALAR_BYTES[type_id], key))[0]
     elif type_id == TYPE_STRING:
         length = reader.u64(key)
         reader.require(length, key)
@@ -263,7 +264,7 @@ def _read_field(reader: HeaderReader) -> GgufField:
 
 
 def _skip_value(reader: HeaderReader, type_id: int, key: str, depth: int) -> None:
-    if type_id != _TYPE_ARRAY or depth >= _NESTING_LIMIT_COUNT:
+    if type_id != TYPE_ARRAY or depth >= _NESTING_LIMIT_COUNT:
         raise FormatInvalidError(
             f"damaged GGUF header: {key} has the unknown type {type_id}; download the file again"
         )

@@ -57,7 +57,6 @@ class PackWriter:
         self._builder = PackBuilder()
         self._filling: int | None = None
         self._uploads: deque[Future[int]] = deque()
-        self._used: list[bytearray] = []
         self._threads = ThreadPoolExecutor(_UPLOADS_COUNT, thread_name_prefix="pack-upload")
 
     def __enter__(self) -> Self:
@@ -116,8 +115,8 @@ class PackWriter:
         digest, data = self._builder.build()
         number = self._filling
         self._packs[number] = Pack(digest, len(data))
+        self._builder, self._filling = PackBuilder(), None
         self._wait(_UPLOADS_COUNT - 1)
-        self._builder, self._filling = PackBuilder(self._used.pop() if self._used else None), None
         self._uploads.append(self._threads.submit(self._write, number, pack_key(digest), data))
 
     def _wait(self, left_count: int) -> None:
@@ -130,5 +129,4 @@ class PackWriter:
         uploaded_bytes = len(data) if self._store.put_if_absent(key, data) else 0
         with self._guard:
             self._acknowledge(self._unsure_bytes.pop(pack))
-        self._used.append(data)
         return uploaded_bytes

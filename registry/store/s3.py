@@ -30,6 +30,7 @@ from registry.errors import (
 )
 from registry.layout import named_digest
 from registry.store import ObjectInfo, StoredObject
+from registry.store.upload_body import UploadBody
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,8 +45,6 @@ if TYPE_CHECKING:
 _IMMUTABLE = "public, max-age=31536000, immutable, no-transform"
 _CHANGING = "no-cache"
 _BINARY = "application/octet-stream"
-
-_BLOCK_BYTES = 1024 * 1024
 
 _MISSING = {"NoSuchKey", "404", "NotFound"}
 _TAKEN = {"PreconditionFailed", "412"}
@@ -172,7 +171,7 @@ class S3Store:
             self._client.put_object(
                 Bucket=self._bucket,
                 Key=key,
-                Body=_Body(data),  # type: ignore[arg-type]  # all that boto3 calls of a file; its stub wants more
+                Body=UploadBody(data),  # type: ignore[arg-type]  # read, seek and tell are all that boto3 wants
                 IfNoneMatch="*",
                 ChecksumSHA256=_checksum(named_digest(key) or digest_of(data)),
                 CacheControl=_IMMUTABLE,
@@ -193,7 +192,7 @@ class S3Store:
             answer = self._client.put_object(
                 Bucket=self._bucket,
                 Key=key,
-                Body=data,
+                Body=UploadBody(data),  # type: ignore[arg-type]  # as above
                 ChecksumSHA256=_checksum(digest_of(data)),
                 CacheControl=_CHANGING,
                 ContentType=_BINARY,
@@ -273,35 +272,6 @@ class S3Store:
         if code in {"InvalidRange", "416"}:
             return StoreError(f"{key} is shorter than the range asked for")
         return StoreError(f"the object store at {self._place} refused {key}: {error}")
-
-
-class _Body:
-    """An object to send, as a file that is read in blocks.
-
-    A socket's timeout holds for all that one call sends, so a pack sent as a whole would have to be through within
-    `read_timeout_s`, however well it goes. Blocks are longer than the 16 KiB that are asked for: fewer calls.
-    """
-
-    def __init__(self, data: bytes | bytearray) -> None:
-        self._data = data
-        self._place_bytes = 0
-
-    def __len__(self) -> int:
-        return len(self._data)
-
-    def read(self, _asked_bytes: int = -1) -> bytes | bytearray:
-        """The next block; nothing at the end."""
-        block = self._data[self._place_bytes : self._place_bytes + _BLOCK_BYTES]
-        self._place_bytes += len(block)
-        return block
-
-    def seek(self, place_bytes: int) -> None:
-        """Go to a place, from the start."""
-        self._place_bytes = place_bytes
-
-    def tell(self) -> int:
-        """How many bytes have been read."""
-        return self._place_bytes
 
 
 def _code(error: ClientError) -> str:

@@ -23,6 +23,11 @@ _NAME_LENGTH = 16
 class Keeping(Protocol):
     """Where a reader's knowledge lies between its readings."""
 
+    @property
+    def place(self) -> str:
+        """Where that is, for whoever must delete it."""
+        ...
+
     def turn(self) -> contextlib.AbstractContextManager[Kept]:
         """The files, for one reading alone; what is changed in them is kept when it ends, in whatever way."""
         ...
@@ -38,6 +43,8 @@ class Keeping(Protocol):
 
 class KeptInMemory:
     """Knowledge that ends with the process: for one command, and for tests. It belongs to one thread."""
+
+    place = "this process's memory"
 
     def __init__(self) -> None:
         self.files: Kept = {}
@@ -65,6 +72,11 @@ class KeptInDirectory:
 
     def __init__(self, directory: Path, pin: bytes, scope: str = "") -> None:
         self.directory = directory / digest_of(pin + b"\0" + scope.encode())[:_NAME_LENGTH]
+
+    @property
+    def place(self) -> str:
+        """The directory."""
+        return str(self.directory)
 
     @contextlib.contextmanager
     def turn(self) -> Iterator[Kept]:

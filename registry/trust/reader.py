@@ -12,6 +12,7 @@ from registry.errors import (
     StoreError,
     StoreUnavailableError,
     TrustEndlessError,
+    TrustMissingError,
     TrustUnsignedError,
 )
 from registry.layout import trust_key
@@ -82,13 +83,19 @@ class StoreReader:
             with self.kept.turn() as files:
                 if info is None and _TIMESTAMP not in files:
                     return None, None
-                etag = None
+                etag: str | None = None
                 steps = verifying(files, self.pin, at=LONG_AGO)
+                data: bytes | None
                 wanted = advance(steps, None)
                 while not isinstance(wanted, Verified):
                     if wanted.file == _TIMESTAMP:
                         stored = self._timestamp()
-                        etag, data = (None, None) if stored is None else (stored.etag, stored.data)
+                        if stored is None:
+                            raise TrustMissingError(
+                                f"{_TIMESTAMP} is not there, and was before: it is kept back, or the store was "
+                                f"emptied; if that was on purpose, delete what is remembered of it in {self.kept.place}"
+                            )
+                        etag, data = stored.etag, stored.data
                     else:
                         data = read_bounded(self.store, trust_key(wanted.file), wanted.limit_bytes)
                     wanted = advance(steps, data)

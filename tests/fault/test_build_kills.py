@@ -132,5 +132,6 @@ def test_a_build_that_is_killed_again_and_again_ends_with_the_same_bytes(folder,
         time.sleep(0.1)
     left = [path.name for path in (folder / "rough/incoming").iterdir()]
     assert left == []
+    assert [path.name for path in (folder / "rough/references").rglob(".part*")] == []
     checkpoints = folder / "rough/checkpoints"
     assert [path for path in checkpoints.rglob("*") if path.is_file()] == []

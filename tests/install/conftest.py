@@ -20,6 +20,7 @@ from deploy.bundle.engine import portable_llama_wheel
 from deploy.bundle.packing import write_bundle
 from deploy.bundle.serving import KEY_LABEL, write_installer
 from deploy.bundle.tree import make_tree
+from deploy.cli.bundle import EXTRAS
 from deploy.local.samples import chat_model
 from registry.trust.keys import KeyDirectory
 from tests.install.machine import HOST, Machine, why_not
@@ -52,7 +53,7 @@ def _possible():
 
 def _tree():
     """The release's directory; what others made comes from a cache, what is ours from this checkout."""
-    inputs = b"".join(path.read_bytes() for path in (ROOT / "pyproject.toml", CONSTRAINTS))
+    inputs = b"".join(path.read_bytes() for path in (ROOT / "pyproject.toml", CONSTRAINTS)) + EXTRAS.encode()
     cache = Path(os.environ.get("EDGEWARD_CACHE") or Path.home() / ".cache" / "edgeward")
     tree = cache / f"install-tree-{hashlib.sha256(inputs).hexdigest()[:12]}"
     if not tree.exists():
@@ -62,7 +63,11 @@ def _tree():
             [Path(os.environ["EDGEWARD_PORTABLE_WHEEL"])] if "EDGEWARD_PORTABLE_WHEEL" in os.environ else []
         )
         make_tree(
-            scratch, ROOT, extras=["node"], wheels=wheels or [portable_llama_wheel()], constraints=CONSTRAINTS
+            scratch,
+            ROOT,
+            extras=EXTRAS.split(","),
+            wheels=wheels or [portable_llama_wheel()],
+            constraints=CONSTRAINTS,
         )
         scratch.rename(tree)
     packages = next(tree.glob("lib/python3.*/site-packages"))

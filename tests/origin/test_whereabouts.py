@@ -1,5 +1,6 @@
 """From addresses to spots: databases that come, change and break; proxies; what nodes and clients report."""
 
+import asyncio
 import shutil
 
 import mmdb_writer
@@ -11,7 +12,7 @@ from origin.geo.client_spot import NOWHERE
 from origin.geo.heard import Sample
 from origin.geo.network import Network
 from origin.geo_files import GeoFiles
-from origin.whereabouts import Whereabouts
+from origin.whereabouts import Whereabouts, keep_known
 from registry.errors import ConfigError
 
 PARIS, TOKYO = Place(48.86, 2.35), Place(35.68, 139.65)
@@ -150,3 +151,34 @@ def test_a_client_that_has_reported_has_a_spot_of_its_own(whereabouts):
     assert spot.client == "198.18.7.9"
     assert whereabouts.network.estimate(spot, "p", PARIS, 0.0).source == "probe"
     assert whereabouts.spot("198.18.7.10", 0.0).client == ""
+
+
+async def test_round_trips_are_fitted_in_pieces_while_others_have_their_turn(whereabouts, monkeypatch):
+    for number in range(200):
+        report = NodeReport(
+            node_id=f"n{number}", incarnation=1, url="http://n.example:1", place=Place(number / 4, number / 2),
+            rtts=(RttSample(prefix="198.18.7.0/24", rtt_ms=100.0 + number, count=3),),
+        )  # fmt: skip
+        whereabouts.hear(report, 0.0)
+    rests, sleep = [], asyncio.sleep
+
+    async def rest(wait_s):
+        rests.append(wait_s)
+        await sleep(0)
+
+    monkeypatch.setattr("origin.whereabouts.asyncio.sleep", rest)
+    network = whereabouts.network
+    before_ms = network.estimate(whereabouts.spot("198.18.200.1", 0.0), "n100", Place(25, 50), 0.0).rtt_ms
+    learning = asyncio.create_task(keep_known(whereabouts))
+    async with asyncio.timeout(60):
+        while 5.0 not in rests:
+            await sleep(0)
+    assert len(rests) > 5
+    assert not network.fit_due
+    assert (
+        network.estimate(whereabouts.spot("198.18.200.1", 0.0), "n100", Place(25, 50), 0.0).rtt_ms
+        != before_ms
+    )
+    learning.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await learning

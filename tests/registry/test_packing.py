@@ -77,13 +77,6 @@ def test_a_pack_is_its_chunks_one_after_another():
     assert pack.build() == (digest_of(b"abcde"), b"abcde")
 
 
-@pytest.mark.parametrize("used_bytes", [0, 4, 5, 6, 100])
-def test_a_pack_in_the_memory_of_another_has_its_own_bytes_alone(used_bytes):
-    pack = PackBuilder(bytearray(b"x" * used_bytes))
-    assert [pack.add(b"abc"), pack.add(b"de")] == [0, 3]
-    assert pack.build() == (digest_of(b"abcde"), b"abcde")
-
-
 def test_a_pack_is_bounded_and_takes_any_first_chunk():
     pack = PackBuilder()
     large = bytes(PACK_LIMIT_BYTES)

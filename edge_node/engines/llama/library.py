@@ -24,8 +24,10 @@ DEFAULT_CONTEXT_TOKENS = 4096
 # llama.cpp aborts on a sequence past this.
 _SEQUENCES_LIMIT = 256
 _SPARE_SEQUENCES_COUNT = 16
-_LEAST_REMEMBERED_COUNT = 2048
-_REMEMBERED_COST = 0.05
+# Where what leaves the cells is kept in memory, bringing it back takes a fiftieth of the time of reading it again.
+_LEAST_REMEMBERED_COUNT, _REMEMBERED_COST = 256, 0.02
+# Where it would be lost.
+_LEAST_ONLY_COUNT, _ONLY_COST = 2048, 0.05
 _KV_TYPES = {"f16": native.GGML_TYPE_F16, "q8_0": native.GGML_TYPE_Q8_0}
 _SPLIT_MODES = {
     "none": native.LLAMA_SPLIT_MODE_NONE,
@@ -152,6 +154,7 @@ def open_model(spec: EngineSpec, native_log: NativeLog, *, chunk_tokens: int) ->
         remembered_cells_count=remembered_cells_count(
             parameters_count=native.llama_model_n_params(model),
             heads_count=native.llama_model_n_layer(model) * native.llama_model_n_head(model),
+            kept_in_memory=bool(spec.prefix_memory_bytes) and not _is_recurrent(model),
         ),
     )
 
@@ -161,14 +164,18 @@ def engine_fingerprint(spec: EngineSpec) -> str:
     return f"llama-{llama_cpp.__version__}-{spec.kv_type}-t{spec.threads_count}"
 
 
-def remembered_cells_count(*, parameters_count: int, heads_count: int) -> int:
-    """How many cells may be kept of sequences that are not at work, for about a twentieth of the speed.
+def remembered_cells_count(*, parameters_count: int, heads_count: int, kept_in_memory: bool) -> int:
+    """How many cells may be kept of sequences that are not at work, for about a fiftieth of the speed.
 
+    Where what leaves the cells is not `kept_in_memory` it is a twentieth: what is lost must be computed again.
     Every row looks at the mask of every used cell, in each head of each layer. Measured on a CPU
     (`tests/bench/bench_choosing.py`): a cell costs 1.2 ns a head, a row 58 ns for 1,000 parameters.
     """
     row_ns, cell_ns = 0.058 * parameters_count, 1.2 * max(1, heads_count)
-    return max(_LEAST_REMEMBERED_COUNT, int(_REMEMBERED_COST * row_ns / cell_ns))
+    least_count, cost = (
+        (_LEAST_REMEMBERED_COUNT, _REMEMBERED_COST) if kept_in_memory else (_LEAST_ONLY_COUNT, _ONLY_COST)
+    )
+    return max(least_count, int(cost * row_ns / cell_ns))
 
 
 def _slots_count(spec: EngineSpec) -> int:

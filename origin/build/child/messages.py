@@ -77,9 +77,13 @@ class StepJob(Struct, frozen=True, kw_only=True, tag="step"):
 
 
 class CheckJob(Struct, frozen=True, kw_only=True, tag="check"):
-    """Ask of each step whether it can work on what it will be given, before anything is done."""
+    """Ask of each step whether it can work on what it will be given, before anything is done.
 
-    steps: tuple[tuple[StepWords, ArtifactWords], ...]
+    Attributes:
+        steps: each with its source; None where that is not made yet.
+    """
+
+    steps: tuple[tuple[StepWords, ArtifactWords | None], ...]
 
 
 class EvaluationJob(Struct, frozen=True, kw_only=True, tag="evaluation"):

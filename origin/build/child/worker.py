@@ -6,7 +6,6 @@ import errno
 import os
 import signal
 import sys
-import threading
 import time
 import traceback
 from contextlib import suppress
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from origin.build.child.messages import CheckJob, Done, EvaluationJob, Failed, Job, Progressed, StepJob
+from origin.build.orphan import end_with_parent
 from origin.build.step import StepProgress, StepWork
 from origin.errors import BuildPartMissingError, StepFailedError
 from registry.errors import EdgewardError
@@ -61,19 +61,13 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the builder decides what Ctrl-C means
     outlet = _Outlet(int(sys.argv[1]))
     job = msgspec.json.decode(sys.stdin.buffer.readline(), type=Job)
-    threading.Thread(target=_end_with_builder, daemon=True).start()
+    end_with_parent()
     try:
         result = _do(job, outlet)
         outlet.send(Done(result=result, tools=_tools()))
     except BaseException as error:  # noqa: BLE001 - whatever it is, the builder has to be told
         traceback.print_exc()
         outlet.send(_failure(error))
-
-
-def _end_with_builder() -> None:
-    while sys.stdin.buffer.read(1):
-        continue
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _do(job: Job, outlet: _Outlet) -> dict[str, Any]:
@@ -109,7 +103,9 @@ def _check(job: CheckJob, outlet: _Outlet) -> dict[str, Any]:
         step = _step(words)
         module = import_module(step.MODULE)
         try:
-            if hasattr(module, "check"):
+            if source is None and hasattr(module, "check_words"):
+                module.check_words(step)
+            elif source is not None and hasattr(module, "check"):
                 module.check(step, source.artifact())
         except EdgewardError as error:
             outlet.send(Failed(code=error.code, message=error.message, step=words.id))

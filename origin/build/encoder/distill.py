@@ -12,11 +12,11 @@ import torch
 
 from origin.build.encoder.forward import encode, sentence_vectors
 from origin.build.encoder.student import from_weights, to_weights
-from origin.build.encoder.teacher import teacher_vectors
-from origin.build.encoder.training import Pace, device_of, fast_matrices, step_batches, train
+from origin.build.encoder.teacher import check_alike, teacher_vectors
+from origin.build.encoder.training import Pace, step_batches, train
 from origin.build.onnx.checkpoint import read_checkpoint, write_checkpoint
 from origin.build.onnx.rows import read_rows
-from origin.errors import RecipeInvalidError
+from origin.build.training.machine import choose_machine
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from origin.build.encoder.forward import Encoded
     from origin.build.encoder_steps import DistillEncoder
-    from origin.build.onnx.checkpoint import Checkpoint
     from origin.build.step import Fact, StepWork
 
 VERSION = 1
@@ -35,9 +34,8 @@ def run(step: DistillEncoder, work: StepWork) -> Mapping[str, Fact]:
     """Train the student, and write it."""
     student = read_checkpoint(work.inputs["source"].directory)
     teacher = read_checkpoint(work.inputs["teacher"].directory)
-    _check_alike(student, teacher)
-    device = device_of(threads_count=work.threads_count)
-    matrices = fast_matrices(device)
+    check_alike(student, teacher)
+    device, matrices = choose_machine(work.threads_count)
     guide = to_weights(teacher, device, learns=False)
     rows = read_rows(teacher.directory, work.texts["data"].texts, limit_tokens=step.limit_tokens)
     known = None
@@ -81,15 +79,3 @@ def hidden_loss(learned: Encoded, taught: Encoded) -> Tensor:
     mask = taught.mask[:, :, None]
     distance = ((learned.hidden[-1] - taught.hidden[-1]).square() * mask).sum()
     return distance / (taught.hidden[-1].square() * mask).sum()
-
-
-def _check_alike(student: Checkpoint, teacher: Checkpoint) -> None:
-    if student.config.hidden_size != teacher.config.hidden_size:
-        raise RecipeInvalidError(
-            f"the student's vectors have {student.config.hidden_size} numbers and the teacher's "
-            f"{teacher.config.hidden_size}; make a student of the same width"
-        )
-    if student.config.vocab_size != teacher.config.vocab_size:
-        raise RecipeInvalidError(
-            "student and teacher have different vocabularies; trim the vocabulary after distilling"
-        )

@@ -16,12 +16,12 @@ from torch.nn import functional
 from origin.build.encoder.distill import vector_loss
 from origin.build.encoder.student import to_weights
 from origin.build.encoder.teacher import teacher_vectors, vectors_of
-from origin.build.encoder.training import Pace, device_of, fast_matrices, step_batches, train
-from origin.build.onnx.checkpoint import read_checkpoint
+from origin.build.encoder.training import Pace, step_batches, train
+from origin.build.onnx.checkpoint import copy_companions, read_checkpoint
 from origin.build.onnx.graph import save_graph
-from origin.build.onnx.quantize_blocks import carry_along
 from origin.build.onnx.rows import read_rows
 from origin.build.onnx.static_graph import static_graph
+from origin.build.training.machine import choose_machine
 from origin.errors import RecipeInvalidError
 
 if TYPE_CHECKING:
@@ -51,9 +51,8 @@ def run(step: DistillStatic, work: StepWork) -> Mapping[str, Fact]:
     """Train the table, and write it as a graph."""
     source = work.inputs["source"].directory
     teacher = read_checkpoint(source)
-    device = device_of(threads_count=work.threads_count)
+    device, matrices = choose_machine(work.threads_count)
     guide = to_weights(teacher, device, learns=False)
-    matrices = fast_matrices(device)
     rows = read_rows(source, work.texts["data"].texts, limit_tokens=step.limit_tokens)
     vectors = teacher_vectors(teacher, guide, rows, work, matrices=matrices)
     turn = main_directions(vectors, step.width)
@@ -75,7 +74,7 @@ def run(step: DistillStatic, work: StepWork) -> Mapping[str, Fact]:
     scale = float(_scale(learned, step.step_deviations))
     codes = torch.clamp(torch.round(learned / scale), -_LIMIT_CODE, _LIMIT_CODE).to(torch.int8).cpu().numpy()
     save_graph(static_graph(codes, scale), work.directory / "model.onnx")
-    carry_along(source, work.directory)
+    copy_companions(source, work.directory)
     return {"loss": round(loss, 6), "texts_count": len(rows), "width": step.width, "matrices": str(matrices)}
 
 

@@ -13,9 +13,9 @@ from torch.nn import functional
 
 from origin.build.encoder.forward import encode
 from origin.build.encoder.student import to_weights, with_layers
-from origin.build.encoder.training import device_of
 from origin.build.onnx.checkpoint import read_checkpoint, write_checkpoint
-from origin.build.onnx.rows import in_batches, read_rows
+from origin.build.onnx.rows import in_batches, sample_rows
+from origin.build.training.machine import choose_machine
 from origin.errors import RecipeInvalidError
 
 if TYPE_CHECKING:
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from origin.build.step import Artifact, Fact, StepWork
 
 VERSION = 1
-_TEXTS_COUNT = 256
-_LIMIT_TOKENS = 128
 
 
 def check(step: DropEncoderLayers, source: Artifact) -> None:
@@ -53,9 +51,9 @@ def run(step: DropEncoderLayers, work: StepWork) -> Mapping[str, Fact]:
 
 def block_influences(checkpoint: Checkpoint, texts: Sequence[str], *, threads_count: int) -> list[float]:
     """How much each layer turns the token vectors of these texts: 0 is not at all."""
-    device = device_of(threads_count=threads_count)
+    device, _ = choose_machine(threads_count)
     weights = to_weights(checkpoint, device, learns=False)
-    rows = read_rows(checkpoint.directory, texts[:_TEXTS_COUNT], limit_tokens=_LIMIT_TOKENS)
+    rows = sample_rows(checkpoint.directory, texts)
     sums = [0.0] * checkpoint.config.num_hidden_layers
     tokens_count = 0.0
     with torch.inference_mode():

@@ -1,7 +1,7 @@
 """The forward pass of a BERT encoder as functions of its tensors (https://arxiv.org/abs/1810.04805).
 
-Matrix products may run in bfloat16 while the tensors stay in single precision: four times as fast on processors that
-multiply it, and the norms, the sums and the pooling stay exact.
+Matrix products may run in bfloat16 while the tensors stay in single precision: faster on processors that multiply it,
+and the norms, the sums and the pooling stay exact.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def _layer(
         return parted.reshape(rows * heads, tokens, width // heads)
 
     query, key, value = (split(linear(part, state)) for part in (names.QUERY, names.KEY, names.VALUE))
-    # The fused kernel's way back is five times as slow in bfloat16 as these three.
+    # The fused kernel's way back is slower in bfloat16 than these three.
     scores = torch.baddbmm(barred, query, key.transpose(1, 2), alpha=(width // heads) ** -0.5)
     attended = torch.bmm(scores.softmax(-1), value).view(rows, heads, tokens, width // heads)
     attended = attended.transpose(1, 2).reshape(rows, tokens, width)

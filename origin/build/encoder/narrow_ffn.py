@@ -13,10 +13,10 @@ import torch
 
 from origin.build.encoder.forward import encode
 from origin.build.encoder.student import to_weights
-from origin.build.encoder.training import device_of
 from origin.build.onnx import checkpoint as names
 from origin.build.onnx.checkpoint import Checkpoint, layer_name, read_checkpoint, write_checkpoint
-from origin.build.onnx.rows import in_batches, read_rows
+from origin.build.onnx.rows import in_batches, sample_rows
+from origin.build.training.machine import choose_machine
 from origin.errors import RecipeInvalidError
 
 if TYPE_CHECKING:
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from origin.build.step import Artifact, Fact, StepWork
 
 VERSION = 1
-_TEXTS_COUNT = 256
-_LIMIT_TOKENS = 128
 _MULTIPLE_COUNT = 32
 
 
@@ -66,8 +64,9 @@ def run(step: NarrowEncoderFfn, work: StepWork) -> Mapping[str, Fact]:
 
 def neuron_squares(checkpoint: Checkpoint, texts: Sequence[str], *, threads_count: int) -> list[Floats]:
     """Of each layer the mean square of what each of its inner neurons gives."""
-    weights = to_weights(checkpoint, device_of(threads_count=threads_count), learns=False)
-    rows = read_rows(checkpoint.directory, texts[:_TEXTS_COUNT], limit_tokens=_LIMIT_TOKENS)
+    device, _ = choose_machine(threads_count)
+    weights = to_weights(checkpoint, device, learns=False)
+    rows = sample_rows(checkpoint.directory, texts)
     sums: dict[str, Tensor] = {}
 
     def watch(name: str, values: Tensor) -> Tensor:

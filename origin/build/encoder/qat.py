@@ -15,15 +15,17 @@ from origin.build.encoder.distill import hidden_loss, vector_loss
 from origin.build.encoder.forward import encode, sentence_vectors
 from origin.build.encoder.rounding import GridWeights, rounded_inputs
 from origin.build.encoder.student import from_weights, to_weights
-from origin.build.encoder.training import Pace, device_of, fast_matrices, step_batches, train
+from origin.build.encoder.teacher import check_alike
+from origin.build.encoder.training import Pace, step_batches, train
 from origin.build.onnx import checkpoint as names
 from origin.build.onnx.bert_graph import encoder_graph
 from origin.build.onnx.blocks import Blocks, Grid, round_blocks
-from origin.build.onnx.checkpoint import layer_name, read_checkpoint
+from origin.build.onnx.checkpoint import copy_companions, layer_name, read_checkpoint
 from origin.build.onnx.editing import matrices, put_block_table, put_blocks, store_small, token_table
 from origin.build.onnx.graph import save_graph
-from origin.build.onnx.quantize_blocks import TABLE_GRID, carry_along
+from origin.build.onnx.quantize_blocks import TABLE_GRID
 from origin.build.onnx.rows import read_rows
+from origin.build.training.machine import choose_machine
 from origin.errors import RecipeInvalidError
 
 if TYPE_CHECKING:
@@ -53,8 +55,8 @@ def run(step: QatEncoder, work: StepWork) -> Mapping[str, Fact]:
     source = work.inputs["source"].directory
     student = read_checkpoint(source)
     teacher = read_checkpoint(work.inputs["teacher"].directory)
-    device = device_of(threads_count=work.threads_count)
-    multiplied_in = fast_matrices(device)
+    check_alike(student, teacher)
+    device, multiplied_in = choose_machine(work.threads_count)
     guide = to_weights(teacher, device, learns=False)
     rows = read_rows(source, work.texts["data"].texts, limit_tokens=step.limit_tokens)
     grid = Grid(bits=step.bits, levels_bits=step.bits, block_count=step.block_count)
@@ -81,7 +83,7 @@ def run(step: QatEncoder, work: StepWork) -> Mapping[str, Fact]:
     pace = Pace(steps_count=step.steps_count, learning_rate=step.learning_rate)
     loss = train(on_grid.leaves, loss_of, pace, work)
     _write(from_weights(student, weights), on_grid, table, work)
-    carry_along(source, work.directory)
+    copy_companions(source, work.directory)
     return {
         "loss": round(loss, 6),
         "texts_count": len(rows),

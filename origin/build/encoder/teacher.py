@@ -12,6 +12,7 @@ from safetensors.numpy import load_file, save_file
 from origin.build.encoder.forward import encode, sentence_vectors
 from origin.build.onnx.rows import in_batches
 from origin.build.step import StepProgress
+from origin.errors import RecipeInvalidError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +25,23 @@ if TYPE_CHECKING:
 
 _BATCH_TOKENS = 4096
 _PART_COUNT = 8192
+
+
+def check_alike(student: Checkpoint, teacher: Checkpoint) -> None:
+    """Refuse a student that cannot give its teacher's vectors.
+
+    Raises:
+        RecipeInvalidError: they are of another width, or tokens have other numbers.
+    """
+    if student.config.hidden_size != teacher.config.hidden_size:
+        raise RecipeInvalidError(
+            f"the student's vectors have {student.config.hidden_size} numbers and the teacher's "
+            f"{teacher.config.hidden_size}; make a student of the same width"
+        )
+    if student.config.vocab_size != teacher.config.vocab_size:
+        raise RecipeInvalidError(
+            "student and teacher have different vocabularies; trim the vocabulary after distilling"
+        )
 
 
 def teacher_vectors(

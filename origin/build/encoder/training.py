@@ -1,28 +1,19 @@
-"""Training: AdamW over a dict of tensors, its place kept on disk so that it goes on bit for bit where it was cut.
-
-What a step computes depends on its number alone (`loss_of`), so the place is the number, the tensors and the two
-moments of AdamW (https://arxiv.org/abs/1711.05101).
-"""
+"""Training: AdamW (https://arxiv.org/abs/1711.05101) over a dict of tensors, its rate up and down in a line."""
 
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from origin.build.onnx.rows import shuffled_batches
-from origin.build.step import StepProgress
-from origin.errors import StepFailedError
+from origin.build.training.steps import adam_state, take_steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from torch import Tensor
 
@@ -35,9 +26,7 @@ _EPSILON = 1e-8
 _DECAY = 0.01
 _NORM_LIMIT = 1.0
 _WARM_RATIO = 0.06
-KEEP_EVERY_S = 120.0
-_SMOOTH_RATIO = 0.95
-_FILE = "training.safetensors"
+_SMOOTHING = 0.95
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,20 +46,6 @@ class Pace:
         if step < warm_count:
             return self.learning_rate * (step + 1) / warm_count
         return self.learning_rate * (self.steps_count - step) / max(1, self.steps_count - warm_count)
-
-
-def device_of(*, threads_count: int) -> torch.device:
-    """A GPU where there is one; else the processor, with so many threads."""
-    torch.set_num_threads(max(1, threads_count))
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def fast_matrices(device: torch.device) -> torch.dtype:
-    """bfloat16 where hardware multiplies it; single precision elsewhere, where it would be slower."""
-    if device.type == "cuda":
-        return torch.bfloat16
-    able = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-    return torch.bfloat16 if able is not None and able() else torch.float32
 
 
 def step_batches(rows: Sequence[Ids], *, seed: int, rows_count: int) -> Callable[[int], RowBatch]:
@@ -111,10 +86,8 @@ def train(weights: Weights, loss_of: Callable[[int], Tensor], pace: Pace, work: 
         ],
         betas=_BETAS, eps=_EPSILON, fused=True,
     )  # fmt: skip
-    file = work.checkpoints / _FILE
-    first, smooth = _take_up(file, trained, optimizer)
-    kept_s = time.monotonic()
-    for step in range(first, pace.steps_count):
+
+    def take(step: int) -> float:
         for group in optimizer.param_groups:
             group["lr"] = pace.rate(step)
         optimizer.zero_grad(set_to_none=True)
@@ -122,46 +95,16 @@ def train(weights: Weights, loss_of: Callable[[int], Tensor], pace: Pace, work: 
         loss.backward()
         torch.nn.utils.clip_grad_norm_(list(trained.values()), _NORM_LIMIT)
         optimizer.step()
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise StepFailedError(f"the loss is {value} at step {step}; lower learning_rate")
-        smooth = value if step == 0 else _SMOOTH_RATIO * smooth + (1 - _SMOOTH_RATIO) * value
-        work.report(
-            StepProgress(done=step + 1, total=pace.steps_count, unit="steps", note=f"loss {smooth:.5f}")
-        )
-        if time.monotonic() - kept_s > KEEP_EVERY_S:
-            _keep(file, trained, optimizer, step + 1, smooth)
-            kept_s = time.monotonic()
-    return smooth
+        return float(loss.detach())
 
-
-def _keep(file: Path, trained: Weights, optimizer: torch.optim.Optimizer, done: int, smooth: float) -> None:
-    tensors: Weights = {}
-    for name, tensor in trained.items():
-        moments = optimizer.state[tensor]
-        tensors[f"weight.{name}"] = tensor.detach()
-        tensors[f"first.{name}"], tensors[f"second.{name}"] = moments["exp_avg"], moments["exp_avg_sq"]
-    part = file.with_suffix(".part")
-    save_file(tensors, str(part), metadata={"done": str(done), "smooth": smooth.hex()})
-    part.replace(file)
-
-
-def _take_up(file: Path, trained: Weights, optimizer: torch.optim.Optimizer) -> tuple[int, float]:
-    if not file.is_file():
-        return 0, 0.0
-    try:
-        with safe_open(str(file), framework="pt") as kept, torch.no_grad():
-            said = kept.metadata()
-            done, smooth = int(said["done"]), float.fromhex(said["smooth"])
-            for name, tensor in trained.items():
-                tensor.copy_(kept.get_tensor(f"weight.{name}"))
-                optimizer.state[tensor] = {
-                    "step": torch.tensor(float(done), device=tensor.device),
-                    "exp_avg": kept.get_tensor(f"first.{name}").to(tensor.device),
-                    "exp_avg_sq": kept.get_tensor(f"second.{name}").to(tensor.device),
-                }
-    except (SafetensorError, KeyError, ValueError) as error:
-        raise StepFailedError(
-            f"the training cannot go on from {file}: {error}; build with --clean"
-        ) from error
-    return done, smooth
+    losses = take_steps(
+        take,
+        adam_state(optimizer, trained),
+        steps_count=pace.steps_count,
+        smoothing=_SMOOTHING,
+        loss_name="loss",
+        advice="lower learning_rate",
+        checkpoints=work.checkpoints,
+        report=work.report,
+    )
+    return losses.last

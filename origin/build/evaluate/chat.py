@@ -20,11 +20,11 @@ from origin.build.evaluate.chat_jobs import (
     CompareJob,
     Lap,
     PrepareJob,
-    Raced,
     RaceJob,
 )
 from origin.build.evaluate.children import CandidateUnfitError, measure
-from origin.build.evaluate.intervals import exact, mean_of, median_of, percentile_of, resampled
+from origin.build.evaluate.intervals import exact, mean_of, percentile_of, resampled
+from origin.build.evaluate.races import ROUNDS_COUNT, Raced, race_figures
 from origin.errors import RecipeInvalidError, StepFailedError
 
 if TYPE_CHECKING:
@@ -39,8 +39,8 @@ Doubles = NDArray[np.float64]
 VERSION = 1
 """Grows when the same reference and texts would be cut or scored otherwise."""
 _CHILD = "origin.build.evaluate.chat_child"
-_ROUNDS_COUNT = 7
 _LEAST_SHARE = 0.5
+_PART = ".part-"
 
 
 class Prepared(msgspec.Struct, frozen=True):
@@ -68,9 +68,11 @@ def prepare(
     named = f"{VERSION} {reference.key} {texts.sha256} {tokens_count}"
     directory = kept / hashlib.sha256(named.encode()).hexdigest()
     sizes_file = directory / "sizes.json"
+    for left in kept.glob(f"{_PART}*"):  # by a kill, and perhaps 0.8 GB
+        shutil.rmtree(left, ignore_errors=True)
     if not sizes_file.is_file():
         kept.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=kept, prefix=".part-") as part:
+        with tempfile.TemporaryDirectory(dir=kept, prefix=_PART) as part:
             job = PrepareJob(
                 reference=str(reference.model_file),
                 texts=texts.texts,
@@ -190,29 +192,26 @@ def speeds(
         candidate=str(candidate.model_file),
         sibling=str(sibling.model_file),
         directory=str(prepared.directory),
-        rounds_count=_ROUNDS_COUNT,
+        rounds_count=ROUNDS_COUNT,
         threads_count=1,
     )
-    raced = measure(_CHILD, job, Raced, report, threads_count=job.threads_count)
-
-    def ratio(of: Callable[[Lap], float]) -> Figure:
-        return median_of(
-            [of(slow) / of(own) for own, slow in zip(raced.candidate, raced.sibling, strict=True)], seed
-        )
-
-    def median(of: Callable[[Lap], float]) -> Figure:
-        return median_of([of(lap) for lap in raced.candidate], seed)
-
-    suffix = f"@{name}" if name else ""
-    return {
-        f"decode_speedup{suffix}": ratio(lambda lap: lap.token_s),
-        f"prefill_speedup{suffix}": ratio(lambda lap: lap.read_s),
-        f"first_token_speedup{suffix}": ratio(lambda lap: lap.load_s + lap.read_s),
-        f"load_speedup{suffix}": ratio(lambda lap: lap.load_s),
-        "decode_tokens_per_s": median(lambda lap: 1 / lap.token_s),
-        "first_token_s": median(lambda lap: lap.load_s + lap.read_s),
-        "load_s": median(lambda lap: lap.load_s),
-    }
+    raced = measure(_CHILD, job, Raced[Lap], report, threads_count=job.threads_count)
+    return race_figures(
+        raced,
+        sibling=name,
+        seed=seed,
+        took_s={
+            "decode": lambda lap: lap.token_s,
+            "prefill": lambda lap: lap.read_s,
+            "first_token": lambda lap: lap.load_s + lap.read_s,
+            "load": lambda lap: lap.load_s,
+        },
+        own={
+            "decode_tokens_per_s": lambda lap: 1 / lap.token_s,
+            "first_token_s": lambda lap: lap.load_s + lap.read_s,
+            "load_s": lambda lap: lap.load_s,
+        },
+    )
 
 
 def _load(file: Path) -> dict[str, Doubles]:

@@ -21,15 +21,17 @@ from origin.build.evaluate.chat_jobs import (
     CompareJob,
     Lap,
     PrepareJob,
-    Raced,
     RaceJob,
 )
 from origin.build.evaluate.child_end import serve
 from origin.build.evaluate.divergence import Rows, candidate_rows, reference_rows
 from origin.build.evaluate.llama_model import LlamaModel, ModelUnreadableError
+from origin.build.evaluate.races import Raced, race_in_turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
 
 CHUNK_TOKENS = 512
 _LEAST_CHUNK_TOKENS = 64
@@ -94,13 +96,7 @@ def prepare(job: PrepareJob, report: Callable[[int, int], None]) -> dict[str, in
         scores = np.lib.format.open_memmap(
             directory / "scores.npy", mode="w+", dtype=np.float16, shape=(total, model.tokens_count)
         )
-        rows, start = [], 0
-        for done, chunk in enumerate(chunks):
-            report(done, len(chunks))
-            logits = model.logits(chunk.tokens)[:-1]
-            kept = scores[start : start + len(logits)]
-            rows.append(reference_rows(logits, np.array(chunk.tokens[1:]), kept))
-            start += len(logits)
+        rows = _scored(model, chunks, scores, reference_rows, report)
         scores.flush()
         known = [model.vocabulary(), model.special_tokens()]
     _save(directory / "rows.npz", rows)
@@ -130,20 +126,31 @@ def compare(job: CompareJob, report: Callable[[int, int], None]) -> Compared:
             same_length=same_length,
         )
         if same_length:
-            rows, start = [], 0
-            for done, chunk in enumerate(chunks):
-                report(done, len(chunks))
-                logits = model.logits(chunk.tokens)[:-1]
-                kept = scores[start : start + len(logits)]
-                rows.append(candidate_rows(logits, np.array(chunk.tokens[1:]), kept))
-                start += len(logits)
-            _save(Path(job.rows_file), rows)
+            _save(Path(job.rows_file), _scored(model, chunks, scores, candidate_rows, report))
         if same_texts < len(chunks):
             for done, (chunk, tokens) in enumerate(zip(chunks, own_tokens, strict=True)):
                 report(done, len(chunks))
                 compared.own_bits.append(_bits(model, tokens))
                 compared.own_bytes.append(_scored_bytes(model, chunk.text, tokens))
     return compared
+
+
+def _scored(
+    model: LlamaModel,
+    chunks: list[Chunk],
+    scores: NDArray[np.float16],
+    rows_of: Callable[[NDArray[np.float32], NDArray[np.int64], NDArray[np.float16]], Rows],
+    report: Callable[[int, int], None],
+) -> list[Rows]:
+    """Read every chunk, and hold its logits and the tokens that came next against its part of the scores."""
+    rows, start = [], 0
+    for done, chunk in enumerate(chunks):
+        report(done, len(chunks))
+        logits = model.logits(chunk.tokens)[:-1]
+        kept = scores[start : start + len(logits)]
+        rows.append(rows_of(logits, np.array(chunk.tokens[1:]), kept))
+        start += len(logits)
+    return rows
 
 
 def _same(one: tuple[bytes, int], other: tuple[bytes, int]) -> bool:
@@ -163,25 +170,24 @@ def _save(file: Path, rows: list[Rows]) -> None:
         np.savez(writer, **joined._asdict())
 
 
-def race(job: RaceJob, report: Callable[[int, int], None]) -> Raced:
-    """Load both, then let them read and write in turns, the first one last in the next round."""
+def race(job: RaceJob, report: Callable[[int, int], None]) -> Raced[Lap]:
+    """Load both, then let them read and write in turns."""
     chunks = msgspec.json.decode(Path(job.directory, "chunks.json").read_bytes(), type=list[Chunk])
     tokens = max((chunk.tokens for chunk in chunks), key=len)[:_PROMPT_TOKENS]
     paths = [Path(job.candidate), Path(job.sibling)]
     loads = [[_load_s(path) for _ in range(job.rounds_count)] for path in paths]
-    laps: list[list[Lap]] = [[], []]
     with LlamaModel(paths[0], 1) as candidate, LlamaModel(paths[1], 1) as sibling:
-        models = [candidate, sibling]
+        models = (candidate, sibling)
         if max(tokens) >= min(model.tokens_count for model in models):
             tokens = [token % min(model.tokens_count for model in models) for token in tokens]
         for model in models:
             model.race(tokens, 2)  # weights come into memory
-        for done in range(job.rounds_count):
-            report(done, job.rounds_count)
-            for index in (0, 1) if done % 2 else (1, 0):
-                read_s, written_s = models[index].race(tokens, _WRITTEN_TOKENS)
-                laps[index].append(Lap(loads[index][done], read_s, written_s / _WRITTEN_TOKENS))
-    return Raced(candidate=laps[0], sibling=laps[1], prompt_tokens=len(tokens))
+
+        def lap(index: int, done: int) -> Lap:
+            read_s, written_s = models[index].race(tokens, _WRITTEN_TOKENS)
+            return Lap(loads[index][done], read_s, written_s / _WRITTEN_TOKENS)
+
+        return race_in_turns(job.rounds_count, lap, report)
 
 
 def _load_s(path: Path) -> float:

@@ -81,11 +81,3 @@ class Lap(msgspec.Struct, frozen=True):
     load_s: float
     read_s: float
     token_s: float
-
-
-class Raced(msgspec.Struct, frozen=True, kw_only=True):
-    """Laps of both, round by round."""
-
-    candidate: list[Lap]
-    sibling: list[Lap]
-    prompt_tokens: int

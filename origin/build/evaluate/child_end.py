@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+
+from origin.build.orphan import end_with_parent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +22,7 @@ def serve(job_type: Any, work: Callable[[Any, Report], Any], unreadable: type[Ex
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)
     line = sys.stdin.buffer.readline()
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     job = msgspec.json.decode(line, type=job_type)
     try:
         answer = {"answer": work(job, lambda done, total: _say(answers, {"done": done, "total": total}))}
@@ -33,10 +34,3 @@ def serve(job_type: Any, work: Callable[[Any, Report], Any], unreadable: type[Ex
 
 def _say(answers: Any, message: dict[str, Any]) -> None:
     answers.write(msgspec.json.encode(message) + b"\n")
-
-
-def _end_with_parent() -> None:
-    # Not by sys.stdin: a thread that holds its lock makes the interpreter abort when it ends.
-    while os.read(0, 4096):
-        continue
-    os._exit(0)

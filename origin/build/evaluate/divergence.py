@@ -7,6 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from origin.build.probabilities import log_probabilities
+
 Floats = NDArray[np.float32]
 Halves = NDArray[np.float16]
 Integers = NDArray[np.int64]
@@ -27,13 +29,6 @@ class Rows(NamedTuple):
     nll: Floats
     kl: Floats
     top: Integers
-
-
-def log_probabilities(logits: Floats) -> Floats:
-    """Logits to natural logarithms of probabilities, by row."""
-    with np.errstate(invalid="ignore", over="ignore"):
-        shifted = logits - logits.max(axis=-1, keepdims=True)
-        return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True)), np.float32)
 
 
 def reference_rows(logits: Floats, following: Integers, kept: Halves) -> Rows:

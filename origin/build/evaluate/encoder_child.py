@@ -13,14 +13,9 @@ from tokenizers import Tokenizer
 
 from origin.build.evaluate.bert_vectors import BertModel
 from origin.build.evaluate.child_end import serve
-from origin.build.evaluate.encoder_jobs import (
-    AnyEncoderJob,
-    EncoderLap,
-    EncoderRaceJob,
-    EncodersRaced,
-    VectorsJob,
-)
+from origin.build.evaluate.encoder_jobs import AnyEncoderJob, EncoderLap, EncoderRaceJob, VectorsJob
 from origin.build.evaluate.onnx_model import OnnxModel, check_numbers
+from origin.build.evaluate.races import Raced, race_in_turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,25 +75,24 @@ def _onnx_vectors(
     return np.array(rows, np.float32)
 
 
-def race(job: EncoderRaceJob, report: Callable[[int, int], None]) -> EncodersRaced:
-    """Load both in turns, then let them read all texts in turns, the first one last in the next round."""
+def race(job: EncoderRaceJob, report: Callable[[int, int], None]) -> Raced[EncoderLap]:
+    """Let both load and read all texts in turns."""
     directories = [Path(job.directory), Path(job.sibling)]
     models = [OnnxModel(directory / "model.onnx", 1) for directory in directories]
     inputs = [_ids(directory, job.texts) for directory in directories]
-    laps: list[list[EncoderLap]] = [[], []]
-    for done in range(-1, job.rounds_count):  # the first round warms up
-        report(max(0, done), job.rounds_count)
-        for index in (0, 1) if done % 2 else (1, 0):
-            start_s = time.process_time()
-            loaded = OnnxModel(directories[index] / "model.onnx", 1)
-            loaded_s = time.process_time()
-            del loaded
-            read_s = time.process_time()
-            for ids in inputs[index]:
-                models[index].vector(ids)
-            if done >= 0:
-                laps[index].append(EncoderLap(loaded_s - start_s, time.process_time() - read_s))
-    return EncodersRaced(candidate=laps[0], sibling=laps[1])
+
+    def lap(index: int, _: int) -> EncoderLap:
+        start_s = time.process_time()
+        loaded = OnnxModel(directories[index] / "model.onnx", 1)
+        loaded_s = time.process_time()
+        del loaded
+        read_s = time.process_time()
+        for ids in inputs[index]:
+            models[index].vector(ids)
+        return EncoderLap(loaded_s - start_s, time.process_time() - read_s)
+
+    race_in_turns(1, lap, lambda *_: report(0, job.rounds_count))  # to warm up
+    return race_in_turns(job.rounds_count, lap, report)
 
 
 def _ids(directory: Path, texts: tuple[str, ...]) -> list[NDArray[np.int64]]:

@@ -37,10 +37,3 @@ class EncoderLap(msgspec.Struct, frozen=True):
 
     load_s: float
     texts_s: float
-
-
-class EncodersRaced(msgspec.Struct, frozen=True, kw_only=True):
-    """Laps of both, round by round."""
-
-    candidate: list[EncoderLap]
-    sibling: list[EncoderLap]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from origin.build.evaluate.children import CandidateUnfitError, measure
-from origin.build.evaluate.encoder_jobs import EncoderLap, EncoderRaceJob, EncodersRaced, VectorsJob
+from origin.build.evaluate.encoder_jobs import EncoderLap, EncoderRaceJob, VectorsJob
 from origin.build.evaluate.encoder_scores import (
     cosines,
     kept_neighbours,
@@ -22,7 +21,8 @@ from origin.build.evaluate.encoder_scores import (
     unit,
 )
 from origin.build.evaluate.figures import Figure
-from origin.build.evaluate.intervals import median_of, resampled
+from origin.build.evaluate.intervals import resampled
+from origin.build.evaluate.races import ROUNDS_COUNT, Raced, race_figures
 from origin.errors import RecipeInvalidError, StepFailedError
 
 if TYPE_CHECKING:
@@ -41,7 +41,6 @@ LEAST_TEXTS_COUNT = 100
 NEAR_TEXTS_COUNT = 1000
 """Neighbours are looked for among no more texts than these: the share that is kept depends on how many there are."""
 _CHILD = "origin.build.evaluate.encoder_child"
-_ROUNDS_COUNT = 7
 _ROUNDING = 1e-5
 _RACED_TEXTS_COUNT = 64
 
@@ -69,7 +68,7 @@ def reference_vectors(
             found = vectors_of(reference, texts, threads_count=threads_count, report=report)
         except CandidateUnfitError as error:
             raise StepFailedError(f"the reference cannot be measured: {error}") from error
-        part = file.with_name(f".part-{os.getpid()}.npy")
+        part = kept / ".part.npy"  # what a kill left of it is overwritten
         np.save(part, found)
         part.rename(file)
     return unit(np.load(file))
@@ -172,20 +171,17 @@ def speeds(
         kind=candidate.kind,
         sibling=str(sibling.directory),
         texts=texts.texts[:_RACED_TEXTS_COUNT],
-        rounds_count=_ROUNDS_COUNT,
+        rounds_count=ROUNDS_COUNT,
         threads_count=1,
     )
-    raced = measure(_CHILD, job, EncodersRaced, report, threads_count=job.threads_count)
-
-    def ratio(of: Callable[[EncoderLap], float]) -> Figure:
-        return median_of(
-            [of(slow) / of(own) for own, slow in zip(raced.candidate, raced.sibling, strict=True)], seed
-        )
-
-    suffix = f"@{name}" if name else ""
-    return {
-        f"encode_speedup{suffix}": ratio(lambda lap: lap.texts_s),
-        f"load_speedup{suffix}": ratio(lambda lap: lap.load_s),
-        "encode_texts_per_s": median_of([len(job.texts) / lap.texts_s for lap in raced.candidate], seed),
-        "load_s": median_of([lap.load_s for lap in raced.candidate], seed),
-    }
+    raced = measure(_CHILD, job, Raced[EncoderLap], report, threads_count=job.threads_count)
+    return race_figures(
+        raced,
+        sibling=name,
+        seed=seed,
+        took_s={"encode": lambda lap: lap.texts_s, "load": lambda lap: lap.load_s},
+        own={
+            "encode_texts_per_s": lambda lap: len(job.texts) / lap.texts_s,
+            "load_s": lambda lap: lap.load_s,
+        },
+    )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from origin.build.evaluate import chat, encoders
 from origin.build.evaluate.children import CandidateUnfitError
-from origin.build.evaluate.figures import Evaluation
+from origin.build.evaluate.figures import COMPARABLE, Evaluation
 from origin.build.evaluate.intervals import exact
 from origin.build.evaluate.leaks import leaked_share
 from origin.build.evaluate.sizes import size_figures
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 VERSION = 2
 """Grows when the same inputs would give other figures: kept evaluations are then made again."""
 LEAST_TOKENS_COUNT = 8192
-_COMPARABLE = {"gguf": ("gguf",), "onnx": ("bert", "onnx")}
 _LIBRARIES = ("llama-cpp-python", "numpy", "onnxruntime", "tokenizers")
 
 
@@ -37,7 +36,8 @@ class EvaluationWork:
     """What an evaluation is given besides the models and the texts.
 
     Attributes:
-        kept: a directory in which what the reference gives is kept from one evaluation to the next.
+        kept: a directory in which what the reference gives is kept from one evaluation to the next; two at a time must
+            not work in it.
         seed: of the resampling.
         report: hears how far it is.
         threads_count: how many threads may compute; speeds are always of one.
@@ -79,7 +79,7 @@ def evaluate(
         BuildPartMissingError: a package that it takes is not installed.
         StepFailedError: the reference itself cannot be computed.
     """
-    if reference.kind not in _COMPARABLE.get(candidate.kind, ()):
+    if reference.kind not in COMPARABLE.get(candidate.kind, ()):
         raise RecipeInvalidError(
             f"a variant of the kind {candidate.kind} cannot be judged beside a source of the kind {reference.kind}: "
             "gguf is judged beside gguf, and onnx beside bert or onnx"

@@ -100,5 +100,22 @@ FIGURES: dict[str, Meaning] = {
 }
 """By name."""
 
+OF_CHAT = frozenset({
+    "kl_mean", "kl_p99", "top1", "perplexity", "perplexity_ratio", "bits_per_byte", "bits_per_byte_ratio",
+    "tokenizer_same", "decode_speedup", "prefill_speedup", "first_token_speedup",
+})  # fmt: skip
+"""Those that chat models alone have."""
+
+OF_TASKS = {
+    f"{task}{ending}": task for task in ("similarity", "probe", "retrieval") for ending in ("", "_share")
+}
+"""Those that a `[[task]]` of this kind measures."""
+
+OF_ENCODERS = frozenset({"cosine_mean", "cosine_min", "nn10", "encode_speedup", *OF_TASKS})
+"""Those that encoders alone have."""
+
+COMPARABLE: dict[ArtifactKind, tuple[ArtifactKind, ...]] = {"gguf": ("gguf",), "onnx": ("bert", "onnx")}
+"""Of each kind that is served, which kinds it is judged beside."""
+
 SPEEDUPS = frozenset(name for name in FIGURES if name.endswith("_speedup"))
 """Those that are against a sibling; without one named, against the reference."""

@@ -78,7 +78,6 @@ class _Watch:
     """Adds to the sums what each node of interest is computed from."""
 
     def __init__(self, sums: Activations, wants_gram: Callable[[str], bool]) -> None:
-        self.error: StepFailedError | None = None
         self._sums, self._wants_gram = sums, wants_gram
         self._done: set[str] = set()
         self._before: NDArray[np.float32] | None = None
@@ -89,14 +88,6 @@ class _Watch:
         self._before = None
 
     def __call__(self, address: int, ask: bool) -> bool:
-        # An exception cannot cross the library; it is kept, and the computation stopped.
-        try:
-            return self._see(address, ask=ask)
-        except StepFailedError as error:
-            self.error = error
-            return False
-
-    def _see(self, address: int, *, ask: bool) -> bool:
         if not self._checked:
             check_layout(address)
             self._checked = True
@@ -191,7 +182,5 @@ def collect(
             report(StepProgress(done=done, total=len(pieces), unit="chunks"))
             watch.begin_chunk()
             forward.read(piece, logits=True)
-            if watch.error:
-                raise watch.error
             sums.tokens_count += len(piece)
     return sums

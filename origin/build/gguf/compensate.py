@@ -6,9 +6,8 @@ import re
 from typing import TYPE_CHECKING
 
 from origin.build.gguf.model_file import ModelFile
-from origin.build.gguf.quantize import tensor_types
+from origin.build.gguf.quantize import check_patterns, tensor_types
 from origin.build.gguf.rounded_file import EMBEDDING, roundable, write_rounded
-from origin.errors import RecipeInvalidError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,19 +18,14 @@ if TYPE_CHECKING:
 VERSION = 1
 
 
-def check(step: Compensate, source: Artifact) -> None:
-    """Refuse an expression that is none, and a model that cannot be rounded.
+def check_words(step: Compensate) -> None:
+    """Refuse an expression that is none. Raises RecipeInvalidError."""
+    check_patterns(step.id, step.tensors)
 
-    Raises:
-        RecipeInvalidError: with what is wrong.
-    """
-    for pattern in step.tensors:
-        try:
-            re.compile(pattern)
-        except re.error as error:
-            raise RecipeInvalidError(
-                f'step {step.id}: tensors."{pattern}" is no regular expression: {error}', param="tensors"
-            ) from error
+
+def check(step: Compensate, source: Artifact) -> None:
+    """Refuse an expression that is none, and a model that cannot be rounded. Raises RecipeInvalidError."""
+    check_words(step)
     roundable(step.id, ModelFile(source.model_file))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from origin.build.gguf.model_file import ModelFile
+from origin.build.gguf.unquantized import UNQUANTIZED
 from origin.build.gguf.writing import edited_fields, file_type, kept, plain, write_model
 from origin.build.step import StepProgress
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from registry.formats.gguf import GgufTensor
 
 VERSION = 1
-_AS_IT_IS = {"F32", "F16", "BF16"}
 
 
 def run(step: Dequantize, work: StepWork) -> Mapping[str, Fact]:  # noqa: ARG001 - it has no parameters
@@ -25,7 +25,7 @@ def run(step: Dequantize, work: StepWork) -> Mapping[str, Fact]:  # noqa: ARG001
     model = ModelFile(work.inputs["source"].model_file)
 
     def tensor(known: GgufTensor) -> NewTensor:
-        if known.element in _AS_IT_IS:
+        if known.element in UNQUANTIZED:
             return kept(model, known.name)
         return plain(known.name, tuple(reversed(known.dimensions)), lambda: model.values(known.name))
 
@@ -35,5 +35,5 @@ def run(step: Dequantize, work: StepWork) -> Mapping[str, Fact]:  # noqa: ARG001
         [tensor(known) for known in model],
         wrote=lambda done, total: work.report(StepProgress(done=done, total=total, unit="tensors")),
     )
-    changed = sum(known.element not in _AS_IT_IS for known in model)
+    changed = sum(known.element not in UNQUANTIZED for known in model)
     return {"tensors_count": len(model.tensors), "dequantized_count": changed}

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from origin.build.gguf.importance import read_influence
-from origin.build.gguf.model_file import TYPE_ARRAY, ModelFile
+from origin.build.gguf.model_file import ModelFile
 from origin.build.gguf.trial import open_trial
 from origin.build.gguf.writing import edited_fields, kept, write_model
 from origin.build.step import StepProgress
 from origin.errors import RecipeInvalidError, StepFailedError
+from registry.formats.gguf import TYPE_ARRAY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,13 +36,8 @@ _PARTS_OUT = ("attn_output.weight", "ffn_down.weight")
 """What a layer adds to its input comes out of these; with zeros in them it is as if it were not there."""
 
 
-def check(step: DropLayers, source: Artifact) -> None:
-    """Refuse to drop layers that are not there, all of them, or in a way that says two things.
-
-    Raises:
-        RecipeInvalidError: with what is wrong.
-    """
-    layers = ModelFile(source.model_file).layers_count
+def check_words(step: DropLayers) -> None:
+    """Refuse what says two things, or too little to choose by. Raises RecipeInvalidError."""
     if bool(step.layers) == bool(step.count):
         raise RecipeInvalidError(f"step {step.id}: give either count or layers", param="count")
     if step.count and not (step.importance or step.data):
@@ -49,6 +45,12 @@ def check(step: DropLayers, source: Artifact) -> None:
             f"step {step.id}: to choose layers, give importance (an importance step) or data (texts to judge on)",
             param="importance",
         )
+
+
+def check(step: DropLayers, source: Artifact) -> None:
+    """Refuse that, and to drop layers that are not there, or all of them. Raises RecipeInvalidError."""
+    check_words(step)
+    layers = ModelFile(source.model_file).layers_count
     unknown = sorted(layer for layer in step.layers if layer >= layers)
     if unknown:
         raise RecipeInvalidError(

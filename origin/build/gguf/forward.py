@@ -32,6 +32,23 @@ def _keep_errors(level: int, text: bytes, _data: Any) -> None:
 _log_callback = native.llama_log_callback(_keep_errors)
 
 
+class _Observer:
+    """Calls what observes the graph. No exception crosses the library: the first is kept, and nothing seen after it."""
+
+    def __init__(self, observe: Callable[[int, bool], bool]) -> None:
+        self._observe = observe
+        self.error: BaseException | None = None
+
+    def __call__(self, address: int, ask: bool, _data: Any) -> bool:
+        if self.error is not None:
+            return False
+        try:
+            return self._observe(address, ask)
+        except BaseException as error:  # noqa: BLE001 - raised again by `Forward.read`
+            self.error = error
+            return False
+
+
 class Forward:
     """An open model that reads chunks of tokens, each from an empty cache.
 
@@ -39,8 +56,8 @@ class Forward:
         vocabulary_count: how many logits a token has.
     """
 
-    def __init__(self, model: Any, context: Any, chunk_tokens: int) -> None:
-        self._model, self._context = model, context
+    def __init__(self, model: Any, context: Any, chunk_tokens: int, observer: _Observer | None) -> None:
+        self._model, self._context, self._observer = model, context, observer
         self._vocabulary = native.llama_model_get_vocab(model)
         self.vocabulary_count: int = native.llama_vocab_n_tokens(self._vocabulary)
         self._batch = native.llama_batch_init(chunk_tokens, 0, 1)
@@ -66,6 +83,7 @@ class Forward:
 
         Raises:
             StepFailedError: llama.cpp cannot.
+            BaseException: whatever the observer raised.
         """
         count = len(tokens)
         if not 0 < count <= self._chunk_tokens:
@@ -81,6 +99,8 @@ class Forward:
         for place in range(count):
             batch.seq_id[place][0] = 0
         status = native.llama_decode(self._context, batch)
+        if self._observer is not None and self._observer.error is not None:
+            raise self._observer.error
         if status:
             raise StepFailedError(f"llama.cpp could not compute over {count} tokens ({status}){said()}")
 
@@ -114,7 +134,7 @@ def open_forward(
     """Open the model of `path` for chunks of at most `chunk_tokens`.
 
     `observe` is asked for each node of the graph (its address, True) whether it wants to see it, and if so called
-    again (its address, False) when it is computed; False then stops the computation.
+    again (its address, False) when it is computed; False then stops the computation. What it raises, `read` raises.
 
     Weights of a `writable` one may be overwritten.
 
@@ -135,15 +155,16 @@ def open_forward(
     settings = native.llama_context_default_params()
     settings.n_ctx = settings.n_batch = settings.n_ubatch = chunk_tokens
     settings.n_threads = settings.n_threads_batch = threads_count
+    observer = _Observer(observe) if observe is not None else None
     callback = None
-    if observe is not None:
-        callback = native.ggml_backend_sched_eval_callback(lambda node, ask, _data: observe(node, ask))
+    if observer is not None:
+        callback = native.ggml_backend_sched_eval_callback(observer)
         settings.cb_eval = callback
     context = native.llama_init_from_model(model, settings)
     if not context:
         native.llama_model_free(model)
         raise StepFailedError(f"llama.cpp cannot make a context for {path.name}{said()}")
-    forward = Forward(model, context, chunk_tokens)
+    forward = Forward(model, context, chunk_tokens, observer)
     try:
         yield forward
     finally:

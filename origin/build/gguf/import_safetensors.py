@@ -72,9 +72,14 @@ def check(step: ImportSafetensors, source: Artifact) -> None:
         raise RecipeInvalidError(
             f"step {step.id}: scaled rotary positions (rope_scaling) are not read here", param="from"
         )
-    if config["num_attention_heads"] % config.get("num_key_value_heads", config["num_attention_heads"]):
+    heads, sharing, width = config["num_attention_heads"], _kv_heads(config), _head_width(config)
+    if type(sharing) is not int or sharing < 1 or heads % sharing:
         raise RecipeInvalidError(
-            f"step {step.id}: the heads cannot share keys and values evenly", param="from"
+            f"step {step.id}: {heads} heads cannot share keys and values of {sharing!r} evenly", param="from"
+        )
+    if type(width) is not int or width < 2 or width % 2:
+        raise RecipeInvalidError(
+            f"step {step.id}: a head has {width!r} numbers, not pairs of them", param="from"
         )
 
 
@@ -122,8 +127,9 @@ def _new_name(name: str) -> str:
 def _check_shapes(
     step: ImportSafetensors, config: dict[str, Any], shapes: dict[str, tuple[int, ...]]
 ) -> None:
+    parts = _part_shapes(config)
     layers = range(config["num_hidden_layers"])
-    wanted = [f"model.layers.{layer}.{part}.weight" for layer in layers for part in _PARTS]
+    wanted = {f"model.layers.{i}.{part}.weight": shape for i in layers for part, shape in parts.items()}
     missing = next((name for name in [*wanted, _EMBEDDING, "model.norm.weight"] if name not in shapes), None)
     if missing:
         raise RecipeInvalidError(f"step {step.id}: the weights have no {missing}", param="from")
@@ -133,18 +139,50 @@ def _check_shapes(
             f"{shapes[_EMBEDDING]}",
             param="from",
         )
+    for name, shape in wanted.items():
+        if shapes[name] != shape:
+            raise RecipeInvalidError(
+                f"step {step.id}: {name} has the shape {shapes[name]}, and should have {shape} by config.json",
+                param="from",
+            )
+
+
+def _kv_heads(config: dict[str, Any]) -> Any:
+    """How many heads have keys and values of their own: as many as there are, where nothing is said."""
+    said = config.get("num_key_value_heads")
+    return config["num_attention_heads"] if said is None else said
+
+
+def _head_width(config: dict[str, Any]) -> Any:
+    return config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
+
+
+def _part_shapes(config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+    """The shape of each part of a layer."""
+    width, inner, head = config["hidden_size"], config["intermediate_size"], _head_width(config)
+    asking, shared = config["num_attention_heads"] * head, _kv_heads(config) * head
+    return {
+        "input_layernorm": (width,),
+        "self_attn.q_proj": (asking, width),
+        "self_attn.k_proj": (shared, width),
+        "self_attn.v_proj": (shared, width),
+        "self_attn.o_proj": (width, asking),
+        "post_attention_layernorm": (width,),
+        "mlp.gate_proj": (inner, width),
+        "mlp.up_proj": (inner, width),
+        "mlp.down_proj": (width, inner),
+    }
 
 
 def _fields(config: dict[str, Any]) -> dict[str, Any]:
-    heads = config["num_attention_heads"]
-    head = config.get("head_dim") or config["hidden_size"] // heads
+    head = _head_width(config)
     return {
         "general.architecture": "llama",
         "general.type": "model",
         "general.file_type": file_type("F16"),
         "general.quantization_version": 2,
         **{to: config[key] for key, to in _SETTINGS.items()},
-        "llama.attention.head_count_kv": config.get("num_key_value_heads", heads),
+        "llama.attention.head_count_kv": _kv_heads(config),
         "llama.attention.layer_norm_rms_epsilon": float(config.get("rms_norm_eps", 1e-6)),
         "llama.attention.key_length": head,
         "llama.attention.value_length": head,
@@ -155,8 +193,7 @@ def _fields(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _tensor(weights: Any, config: dict[str, Any], name: str, to: str, shape: tuple[int, ...]) -> NewTensor:
-    heads = config["num_attention_heads"]
-    shared = {"attn_q": heads, "attn_k": config.get("num_key_value_heads", heads)}
+    shared = {"attn_q": config["num_attention_heads"], "attn_k": _kv_heads(config)}
     count = next((count for part, count in shared.items() if f".{part}." in to), 0)
 
     def values() -> NDArray[np.float32]:

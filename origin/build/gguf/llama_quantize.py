@@ -1,6 +1,7 @@
 """llama.cpp's own quantization in a process of its own, since ggml ends the process on input that it does not like.
 
-`python -m origin.build.gguf.llama_quantize` reads an order from stdin (JSON) and writes the file that it names.
+`python -m origin.build.gguf.llama_quantize` reads an order from stdin (a line of JSON) and writes the file that it
+names. It ends itself when its stdin is closed.
 """
 
 from __future__ import annotations
@@ -8,11 +9,14 @@ from __future__ import annotations
 import ctypes
 import subprocess
 import sys
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 import numpy as np
 
+from origin.build.orphan import end_with_parent
 from origin.errors import StepFailedError
 
 _SAID_LIMIT_COUNT = 400
@@ -36,13 +40,23 @@ def quantize_apart(order: Order) -> None:
     Raises:
         StepFailedError: llama.cpp refused, or died of it; with its last words.
     """
-    child = subprocess.run(  # noqa: PLW1510 - looked at below
-        [sys.executable, "-m", "origin.build.gguf.llama_quantize"],
-        input=msgspec.json.encode(order),
-        capture_output=True,
-    )
+    command = [sys.executable, "-m", "origin.build.gguf.llama_quantize"]
+    with tempfile.TemporaryFile() as said:
+        with subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=said
+        ) as child:
+            assert child.stdin is not None, "it was asked for"
+            try:
+                with suppress(BrokenPipeError):  # it is dead, and what it said of it is read below
+                    child.stdin.write(msgspec.json.encode(order) + b"\n")
+                    child.stdin.flush()
+                child.wait()
+            except BaseException:
+                child.kill()
+                raise
+        said.seek(0)
+        words = said.read().decode(errors="replace").strip().splitlines()
     if child.returncode:
-        words = child.stderr.decode(errors="replace").strip().splitlines()
         last = "; ".join(line.strip() for line in words[-3:])[-_SAID_LIMIT_COUNT:]
         raise StepFailedError(
             f"llama.cpp could not quantize {Path(order.source).name} (exit {child.returncode}): {last}"
@@ -54,7 +68,8 @@ def main() -> int:
     from llama_cpp import llama_cpp as native  # noqa: PLC0415 - the parent needs none of it
     from safetensors.numpy import load_file  # noqa: PLC0415
 
-    order = msgspec.json.decode(sys.stdin.buffer.read(), type=Order)
+    order = msgspec.json.decode(sys.stdin.buffer.readline(), type=Order)
+    end_with_parent()
     wanted = native.llama_model_quantize_default_params()
     wanted.nthread = order.threads_count
     wanted.ftype = order.file_type

@@ -6,12 +6,12 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from origin.build.gguf.knapsack import choose
-from origin.build.gguf.model_file import ModelFile, matrices
+from origin.build.gguf.model_file import ModelFile, stored_bytes
 from origin.build.gguf.quantize import tensor_types
-from origin.build.gguf.rounded_file import EMBEDDING, fits, gram_of, grams_for, roundable, write_rounded
+from origin.build.gguf.rounded_file import EMBEDDING, gram_of, grams_for, roundable, write_rounded
 from origin.build.gguf.sensitivity import groups_of, measure, measured_before
+from origin.build.gguf.unquantized import refuse_quantized
 from origin.errors import RecipeInvalidError
-from registry.formats.ggml_tables import GGML_TYPES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 VERSION = 1
 _MEGABYTE = 1_000_000
-_PLAIN_TYPES = {"F32", "F16"}
 
 
 def check(step: Mix, source: Artifact) -> None:
@@ -35,15 +34,10 @@ def check(step: Mix, source: Artifact) -> None:
     """
     model = ModelFile(source.model_file)
     blocked = roundable(step.id, model)
-    quantized = next((tensor for tensor in blocked if tensor.element not in _PLAIN_TYPES), None)
-    if quantized is not None:
-        raise RecipeInvalidError(
-            f"step {step.id}: tensor {quantized.name} is {quantized.element} already; "
-            "put a dequantize step before it, or start from the unquantized model",
-            param="from",
-        )
-    least = _fixed_bytes(model) + sum(
-        min(_bytes_as(tensor, element) for element in _types(step, tensor.name)) for tensor in blocked
+    refuse_quantized(step.id, blocked)
+    least = _fixed_bytes(model, blocked) + sum(
+        min(stored_bytes(tensor.element_count, element) for element in _types(step, tensor.name))
+        for tensor in blocked
     )
     if step.budget_mb * _MEGABYTE < least:
         raise RecipeInvalidError(
@@ -56,10 +50,11 @@ def check(step: Mix, source: Artifact) -> None:
 def run(step: Mix, work: StepWork) -> Mapping[str, Fact]:
     """Measure what each group costs, choose, and round each matrix to its type."""
     model = ModelFile(work.inputs["source"].model_file)
-    names = [tensor.name for tensor in roundable(step.id, model)]
+    blocked = roundable(step.id, model)
+    names = [tensor.name for tensor in blocked]
     groups = groups_of(names, model.layers_count, step.bands, lambda name: _types(step, name))
     options, sums = _options(step, work, model, groups)
-    budget_bytes = int(step.budget_mb * _MEGABYTE) - _fixed_bytes(model)
+    budget_bytes = int(step.budget_mb * _MEGABYTE) - _fixed_bytes(model, blocked)
     places = choose([[(cost.size_bytes, cost.kl) for cost in group] for group in options], budget_bytes)
     if places is None:  # `check` has seen to it
         raise RecipeInvalidError(
@@ -107,14 +102,8 @@ def _types(step: Mix, name: str) -> Sequence[str]:
     return step.embedding_types if name == EMBEDDING else step.types
 
 
-def _bytes_as(tensor: GgufTensor, element: str) -> int:
-    known = next(kind for kind in GGML_TYPES.values() if kind.name == element)
-    return tensor.element_count // known.block_elements * known.block_bytes
-
-
-def _fixed_bytes(model: ModelFile) -> int:
+def _fixed_bytes(model: ModelFile, blocked: Sequence[GgufTensor]) -> int:
     """What the file takes besides the matrices that are rounded: header, norms, padding."""
-    rest = sum(
-        tensor.end - tensor.start for tensor in model if not (tensor in matrices(model) and fits(tensor))
-    )
+    rounded = {tensor.name for tensor in blocked}
+    rest = sum(tensor.end - tensor.start for tensor in model if tensor.name not in rounded)
     return model.header.data_start + rest + model.header.alignment * (len(model.tensors) + 1)

@@ -11,7 +11,15 @@ from gguf.quants import dequantize
 
 from registry.errors import FormatInvalidError
 from registry.formats.ggml_tables import GGML_TYPES
-from registry.formats.gguf import TYPE_STRING, GgufField, GgufHeader, GgufTensor, read_header
+from registry.formats.gguf import (
+    SCALARS,
+    TYPE_ARRAY,
+    TYPE_STRING,
+    GgufField,
+    GgufHeader,
+    GgufTensor,
+    read_header,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,19 +27,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-TYPE_ARRAY = 9
-_NUMBERS = {
-    0: "u1",
-    1: "i1",
-    2: "<u2",
-    3: "<i2",
-    4: "<u4",
-    5: "<i4",
-    6: "<f4",
-    10: "<u8",
-    11: "<i8",
-    12: "<f8",
-}
 TYPE_IDS = {known.name: type_id for type_id, known in GGML_TYPES.items()}
 """ggml's number of a tensor type, by its name."""
 _PLAIN: dict[str, str] = {"F32": "<f4", "F16": "<f2", "F64": "<f8"}
@@ -82,6 +77,7 @@ class ModelFile:
         try:
             kind = GGMLQuantizationType[tensor.element]
             numbers: NDArray[np.float32] = dequantize(self.raw(name), kind)
+        # gguf says which types it can read by raising this, and in no other public way.
         except (KeyError, NotImplementedError) as error:
             raise FormatInvalidError(
                 f"{self.path.name}: cannot read tensor {name} of type {tensor.element}"
@@ -117,9 +113,9 @@ class ModelFile:
         element, count = struct.unpack_from("<IQ", content)
         if element == TYPE_STRING:
             return _texts(content, count)
-        if element not in _NUMBERS:
+        if element not in SCALARS:
             raise FormatInvalidError(f"{self.path.name}: {key} is a list of something that is not read here")
-        return np.frombuffer(content, _NUMBERS[element], count, 12)
+        return np.frombuffer(content, SCALARS[element], count, 12)
 
     def field_bytes(self, field: GgufField) -> bytes:
         """A whole field as it is in the file, its key included."""
@@ -129,6 +125,12 @@ class ModelFile:
         if name not in self.tensors:
             raise FormatInvalidError(f"{self.path.name} has no tensor {name}")
         return self.tensors[name]
+
+
+def stored_bytes(numbers_count: int, element: str) -> int:
+    """What so many numbers take, in whole blocks of the type of this name."""
+    known = GGML_TYPES[TYPE_IDS[element]]
+    return numbers_count // known.block_elements * known.block_bytes
 
 
 def matrices(model: ModelFile) -> list[GgufTensor]:

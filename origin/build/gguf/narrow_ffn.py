@@ -13,6 +13,7 @@ import numpy as np
 
 from origin.build.gguf.importance import read_importance
 from origin.build.gguf.model_file import ModelFile
+from origin.build.gguf.unquantized import refuse_quantized
 from origin.build.gguf.writing import NewTensor, edited_fields, kept, plain, write_model
 from origin.build.step import StepProgress
 from origin.errors import RecipeInvalidError, StepFailedError
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 VERSION = 1
 _MULTIPLE = 32
-_PLAIN_TYPES = {"F32", "F16", "BF16"}
 
 
 def check(step: NarrowFfn, source: Artifact) -> None:
@@ -49,11 +49,7 @@ def check(step: NarrowFfn, source: Artifact) -> None:
             f"step {step.id}: width {step.width} is not a multiple of {_MULTIPLE} below {down.dimensions[0]}",
             param="width",
         )
-    if down.element not in _PLAIN_TYPES:
-        raise RecipeInvalidError(
-            f"step {step.id}: the model is {down.element} already; put a dequantize step before it",
-            param="from",
-        )
+    refuse_quantized(step.id, [down])
 
 
 def run(step: NarrowFfn, work: StepWork) -> Mapping[str, Fact]:

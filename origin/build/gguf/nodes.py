@@ -1,7 +1,7 @@
 """A look into a node of ggml's graph while llama.cpp computes: its name, what it multiplies, and the numbers in it.
 
-The layout is that of `struct ggml_tensor` (ggml.h); it is checked against the library's own answers when this is
-imported by `check_layout`, so that a library with another one is refused instead of misread.
+The layout is that of `struct ggml_tensor` (ggml.h). `check_layout` holds the first node that is seen against the
+library's own answers, so that a library with another layout is refused instead of misread.
 """
 
 from __future__ import annotations

@@ -8,23 +8,23 @@ from typing import TYPE_CHECKING
 
 from origin.build.gguf.llama_quantize import Order, quantize_apart
 from origin.build.gguf.model_file import TYPE_IDS, ModelFile
+from origin.build.gguf.unquantized import refuse_quantized
 from origin.build.gguf.writing import FILE_TYPE_IDS
 from origin.build.step import StepProgress
 from origin.errors import RecipeInvalidError
 from registry.durable import sync
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from origin.build.gguf_steps import Quantize
     from origin.build.step import Artifact, Fact, StepWork
 
 VERSION = 1
-_NOT_QUANTIZED = {"F32", "F16", "BF16"}
 
 
-def check(step: Quantize, source: Artifact) -> None:
-    """Refuse types and expressions that mean nothing, and a source that is quantized already.
+def check_words(step: Quantize) -> None:
+    """Refuse types and expressions that mean nothing.
 
     Raises:
         RecipeInvalidError: with what is wrong and the nearest right word.
@@ -34,19 +34,17 @@ def check(step: Quantize, source: Artifact) -> None:
         _known(step.id, "embedding", step.embedding, TYPE_IDS)
     for pattern, element in step.tensors.items():
         _known(step.id, f'tensors."{pattern}"', element, TYPE_IDS)
-        try:
-            re.compile(pattern)
-        except re.error as error:
-            raise RecipeInvalidError(
-                f'step {step.id}: tensors."{pattern}" is no regular expression: {error}', param="tensors"
-            ) from error
-    quantized = next((t for t in ModelFile(source.model_file) if t.element not in _NOT_QUANTIZED), None)
-    if quantized is not None:
-        raise RecipeInvalidError(
-            f"step {step.id}: tensor {quantized.name} is {quantized.element} already; "
-            "put a dequantize step before it, or start from the unquantized model",
-            param="from",
-        )
+    check_patterns(step.id, step.tensors)
+
+
+def check(step: Quantize, source: Artifact) -> None:
+    """Refuse words that mean nothing, and a source that is quantized already.
+
+    Raises:
+        RecipeInvalidError: with what is wrong.
+    """
+    check_words(step)
+    refuse_quantized(step.id, ModelFile(source.model_file))
 
 
 def run(step: Quantize, work: StepWork) -> Mapping[str, Fact]:
@@ -67,6 +65,21 @@ def run(step: Quantize, work: StepWork) -> Mapping[str, Fact]:
     sync(target)
     work.report(StepProgress(done=1, total=1, unit="models"))
     return tensor_types(ModelFile(target))
+
+
+def check_patterns(step_id: str, patterns: Iterable[str]) -> None:
+    """Refuse what is no regular expression, of those that say which tensors get a type of their own.
+
+    Raises:
+        RecipeInvalidError: with the pattern and what is wrong with it.
+    """
+    for pattern in patterns:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise RecipeInvalidError(
+                f'step {step_id}: tensors."{pattern}" is no regular expression: {error}', param="tensors"
+            ) from error
 
 
 def tensor_types(model: ModelFile) -> dict[str, Fact]:

@@ -133,17 +133,12 @@ def roundable(step_id: str, model: ModelFile) -> list[GgufTensor]:
             "use quantize instead",
             param="from",
         )
-    found = [tensor for tensor in matrices(model) if fits(tensor)]
+    found = [tensor for tensor in matrices(model) if tensor.dimensions[0] % BLOCK == 0]
     if not found:
         raise RecipeInvalidError(
             f"step {step_id}: no matrix of this model has rows of whole blocks of {BLOCK}", param="from"
         )
     return found
-
-
-def fits(tensor: GgufTensor) -> bool:
-    """Whether its rows are whole blocks."""
-    return tensor.dimensions[0] % BLOCK == 0
 
 
 def _keep(place: Path, content: NDArray[np.uint8], lost: float) -> None:

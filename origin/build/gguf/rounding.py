@@ -9,6 +9,7 @@ only lessen the loss.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +18,8 @@ from origin.build.gguf.blocks import BLOCK, Blocks, BlockType
 from origin.build.gguf.scale_search import best_scales, rounded
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
 _DAMPING = 0.01
@@ -31,23 +34,22 @@ def compensated(
     Columns that no input uses are rounded by themselves.
     """
     gram = damped(gram)
-    columns = values.shape[1]
+    rows_count, columns = values.shape
     inverse_root = _inverse_root(gram)
-    codes = np.empty((columns, values.shape[0]), np.uint8)
-    scales = np.empty((columns // BLOCK, values.shape[0]), np.float16)
-    lows = np.zeros_like(scales)
+    codes = np.empty((columns, rows_count), np.uint8)
+    scales, lows = np.zeros((2, columns // BLOCK, rows_count), np.float16)
+    parts = [slice(start, start + BLOCK) for start in range(0, columns, BLOCK)]
+    blocks = [_Block(kind, codes[part], scales[i], lows[i]) for i, part in enumerate(parts)]
     left = np.ascontiguousarray(values.T, np.float32)
-    for block in range(columns // BLOCK):
-        part = slice(block * BLOCK, (block + 1) * BLOCK)
+    for part, block in zip(parts, blocks, strict=True):
         root = inverse_root[part, part]
         # What an error costs when the columns after it make good what they can.
-        scales[block], lows[block] = best_scales(
+        block.scales[:], block.lows[:] = best_scales(
             kind, left[part], (1 / np.diag(root) ** 2).astype(np.float32)
         )
-        codes[part], errors = _round_block(kind, left[part], root, scales[block], lows[block])
-        left[part.stop :] -= inverse_root[part, part.stop :].T @ errors
+        left[part.stop :] -= inverse_root[part, part.stop :].T @ _round_in_order(block, left[part], root)
     for _ in range(sweeps_count):
-        _sweep(kind, values, gram, codes, scales, lows)
+        _sweep(parts, blocks, values, gram)
     return Blocks(
         kind,
         np.ascontiguousarray(scales.T),
@@ -77,82 +79,82 @@ def _inverse_root(gram: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.ascontiguousarray(root, np.float32)
 
 
-def _round_block(
-    kind: BlockType,
-    numbers: NDArray[np.float32],
-    root: NDArray[np.float32],
-    scales: NDArray[np.float16],
-    lows: NDArray[np.float16],
-) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """Codes of one block, [32, rows], and the errors that the columns after it have to make good."""
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """Of every row the block at one place, as views into the whole: what is set here is set there.
+
+    Attributes:
+        codes: [32, rows].
+        scales: [rows].
+        lows: [rows]; zeros where the type has none.
+    """
+
+    kind: BlockType
+    codes: NDArray[np.uint8]
+    scales: NDArray[np.float16]
+    lows: NDArray[np.float16]
+
+    def steps(self) -> NDArray[np.float32]:
+        """What the codes stand for, in scales."""
+        return self.kind.steps[self.codes]
+
+    def values(self) -> NDArray[np.float32]:
+        """The numbers that are stored, [32, rows]."""
+        values = self.scales.astype(np.float32) * self.steps() + self.lows.astype(np.float32)
+        return np.asarray(values, np.float32)
+
+    def put(self, column: int, wanted: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Set the codes of one column to the nearest of these numbers; their steps."""
+        self.codes[column] = rounded(self.kind, wanted, self.scales, self.lows)
+        steps: NDArray[np.float32] = self.kind.steps[self.codes[column]]
+        return steps
+
+
+def _round_in_order(
+    block: _Block, numbers: NDArray[np.float32], root: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Set the codes, column after column; the errors that the columns after the block have to make good."""
     numbers = numbers.copy()
-    codes = np.empty(numbers.shape, np.uint8)
     errors = np.empty_like(numbers)
-    scale, low = scales.astype(np.float32), lows.astype(np.float32)
+    scale, low = block.scales.astype(np.float32), block.lows.astype(np.float32)
     for column in range(BLOCK):
-        codes[column] = rounded(kind, numbers[column], scales, lows)
-        errors[column] = (numbers[column] - scale * kind.steps[codes[column]] - low) / root[column, column]
+        steps = block.put(column, numbers[column])
+        errors[column] = (numbers[column] - scale * steps - low) / root[column, column]
         numbers[column + 1 :] -= root[column, column + 1 :, None] * errors[column]
-    return codes, errors
+    return errors
 
 
 def _sweep(
-    kind: BlockType,
-    values: NDArray[np.float32],
-    gram: NDArray[np.float32],
-    codes: NDArray[np.uint8],
-    scales: NDArray[np.float16],
-    lows: NDArray[np.float16],
+    parts: Sequence[slice], blocks: Sequence[_Block], values: NDArray[np.float32], gram: NDArray[np.float32]
 ) -> None:
     """One round of coordinate descent over all scales and codes, in place."""
-    stored = scales.astype(np.float32).repeat(BLOCK, axis=0) * kind.steps[codes]
-    stored += lows.astype(np.float32).repeat(BLOCK, axis=0)
+    stored = np.concatenate([block.values() for block in blocks])
     pull = gram @ (np.ascontiguousarray(values.T) - stored)
-    for block in range(len(scales)):
-        part = slice(block * BLOCK, (block + 1) * BLOCK)
+    for part, block in zip(parts, blocks, strict=True):
         own, before = gram[part, part], stored[part]
-        after = _best_scale(kind, before, codes[part], own, pull[part], scales[block], lows[block])
-        after = _best_codes(
-            kind, after, codes[part], own, pull[part] - own @ (after - before), scales[block], lows[block]
-        )
+        _set_scale(block, own, pull[part])
+        after = block.values()
+        _set_codes(block, after, own, pull[part] - own @ (after - before))
         pull -= gram[:, part] @ (after - before)
-        stored[part] = after
 
 
-def _best_scale(
-    kind: BlockType,
-    stored: NDArray[np.float32],
-    codes: NDArray[np.uint8],
-    own: NDArray[np.float32],
-    pull: NDArray[np.float32],
-    scales: NDArray[np.float16],
-    lows: NDArray[np.float16],
-) -> NDArray[np.float32]:
-    """Set each row's scale, in place, to the best for its codes; the block as it is stored then."""
-    steps = kind.steps[codes]
+def _set_scale(block: _Block, own: NDArray[np.float32], pull: NDArray[np.float32]) -> None:
+    """Set each row's scale to the best for its codes."""
+    steps = block.steps()
     square = np.maximum((steps * (own @ steps)).sum(axis=0), _LEAST)
-    better = scales.astype(np.float32) + (steps * pull).sum(axis=0) / square
-    scales[:] = np.where(np.isfinite(better.astype(np.float16)), better, scales).astype(np.float16)
-    stored = scales.astype(np.float32) * steps + lows.astype(np.float32)
-    return np.asarray(stored, np.float32)
+    better = block.scales.astype(np.float32) + (steps * pull).sum(axis=0) / square
+    block.scales[:] = np.where(np.isfinite(better.astype(np.float16)), better, block.scales).astype(
+        np.float16
+    )
 
 
-def _best_codes(
-    kind: BlockType,
-    stored: NDArray[np.float32],
-    codes: NDArray[np.uint8],
-    own: NDArray[np.float32],
-    pull: NDArray[np.float32],
-    scales: NDArray[np.float16],
-    lows: NDArray[np.float16],
-) -> NDArray[np.float32]:
-    """Set one code after the other, in place, to the best for all others."""
-    stored, pull = stored.copy(), pull.copy()
-    scale, low = scales.astype(np.float32), lows.astype(np.float32)
+def _set_codes(
+    block: _Block, stored: NDArray[np.float32], own: NDArray[np.float32], pull: NDArray[np.float32]
+) -> None:
+    """Set one code after the other to the best for all others; `stored` and `pull` follow, in place."""
+    scale, low = block.scales.astype(np.float32), block.lows.astype(np.float32)
     for column in range(BLOCK):
-        wanted = stored[column] + pull[column] / own[column, column]
-        codes[column] = rounded(kind, wanted, scales, lows)
-        change = scale * kind.steps[codes[column]] + low - stored[column]
+        steps = block.put(column, stored[column] + pull[column] / own[column, column])
+        change = scale * steps + low - stored[column]
         pull -= own[:, column, None] * change
         stored[column] += change
-    return stored

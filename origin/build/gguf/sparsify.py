@@ -13,6 +13,7 @@ import numpy as np
 
 from origin.build.gguf.importance import read_importance
 from origin.build.gguf.model_file import ModelFile, matrices
+from origin.build.gguf.unquantized import refuse_quantized
 from origin.build.gguf.writing import edited_fields, kept, plain, write_model
 from origin.build.step import StepProgress
 from origin.errors import RecipeInvalidError, StepFailedError
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from registry.formats.gguf import GgufTensor
 
 VERSION = 1
-_PLAIN_TYPES = {"F32", "F16", "BF16"}
 
 
 def check(step: Sparsify, source: Artifact) -> None:
@@ -50,12 +50,9 @@ def check(step: Sparsify, source: Artifact) -> None:
             f'step {step.id}: pattern "{step.pattern}" keeps all or nothing; "2:4" keeps 2 of every 4',
             param="pattern",
         )
-    for tensor in matrices(ModelFile(source.model_file)):
-        if tensor.name.startswith("blk.") and tensor.element not in _PLAIN_TYPES:
-            raise RecipeInvalidError(
-                f"step {step.id}: tensor {tensor.name} is {tensor.element} already; put a dequantize step before it",
-                param="from",
-            )
+    in_layers = _in_layers(ModelFile(source.model_file))
+    refuse_quantized(step.id, in_layers)
+    for tensor in in_layers:
         if step.pattern and tensor.dimensions[0] % kept_of(step.pattern)[1]:
             raise RecipeInvalidError(
                 f"step {step.id}: rows of {tensor.name} have {tensor.dimensions[0]} numbers, "
@@ -68,7 +65,7 @@ def run(step: Sparsify, work: StepWork) -> Mapping[str, Fact]:
     """Write the model with zeros in the layers' matrices."""
     model = ModelFile(work.inputs["source"].model_file)
     weights = read_importance(work.inputs["importance"]) if step.method == "wanda" else {}
-    names = {tensor.name for tensor in matrices(model) if tensor.name.startswith("blk.")}
+    names = {tensor.name for tensor in _in_layers(model)}
     zeros, total = 0, 0
 
     def content(tensor: GgufTensor) -> NDArray[np.float32]:
@@ -97,6 +94,10 @@ def run(step: Sparsify, work: StepWork) -> Mapping[str, Fact]:
         wrote=lambda done, of: work.report(StepProgress(done=done, total=of, unit="tensors")),
     )
     return {"zero_share": round(zeros / max(1, total), 6)}
+
+
+def _in_layers(model: ModelFile) -> list[GgufTensor]:
+    return [tensor for tensor in matrices(model) if tensor.name.startswith("blk.")]
 
 
 def kept_of(pattern: str) -> tuple[int, int]:

@@ -10,10 +10,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
+from gguf import GGMLQuantizationType
+from gguf.quants import quantize
 
 from origin.build.gguf.forward import chunks, open_forward
 from origin.build.gguf.model_file import ModelFile
 from origin.build.gguf.nodes import check_layout, name_of, node_at, source_of, write_at
+from origin.build.gguf.unquantized import UNQUANTIZED
+from origin.build.probabilities import log_probabilities
 from origin.errors import StepFailedError
 
 if TYPE_CHECKING:
@@ -23,8 +27,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from origin.build.gguf.forward import Forward
-
-_FORMS = {"F16": "<f2", "F32": "<f4"}
 
 
 class Trial:
@@ -40,13 +42,13 @@ class Trial:
         self._file, self._forward, self._pieces, self._weights = file, forward, pieces, weights
         self.tokens_count = sum(map(len, pieces))
         # Half precision: 1/1000 of a log-probability averages out over the vocabulary, and memory is bounded.
-        self._before = [_log_probabilities(forward.logits(piece)).astype(np.float16) for piece in pieces]
+        self._before = [log_probabilities(forward.logits(piece)).astype(np.float16) for piece in pieces]
 
     def divergence(self) -> float:
         """Mean KL divergence, in nats a token, of the model as it is now from what it was at first."""
         total = 0.0
         for piece, before in zip(self._pieces, self._before, strict=True):
-            now = _log_probabilities(self._forward.logits(piece))
+            now = log_probabilities(self._forward.logits(piece))
             was = before.astype(np.float32)
             total += float(np.einsum("tv,tv->", np.exp(was), was - now, dtype=np.float64))
         return total / self.tokens_count
@@ -59,13 +61,14 @@ class Trial:
             StepFailedError: the model has no such matrix, or it is quantized.
         """
         for name in values:
-            if name not in self._weights or self._file.tensors[name].element not in _FORMS:
+            if name not in self._weights or self._file.tensors[name].element not in UNQUANTIZED:
                 raise StepFailedError(
                     f"cannot try another {name}: the model does not use it, or it is quantized"
                 )
         try:
             for name, new in values.items():
-                write_at(self._weights[name], new.astype(_FORMS[self._file.tensors[name].element]))
+                kind = GGMLQuantizationType[self._file.tensors[name].element]
+                write_at(self._weights[name], quantize(new, kind))
             yield
         finally:
             for name in values:
@@ -99,9 +102,3 @@ def open_trial(
         if not pieces:
             raise StepFailedError("the texts to judge on hold not two tokens; give more text")
         yield Trial(ModelFile(path), forward, pieces, weights)
-
-
-def _log_probabilities(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    shifted -= np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    return np.asarray(shifted)

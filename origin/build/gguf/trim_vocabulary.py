@@ -67,7 +67,8 @@ def run(step: TrimVocabulary, work: StepWork) -> Mapping[str, Fact]:
         edited_fields(model, changes),
         [_trimmed(model, tensor, len(tokens), np.array(left)) for tensor in model],
     )
-    covered = sum(count for place, count in counts.items() if place in set(left))
+    stay = set(left)
+    covered = sum(count for place, count in counts.items() if place in stay)
     return {
         "tokens_before": len(tokens),
         "tokens_after": len(left),

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from origin.build.gguf.model_file import TYPE_ARRAY, TYPE_IDS
+from origin.build.gguf.model_file import TYPE_IDS, stored_bytes
 from registry.durable import sync
-from registry.formats.ggml_tables import FILE_TYPES, GGML_TYPES
-from registry.formats.gguf import MAGIC, TYPE_STRING
+from registry.formats.ggml_tables import FILE_TYPES
+from registry.formats.gguf import MAGIC, SCALARS, TYPE_ARRAY, TYPE_STRING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,8 +26,6 @@ _VERSION = 3
 _U32, _I32, _F32, _BOOL = 4, 5, 6, 7
 _MIXED_FILE_TYPE = 1024  # LLAMA_FTYPE_GUESSED: what the tensors are is said by the tensors
 FILE_TYPE_IDS = {name: number for number, name in FILE_TYPES.items()}
-
-FieldValue = "bool | int | float | str | Sequence[str] | NDArray[Any]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +46,7 @@ class NewTensor:
     @property
     def size_bytes(self) -> int:
         """How many bytes its content has."""
-        known = GGML_TYPES[TYPE_IDS[self.element]]
-        count = 1
-        for length in self.dimensions:
-            count *= length
-        return count // known.block_elements * known.block_bytes
+        return stored_bytes(math.prod(self.dimensions), self.element)
 
 
 def kept(model: ModelFile, name: str, new_name: str = "") -> NewTensor:
@@ -125,30 +120,15 @@ def new_field(key: str, value: Any, type_id: int | None = None, element_id: int 
         return _text(key) + struct.pack("<I?", _BOOL, value)
     if isinstance(value, int | float | np.number):
         chosen = type_id if type_id is not None else (_F32 if isinstance(value, float) else _U32)
-        return _text(key) + struct.pack("<I", chosen) + struct.pack(_FORMS[chosen], value)
+        return _text(key) + struct.pack("<I", chosen) + struct.pack(SCALARS[chosen], value)
     items = list(value)
     if items and isinstance(items[0], str):
         head, body = TYPE_STRING, b"".join(map(_text, items))
     else:
         whole = not items or isinstance(items[0], int | np.integer)
         head = element_id if element_id is not None else (_I32 if whole else _F32)
-        body = b"".join(struct.pack(_FORMS[head], item) for item in items)
+        body = b"".join(struct.pack(SCALARS[head], item) for item in items)
     return _text(key) + struct.pack("<IIQ", TYPE_ARRAY, head, len(items)) + body
-
-
-_FORMS = {
-    0: "<B",
-    1: "<b",
-    2: "<H",
-    3: "<h",
-    4: "<I",
-    5: "<i",
-    6: "<f",
-    7: "<?",
-    10: "<Q",
-    11: "<q",
-    12: "<d",
-}
 
 
 def _text(text: str) -> bytes:

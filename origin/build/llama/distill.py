@@ -14,7 +14,6 @@ from origin.build.llama.bridging import bridges
 from origin.build.llama.opening import (
     check_pair,
     check_rows,
-    choose_machine,
     facts_of,
     open_teacher,
     rows_for,
@@ -23,6 +22,7 @@ from origin.build.llama.shape import LAYER_MATRICES, LAYER_NORMS, read_shape
 from origin.build.llama.training import Lessons, train
 from origin.build.llama.weights import PlainWeight
 from origin.build.step import StepProgress
+from origin.build.training.machine import choose_machine
 from origin.errors import RecipeInvalidError, StepFailedError
 
 if TYPE_CHECKING:
@@ -54,10 +54,11 @@ def run(step: Distill, work: StepWork) -> Mapping[str, Fact]:
     """Train, and write a file of F16 matrices."""
     device, kind = choose_machine(work.threads_count)
     model = ModelFile(work.inputs["source"].model_file)
-    layers = _chosen_layers(step, read_shape(model))
-    shape = replace(read_shape(model), layers_count=len(layers))
+    whole = read_shape(model)
+    layers = _chosen_layers(step, whole)
+    shape = replace(whole, layers_count=len(layers))
     teacher_file = ModelFile(work.inputs["teacher"].model_file)
-    teacher = open_teacher(teacher_file.path, device, kind)
+    teacher = open_teacher(teacher_file, device, kind)
     check_pair(shape, teacher.shape)
     if step.hidden_share and shape.width != teacher.shape.width:
         raise RecipeInvalidError(
@@ -116,9 +117,10 @@ def _chosen_layers(step: Distill, shape: LlamaShape) -> tuple[int, ...]:
     layers = step.layers or tuple(range(shape.layers_count))
     if list(layers) != sorted(set(layers)):
         raise RecipeInvalidError("layers are named once each, in their order", param="layers")
-    if layers[0] < 0 or layers[-1] >= shape.layers_count:
+    unknown = next((layer for layer in layers if not 0 <= layer < shape.layers_count), None)
+    if unknown is not None:
         raise RecipeInvalidError(
-            f"the model has the layers 0 to {shape.layers_count - 1}, and {layers[-1]} is asked for",
+            f"the model has the layers 0 to {shape.layers_count - 1}, and {unknown} is asked for",
             param="layers",
         )
     return layers

@@ -31,7 +31,9 @@ def hidden_states(
     state = functional.embedding(tokens, weights[EMBEDDING]).float()
     states = [state]
     for layer in range(shape.layers_count):
-        state = _layer(weights, f"blk.{layer}.", shape, state, turns)
+        prefix = f"blk.{layer}."
+        state, inner = _parts(weights, prefix, shape, state, turns)
+        state = state + inner @ weights[prefix + "ffn_down.weight"].T
         states.append(state)
     return states, _norm(weights, OUTPUT_NORM, shape, state)
 
@@ -42,17 +44,6 @@ def layer_parts(
     """Of one layer, from what comes into it: what stands after attention, and what its last matrix takes."""
     turns = _turns(shape, state.shape[1], weights[EMBEDDING])
     return _parts(weights, f"blk.{layer}.", shape, state, turns)
-
-
-def _layer(
-    weights: Mapping[str, torch.Tensor],
-    prefix: str,
-    shape: LlamaShape,
-    state: torch.Tensor,
-    turns: tuple[torch.Tensor, torch.Tensor],
-) -> torch.Tensor:
-    state, inner = _parts(weights, prefix, shape, state, turns)
-    return state + inner @ weights[prefix + "ffn_down.weight"].T
 
 
 def _parts(

@@ -1,4 +1,4 @@
-"""Opening: a GGUF of the llama family as tensors to compute with, and the machine to compute on."""
+"""Opening: a GGUF of the llama family as tensors to compute with, what it is taught, and what is said of it."""
 
 from __future__ import annotations
 
@@ -6,36 +6,24 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from origin.build.gguf.model_file import ModelFile
 from origin.build.llama.samples import read_rows
 from origin.build.llama.shape import read_shape
 from origin.build.llama.training import Teacher
 from origin.errors import RecipeInvalidError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import numpy as np
     from numpy.typing import NDArray
 
+    from origin.build.gguf.model_file import ModelFile
     from origin.build.llama.shape import LlamaShape
     from origin.build.llama.training import Learned
     from origin.build.llama_steps import Distill, Qat
     from origin.build.step import Fact, StepWork
 
 
-def choose_machine(threads_count: int) -> tuple[torch.device, torch.dtype]:
-    """Where to compute and in which type: half the bits where multiplying them is fast, float32 elsewhere."""
-    torch.set_num_threads(threads_count)
-    if torch.cuda.is_available():
-        fast = torch.cuda.is_bf16_supported()
-        return torch.device("cuda"), torch.bfloat16 if fast else torch.float32
-    return torch.device("cpu"), torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else torch.float32  # noqa: SLF001 - nothing public says it
-
-
-def open_teacher(path: Path, device: torch.device, kind: torch.dtype) -> Teacher:
+def open_teacher(model: ModelFile, device: torch.device, kind: torch.dtype) -> Teacher:
     """The tensors of a model, matrices in `kind`."""
-    model = ModelFile(path)
     shape = read_shape(model)
     weights = {}
     for name in shape.tensor_names:

@@ -12,7 +12,6 @@ from origin.build.gguf.writing import NewTensor, edited_fields, kept, plain, wri
 from origin.build.llama.opening import (
     check_pair,
     check_rows,
-    choose_machine,
     facts_of,
     open_teacher,
     rows_for,
@@ -20,6 +19,7 @@ from origin.build.llama.opening import (
 from origin.build.llama.shape import EMBEDDING, read_shape
 from origin.build.llama.training import Lessons, train
 from origin.build.llama.weights import CodedWeight, FixedWeight, PlainWeight
+from origin.build.training.machine import choose_machine
 from origin.errors import RecipeInvalidError
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def run(step: Qat, work: StepWork) -> Mapping[str, Fact]:
     device, kind = choose_machine(work.threads_count)
     model = ModelFile(work.inputs["source"].model_file)
     shape = read_shape(model)
-    teacher = open_teacher(work.inputs["teacher"].model_file, device, kind)
+    teacher = open_teacher(ModelFile(work.inputs["teacher"].model_file), device, kind)
     check_pair(shape, teacher.shape)
     origin = work.inputs.get("weights", work.inputs["teacher"])
     student = _student(step, model, ModelFile(origin.model_file), device, kind)

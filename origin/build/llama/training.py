@@ -11,9 +11,7 @@ import torch
 
 from origin.build.llama.divergence import divergence
 from origin.build.llama.forward import hidden_states
-from origin.build.llama.keeping import keep, kept
-from origin.build.step import StepProgress
-from origin.errors import StepFailedError
+from origin.build.training.steps import adam_state, take_steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -24,10 +22,8 @@ if TYPE_CHECKING:
 
     from origin.build.llama.shape import LlamaShape
     from origin.build.llama.weights import Moved, Weight
+    from origin.build.step import StepProgress
 
-_KEEP_EVERY_S = 120.0
-_KEEP_SHARE = 0.05
-"""Keeping takes at most this share of the time: of a large model it is gigabytes."""
 _WARMING_STEPS_COUNT = 5
 _BETAS = (0.9, 0.98)
 _SMOOTHING = 0.9
@@ -87,34 +83,31 @@ def train(
         f"{name}/{part}": one for name, weight in student.items() for part, one in weight.moved().items()
     }
     optimizer = _optimizer(moved)
-    state = _state(moved, optimizer)
-    done_count, notes = kept(checkpoints, state)
-    first, last = float(notes.get("first", math.nan)), float(notes.get("last", math.nan))
-    kept_s, every_s = clock(), _KEEP_EVERY_S
     rows_a_step = len(lessons.rows) // max(1, lessons.steps_count)
-    for step in range(done_count, lessons.steps_count):
+
+    def take(step: int) -> float:
         rows = torch.from_numpy(lessons.rows[step * rows_a_step : (step + 1) * rows_a_step])
         loss = _gradients(student, shape, teacher, lessons, rows)
-        if not math.isfinite(loss):
-            raise StepFailedError(
-                f"after {step} of {lessons.steps_count} steps the loss is {loss}; give lower rates"
-            )
         for group in optimizer.param_groups:
             group["lr"] = group["full"] * _share(step, lessons.steps_count)
         optimizer.step()
         for weight in student.values():
             weight.settle()
-        first = loss if math.isnan(first) else first
-        last = loss if math.isnan(last) else _SMOOTHING * last + (1 - _SMOOTHING) * loss
-        report(StepProgress(done=step + 1, total=lessons.steps_count, unit="steps", note=f"KL {last:.4f}"))
-        if clock() - kept_s > every_s and step + 1 < lessons.steps_count:
-            began_s = clock()
-            keep(checkpoints, step + 1, state, {"first": repr(first), "last": repr(last)})
-            kept_s = clock()
-            every_s = max(_KEEP_EVERY_S, (kept_s - began_s) / _KEEP_SHARE)
-    return Learned(
-        first=first, last=last, tokens_count=rows_a_step * lessons.steps_count * lessons.rows.shape[1]
+        return loss
+
+    losses = take_steps(
+        take,
+        adam_state(optimizer, {name: one.numbers for name, one in moved.items()}),
+        steps_count=lessons.steps_count,
+        smoothing=_SMOOTHING,
+        loss_name="KL",
+        advice="give lower rates",
+        checkpoints=checkpoints,
+        report=report,
+        clock=clock,
     )
+    tokens_count = rows_a_step * lessons.steps_count * lessons.rows.shape[1]
+    return Learned(first=losses.first, last=losses.last, tokens_count=tokens_count)
 
 
 def _gradients(
@@ -174,16 +167,3 @@ def _share(step: int, steps_count: int) -> float:
 def _optimizer(moved: Mapping[str, Moved]) -> torch.optim.Optimizer:
     groups = [{"params": [one.numbers], "lr": one.rate, "full": one.rate} for one in moved.values()]
     return torch.optim.Adam(groups, betas=_BETAS, eps=1e-12, fused=True)
-
-
-def _state(moved: Mapping[str, Moved], optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    """All numbers that training changes, the optimizer's own made here: it would make them at its first step."""
-    state = {}
-    for name, one in moved.items():
-        own = optimizer.state[one.numbers]
-        own["step"] = torch.zeros((), dtype=torch.float32, device=one.numbers.device)
-        own["exp_avg"] = torch.zeros_like(one.numbers)
-        own["exp_avg_sq"] = torch.zeros_like(one.numbers)
-        state[name] = one.numbers
-        state |= {f"{name}/{part}": own[part] for part in ("step", "exp_avg", "exp_avg_sq")}
-    return state

@@ -9,7 +9,7 @@ from onnx import TensorProto, helper
 
 from origin.build.onnx.editing import matrices
 from origin.build.onnx.graph import load_graph
-from origin.build.onnx.rows import in_batches, read_rows
+from origin.build.onnx.rows import in_batches, sample_rows
 from origin.build.onnx.running import open_session, run
 
 if TYPE_CHECKING:
@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from origin.build.onnx.checkpoint import Floats
     from origin.build.step import Artifact
 
-_TEXTS_COUNT = 256
-_LIMIT_TOKENS = 128
-
 
 def input_squares(source: Artifact, texts: Sequence[str], *, threads_count: int) -> dict[str, Floats]:
     """Of each matrix product's input, by its name, the mean square of each column; filled-up places do not count."""
@@ -28,7 +25,7 @@ def input_squares(source: Artifact, texts: Sequence[str], *, threads_count: int)
     names = sorted({place.node.input[0] for place in matrices(model)})
     model.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names)
     session = open_session(model.SerializeToString(), threads_count=threads_count)
-    rows = read_rows(source.directory, texts[:_TEXTS_COUNT], limit_tokens=_LIMIT_TOKENS)
+    rows = sample_rows(source.directory, texts)
     sums: dict[str, Floats] = {}
     tokens_count = 0
     for batch in in_batches(rows, batch_tokens=1024):

@@ -27,6 +27,7 @@ Tensors = dict[str, Floats]
 Pooling = Literal["mean", "first"]
 
 COMPANIONS = (
+    "config.json",
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -114,7 +115,7 @@ def write_checkpoint(checkpoint: Checkpoint, directory: Path) -> None:
 
 
 def copy_companions(source: Path, target: Path) -> None:
-    """Copy the tokenizer and what else lies beside the weights, and nothing that is there already."""
+    """Copy the settings, the tokenizer and what else lies beside the weights, and nothing that is there already."""
     for name in COMPANIONS:
         if (source / name).is_file() and not (target / name).exists():
             (target / name).parent.mkdir(parents=True, exist_ok=True)

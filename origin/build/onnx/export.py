@@ -27,6 +27,5 @@ def run(_step: ExportOnnx, work: StepWork) -> Mapping[str, Fact]:
     source = work.inputs["source"].directory
     checkpoint = read_checkpoint(source)
     save_graph(encoder_graph(checkpoint), work.directory / "model.onnx")
-    (work.directory / "config.json").write_bytes((source / "config.json").read_bytes())
     copy_companions(source, work.directory)
     return {"opset": OPSET, "layers_count": checkpoint.config.num_hidden_layers}

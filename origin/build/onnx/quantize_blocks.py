@@ -25,7 +25,6 @@ from origin.errors import RecipeInvalidError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from origin.build.encoder_steps import QuantizeBlocks, TableForm
     from origin.build.onnx.checkpoint import Floats
@@ -47,9 +46,14 @@ def check(step: QuantizeBlocks, source: Artifact) -> None:
         raise RecipeInvalidError(
             f'step {step.id}: embedding_step_deviations is of 8 stored bits; set embedding = "rows8"'
         )
+    refuse_quantized(step.id, source)
+
+
+def refuse_quantized(step_id: str, source: Artifact) -> None:
+    """Refuse a graph without matrices or without a table in single precision. Raises RecipeInvalidError."""
     model = load_graph(source.model_file)
     if not matrices(model):
-        raise RecipeInvalidError(f"step {step.id}: the ONNX file has no matrices in single precision")
+        raise RecipeInvalidError(f"step {step_id}: the ONNX file has no matrices in single precision")
     token_table(model)
 
 
@@ -71,7 +75,7 @@ def run(step: QuantizeBlocks, work: StepWork) -> Mapping[str, Fact]:
         work.report(StepProgress(done=done, total=len(places), unit="matrices"))
     quantize_table(model, step.embedding, step.embedding_step_deviations)
     save_graph(model, work.directory / "model.onnx")
-    carry_along(source.directory, work.directory)
+    copy_companions(source.directory, work.directory)
     return {"matrices_count": len(places), "relative_square_error": round(float(np.mean(errors)), 8)}
 
 
@@ -87,13 +91,6 @@ def quantize_table(model: Any, form: TableForm, step_deviations: float = 0.0) ->
         put_row_table(model, table, *round_evenly(table.values, step_deviations))
     else:
         put_row_table(model, table, *round_rows(table.values))
-
-
-def carry_along(source: Path, target: Path) -> None:
-    """What lies beside an ONNX model."""
-    if (source / "config.json").is_file():
-        (target / "config.json").write_bytes((source / "config.json").read_bytes())
-    copy_companions(source, target)
 
 
 def _rounded(step: QuantizeBlocks, weights: Floats, squares: Floats | None) -> Blocks:

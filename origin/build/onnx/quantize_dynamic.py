@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING
 
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
-from origin.build.onnx.editing import matrices, token_table
+from origin.build.onnx.checkpoint import copy_companions
 from origin.build.onnx.graph import load_graph, save_graph
-from origin.build.onnx.quantize_blocks import carry_along, quantize_table
-from origin.errors import RecipeInvalidError
+from origin.build.onnx.quantize_blocks import quantize_table, refuse_quantized
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,10 +26,7 @@ VERSION = 2
 
 def check(step: QuantizeDynamic, source: Artifact) -> None:
     """Refuse a file that is quantized already. Raises RecipeInvalidError."""
-    model = load_graph(source.model_file)
-    if not matrices(model):
-        raise RecipeInvalidError(f"step {step.id}: the ONNX file has no matrices in single precision")
-    token_table(model)
+    refuse_quantized(step.id, source)
 
 
 def run(step: QuantizeDynamic, work: StepWork) -> Mapping[str, Fact]:
@@ -46,5 +42,5 @@ def run(step: QuantizeDynamic, work: StepWork) -> Mapping[str, Fact]:
         model = load_graph(file)
     quantize_table(model, step.embedding)
     save_graph(model, work.directory / "model.onnx")
-    carry_along(source.directory, work.directory)
+    copy_companions(source.directory, work.directory)
     return {"per_channel": step.per_channel}

@@ -17,9 +17,9 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 
+from origin.build.onnx.checkpoint import copy_companions
 from origin.build.onnx.graph import load_graph, save_graph
-from origin.build.onnx.quantize_blocks import carry_along, quantize_table
-from origin.build.onnx.quantize_dynamic import check
+from origin.build.onnx.quantize_blocks import quantize_table, refuse_quantized
 from origin.build.onnx.rows import batch_of, read_rows
 from origin.build.onnx.running import feeds, open_session
 from origin.errors import StepFailedError
@@ -28,9 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from origin.build.encoder_steps import QuantizeStatic
-    from origin.build.step import Fact, StepWork
-
-__all__ = ["VERSION", "check", "run"]
+    from origin.build.step import Artifact, Fact, StepWork
 
 VERSION = 2
 _METHODS = {
@@ -42,6 +40,11 @@ _METHODS = {
 _ROW_TOKENS = 48
 _LEAST_TOKENS = 16
 _ROWS_COUNT = 8
+
+
+def check(step: QuantizeStatic, source: Artifact) -> None:
+    """Refuse a file that is quantized already. Raises RecipeInvalidError."""
+    refuse_quantized(step.id, source)
 
 
 def run(step: QuantizeStatic, work: StepWork) -> Mapping[str, Fact]:
@@ -70,7 +73,7 @@ def run(step: QuantizeStatic, work: StepWork) -> Mapping[str, Fact]:
         model = load_graph(file)
     quantize_table(model, step.embedding)
     save_graph(model, work.directory / "model.onnx")
-    carry_along(source.directory, work.directory)
+    copy_companions(source.directory, work.directory)
     return {"calibrated_texts_count": len(whole), "method": step.method}
 
 

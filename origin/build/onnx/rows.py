@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 Ids = NDArray[np.int64]
 _POSITIONS_COUNT = 512
+_SAMPLE_COUNT = 256
+_SAMPLE_TOKENS = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,11 @@ def read_rows(directory: Path, texts: Sequence[str], *, limit_tokens: int) -> li
     tokenizer.no_padding()
     tokenizer.enable_truncation(min(limit_tokens, _positions_count(directory)))
     return [np.asarray(encoding.ids, np.int64) for encoding in tokenizer.encode_batch_fast(list(texts))]
+
+
+def sample_rows(directory: Path, texts: Sequence[str]) -> list[Ids]:
+    """Rows of the first texts, cut short: enough to see what flows through a model. Raises RecipeInvalidError."""
+    return read_rows(directory, texts[:_SAMPLE_COUNT], limit_tokens=_SAMPLE_TOKENS)
 
 
 def _positions_count(directory: Path) -> int:

@@ -3,12 +3,13 @@
 import argparse
 import json
 from contextlib import AsyncExitStack
+from types import SimpleNamespace
 
 import pytest
 
 from deploy.cli import ask
 from deploy.cli.terminal import passing
-from edge_node.client import Waiting
+from edge_node.client import Served, Usage, Waiting
 from edge_node.errors import PromptTooLongError
 
 
@@ -43,6 +44,31 @@ async def test_what_is_asked(tmp_path, monkeypatch):
 )
 def test_waiting_in_words(waiting, words):
     assert ask._waiting_in_words(waiting) == words
+
+
+def served(**more):
+    return Served(
+        **{
+            "node_id": "n", "url": "http://n", "label": "Paris", "release": "chat@1", "distance_km": None,
+            "rtt_ms": 2.0, "ttft_ms": 20.0, "total_ms": 1020.0, "attempts": 1,
+        } | more
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("cache", "words"),
+    [
+        ("", "41 tokens · 40.0 tokens/s"),
+        ("miss", "41 tokens · 40.0 tokens/s"),
+        ("bypass", "41 tokens · 40.0 tokens/s"),
+        # Nobody wrote these tokens while they were waited for: a rate would say how fast bytes come over the wire.
+        ("hit", "41 tokens · kept answer"),
+        ("coalesced", "41 tokens · answer already under way"),
+    ],
+)
+def test_a_rate_is_told_of_an_answer_that_was_written_for_this_question_alone(cache, words):
+    stream = SimpleNamespace(served=served(cache=cache), usage=Usage(prompt_tokens=9, completion_tokens=41))
+    assert ask._in_words(stream) == f"Paris (n) · chat@1 · first token after 20 ms · {words}"
 
 
 def test_a_passing_line_is_for_terminals_alone(capsys, monkeypatch):

@@ -72,6 +72,9 @@ def test_from_a_recipe_to_a_release_that_is_proven(edgeward, folder):
     plan = edgeward("build", "toy.toml", "--plan")
     assert [(step["id"], step["state"]) for step in plan["steps"]] == [("eight", "to_do"), ("four", "to_do")]
 
+    assert not (folder / "ws").exists(), "to look changes nothing"
+    assert "there is no workspace" in edgeward("build", "toy.toml", "--clean", code=1)
+
     only = edgeward("build", "toy.toml", "--only", "q8", "--out", "made")
     (q8,) = only["variants"]
     assert q8["passed"]
@@ -102,13 +105,23 @@ def test_from_a_recipe_to_a_release_that_is_proven(edgeward, folder):
     assert all(step["state"] == "done" for step in edgeward("build", "toy.toml", "--plan")["steps"])
 
 
+def test_a_type_that_is_none_is_refused_before_the_step_that_it_waits_for(edgeward, folder):
+    recipe = RECIPE.replace('id = "four"\nop = "quantize"', 'id = "four"\nop = "quantize"\nfrom = "plain"')
+    recipe = recipe.replace("[[variant]]", '[[step]]\nid = "plain"\nop = "dequantize"\n[[variant]]', 1)
+    (folder / "toy.toml").write_text(recipe.replace('"Q4_0"', '"Q4O_0"'))
+    told = edgeward("build", "toy.toml", code=1)
+    assert "step four: type 'Q4O_0' is no type of llama.cpp; did you mean Q4_0?" in told
+    assert all(step["state"] == "to_do" for step in edgeward("build", "toy.toml", "--plan")["steps"])
+
+
 def test_what_a_gate_refuses_is_not_published(edgeward, folder):
     (folder / "toy.toml").write_text(RECIPE.replace("max = 0.05", "max = 0.0000001"))
     store = f"file://{folder}/store"
     told = edgeward("build", "toy.toml", "--publish", "--endpoint", store, code=1)
     assert "toy@1.0.0 is not published: q8: " in told
     assert "kl_mean" in told
-    assert not any(path.is_file() for path in (folder / "store").rglob("*"))
+    # Tried whether it can be written at all, before the work; of a release there is not a byte.
+    assert [path.name for path in (folder / "store").rglob("*") if path.is_file()] == [".lock"]
     words = edgeward("build", "toy.toml", code=1, plain=True)
     assert "REFUSED" in words
     assert "refused  q8: " in words

@@ -194,19 +194,12 @@ def test_a_reader_that_goes_away_is_no_error(words, program):
     assert "Exception ignored" not in err
 
 
-START = (
-    "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
-    "from deploy.cli import main; sys.exit(main(sys.argv[1:]))"
-)
-"""As a terminal starts it: a shell's background job would have SIGINT ignored."""
-
-
 @pytest.mark.parametrize("words", [["nodes"], ["nodes", "--watch"], ["ask", "x"], ["pull", "chat"]])
 def test_ctrl_c_while_an_origin_keeps_silent(words, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as origin:
         url = f"http://127.0.0.1:{origin.getsockname()[1]}"
         waiting = subprocess.Popen(
-            [sys.executable, "-c", START, *words, "--origin", url],
+            [sys.executable, "-m", "deploy.cli", *words, "--origin", url],
             cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         with waiting, origin.accept()[0] as line:

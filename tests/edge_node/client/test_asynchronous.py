@@ -21,6 +21,8 @@ from edge_node.errors import (
 from origin.errors import ModelUnknownError
 from registry.errors import EdgewardError, InputInvalidError
 
+HEADERS = {"x-edgeward-release": "chat@1", "x-edgeward-cache": "hit"}
+
 
 async def texts(stream):
     return [piece.text async for piece in stream]
@@ -28,12 +30,13 @@ async def texts(stream):
 
 async def test_a_whole_answer_says_who_gave_it(network, client, make):
     network.serve("paris", "tokyo")
-    network.script["paris"] = [lambda _: make.packed(make.whole, **{"x-edgeward-release": "chat@1"})]
+    network.script["paris"] = [lambda _: make.packed(make.whole, **HEADERS)]
     answer = await client.chat("Name a river.", model="chat", temperature=0)
     assert (answer.text, answer.finish_reason, answer.usage.total_tokens) == ("The Loire.", "stop", 7)
     served = answer.served
     assert (served.node_id, served.label, served.url) == ("paris", "Paris", network.url("paris"))
     assert (served.distance_km, served.rtt_ms, served.attempts, served.release) == (12.5, 24.2, 1, "chat@1")
+    assert served.cache == "hit"
     assert 0 < served.ttft_ms <= served.total_ms
     assert answer.raw["object"] == "chat.completion"
     assert network.bodies == [
@@ -80,6 +83,7 @@ async def test_a_stream_in_every_form(network, client, make, form, zstd, cut):
     stream = client.stream_chat("x", model="chat")
     assert await texts(stream) == ["Käse ", "ist", ""]
     assert (stream.text, stream.finish_reason, stream.usage.completion_tokens) == ("Käse ist", "stop", 2)
+    assert stream.served.cache == ""
     assert stream.served.node_id == "named"  # the node's own header, as after its redirect
     assert 0 < stream.served.ttft_ms <= stream.served.total_ms
     assert network.bodies[0]["stream"] is True

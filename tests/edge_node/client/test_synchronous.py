@@ -59,8 +59,7 @@ async def test_every_call(network, make):
 
 
 PROGRAM = """
-import signal, sys
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job starts with it ignored
+import sys
 from edge_node.client import Client, ClientConfig
 client = Client(config=ClientConfig(origin=(sys.argv[1],)))
 for piece in client.stream_chat("x", model="chat"):

@@ -7,7 +7,7 @@ import pytest
 
 from edge_node.engines import Cancel, Delta, Generate
 from edge_node.engines.channel import ChildChannel, FrontChannel
-from edge_node.engines.framing import FrameInvalidError
+from edge_node.engines.framing import FrameInvalidError, encode_frame
 
 
 @pytest.fixture
@@ -19,7 +19,8 @@ def ends():
 
 
 async def test_a_conversation(ends):
-    front, child = await FrontChannel.over(ends[0]), ChildChannel(ends[1])
+    events = []
+    front, child = await FrontChannel.over(ends[0], events.append), ChildChannel(ends[1])
     front.send(Generate(request_id="a", text="x" * 300_000))
     front.send(Cancel("a"))
     heard = []
@@ -28,11 +29,10 @@ async def test_a_conversation(ends):
     assert [type(command) for command in heard] == [Generate, Cancel]
     assert child.receive(wait=False) == []
     child.send([Delta("a", "one", 1), Delta("a", "two", 1)])
-    events = front.events()
-    assert [await anext(events), await anext(events)] == [Delta("a", "one", 1), Delta("a", "two", 1)]
     ends[1].close()
-    with pytest.raises(StopAsyncIteration):
-        await anext(events)
+    async with asyncio.timeout(60):
+        await front.ended()
+    assert events == [Delta("a", "one", 1), Delta("a", "two", 1)]
     front.close()
 
 
@@ -44,15 +44,22 @@ async def test_the_child_hears_that_the_front_is_gone(ends):
 
 
 async def test_the_front_does_not_believe_garbage(ends):
-    front = await FrontChannel.over(ends[0])
-    ends[1].sendall(b"GGML_ASSERT failed")
+    events = []
+    front = await FrontChannel.over(ends[0], events.append)
+    ends[1].sendall(encode_frame(Delta("a", "one", 1)) + b"GGML_ASSERT failed")
     with pytest.raises(FrameInvalidError):
-        await anext(front.events())
+        async with asyncio.timeout(60):
+            await front.ended()
+    assert events == [Delta("a", "one", 1)]
+    ends[1].sendall(encode_frame(Delta("a", "two", 1)))
+    ends[1].close()
+    await asyncio.sleep(0.05)
+    assert events == [Delta("a", "one", 1)], "what speaks nonsense is not believed afterwards"
     front.close()
 
 
 async def test_commands_to_a_closed_channel_go_nowhere(ends):
-    front = await FrontChannel.over(ends[0])
+    front = await FrontChannel.over(ends[0], lambda event: None)
     front.close()
     front.send(Cancel("a"))
     assert await asyncio.to_thread(ChildChannel(ends[1]).receive, wait=True) is None

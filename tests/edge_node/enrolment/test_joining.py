@@ -6,6 +6,7 @@ import stat
 import time
 
 import pytest
+from structlog.testing import capture_logs
 
 from edge_node.config import NodeConfig
 from edge_node.enrolment.joining import enrolled, join, origin_urls
@@ -212,3 +213,14 @@ async def test_a_node_that_starts_with_a_token_waits_for_its_origin(fleet_origin
 
 async def test_a_node_without_a_token_is_not_enrolled(tmp_path):
     assert await enrolled(NodeConfig(data_dir=tmp_path), fresh_id="x", now_unix_s=time.time) is None
+
+
+@pytest.mark.parametrize(
+    ("origin", "events"), [("https://a:7743", ["joining.missed"]), ("http://a:7700", [])]
+)
+async def test_a_node_that_cannot_get_in_says_what_it_lacks(tmp_path, origin, events):
+    config = NodeConfig(data_dir=tmp_path, origin=(origin,))
+    with capture_logs() as said:
+        assert await enrolled(config, fresh_id="x", now_unix_s=time.time) is None
+    assert [it["event"] for it in said] == events
+    assert all("token create" in it["reason"] for it in said)

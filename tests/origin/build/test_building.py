@@ -10,8 +10,10 @@ import threading
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from origin.build.evaluate.figures import Evaluation
 from origin.build.workspace import Workspace
 from origin.errors import BuildPartMissingError, RecipeInvalidError, StepFailedError
 from registry.errors import InputInvalidError
@@ -150,6 +152,12 @@ def test_what_the_source_cannot_have_is_refused_before_any_work(toys):
     assert not (toys.workspace.root / "runs.txt").exists()
 
 
+def test_words_that_mean_nothing_are_refused_before_what_the_step_works_on_is_made(toys):
+    with pytest.raises(RecipeInvalidError, match="step b: no toy is called this"):
+        toys.build(TWO.replace('text = "+b"', 'fail = "words"'))
+    assert not (toys.workspace.root / "runs.txt").exists()
+
+
 def test_ctrl_c_ends_the_child_and_the_next_build_goes_on(toys):
     slow = ONE.replace('text = "+a"', "slow_count = 200")
     heard = Heard()
@@ -235,6 +243,48 @@ def test_cleaning_keeps_what_a_recipe_needs(toys):
     assert toys.workspace.size_bytes() == before - freed
     assert all(step.done for step in toys.plan(other).steps)
     assert [step.done for step in toys.plan(TWO).steps] == [True, True, False]
+
+
+JUDGED = """\
+[data.eval]
+files = ["eval.txt"]
+[evaluate]
+texts = "eval"
+"""
+EVALUATION = Evaluation(
+    candidate="c", reference="r", kind="gguf", texts_sha256="t", seed=7, new_space=False, figures={}, sizes={},
+    faults=(), versions={},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "other", ["tokens_count = 1024\n", '[[task]]\nkind = "retrieval"\nfile = "r.jsonl"\n']
+)
+def test_cleaning_takes_what_the_reference_gave_for_another_judgement(toys, other):
+    (toys.folder / "r.jsonl").write_text("{}")
+    first, second = toys.plan(ONE + JUDGED), toys.plan(ONE + JUDGED + other)
+    for plan in (first, second):
+        (toys.workspace.kept_reference(plan.reference_key()) / "scores.npy").write_bytes(bytes(1000))
+    assert toys.workspace.clean(second.kept_keys) == 1000
+    assert (toys.workspace.kept_reference(second.reference_key()) / "scores.npy").is_file()
+
+
+def test_one_build_at_a_time_reads_with_a_reference(toys):
+    plan = toys.plan(ONE + JUDGED)
+    heard, built = Heard(), []
+    work = threading.Thread(target=lambda: built.extend(toys.build(ONE + JUDGED, heard)))
+    with toys.workspace.alone(plan.reference_key(), lambda: None):
+        work.start()
+        deadline_s = time.monotonic() + 60
+        while "waiting judging q" not in heard.words:
+            assert time.monotonic() < deadline_s, heard.words
+            time.sleep(0.01)
+        place = toys.workspace.evaluation(plan.variants[0].evaluation)
+        place.parent.mkdir(parents=True)
+        place.write_bytes(msgspec.json.encode(EVALUATION))
+    work.join(60)
+    assert built[0].evaluation == EVALUATION
+    assert "begun judging q" not in heard.words
 
 
 def test_a_workspace_in_use_is_not_cleaned(toys):

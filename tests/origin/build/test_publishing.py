@@ -10,16 +10,26 @@ import pytest
 from origin.build.building import Build
 from origin.build.gates import Verdict
 from origin.build.planning import plan_build
-from origin.build.publishing import check_evaluated, publish_build
+from origin.build.publishing import check_publishable, publish_build
 from origin.build.recipe import parse_recipe
 from origin.build.rederiving import rederive_release
 from origin.build.workspace import Workspace
 from origin.errors import GateRefusedError, StepFailedError
 from registry.catalog import Catalog
-from registry.errors import InputInvalidError, ManifestInvalidError, ReleaseUnknownError
+from registry.errors import (
+    InputInvalidError,
+    KeyUnusableError,
+    ManifestInvalidError,
+    ReleaseConflictError,
+    ReleaseUnknownError,
+    ReleaseYankedError,
+)
 from registry.manifest import Variant, lineage_of
 from registry.progress import ignore_progress
+from registry.publish import publish
 from registry.trust.in_memory import signed_in_memory
+from registry.trust.keys import KeysInMemory
+from registry.trust.signed_store import SignedStore
 from tests.origin.build.toy_builds import Heard
 from tests.origin.build.toy_llama import write_toy_llama
 
@@ -145,9 +155,70 @@ def test_without_evaluation_nothing_is_published(folder):
     built = Built(folder)
     built.plan = dataclasses.replace(built.plan, recipe=dataclasses.replace(built.plan.recipe, evaluate=None))
     with pytest.raises(GateRefusedError, match=r"has no \[evaluate\]"):
-        check_evaluated(built.plan)
+        check_publishable(built.plan, built.store, "stable")
     with pytest.raises(GateRefusedError, match=r"has no \[evaluate\]"):
         built.publish()
+
+
+class TestBeforeAnyWork:
+    """What would be refused when hours of work are done is refused before them."""
+
+    @staticmethod
+    def planned(folder, *, old="", new="", source="toy.gguf"):
+        """The recipe that `Built` publishes, or one that says something else, where nothing is made yet."""
+        text = (RECIPE + '[publish]\nrequire = "all"\n').replace(old, new)
+        workspace = Workspace(folder / "nothing")
+        plan = plan_build(
+            parse_recipe(text.encode(), folder / "r.toml"), workspace, source_path=folder / source
+        )
+        assert not any(step.done for step in plan.steps)
+        return plan
+
+    def test_a_new_version_and_the_very_same_recipe_are_let_through(self, folder):
+        built = Built(folder)
+        check_publishable(self.planned(folder), built.store, "stable")
+        built.publish()
+        check_publishable(self.planned(folder), built.store, "stable")
+        check_publishable(self.planned(folder, old="1.0.0", new="1.0.1"), built.store, None)
+
+    def test_a_version_that_something_else_made_is_a_conflict(self, folder):
+        built = Built(folder)
+        built.publish()
+        other = self.planned(folder, old="seed = 7", new="seed = 8")
+        with pytest.raises(
+            ReleaseConflictError, match=r"chat@1\.0\.0 is published already, .* of r\.toml a new"
+        ):
+            check_publishable(other, built.store, None)
+        write_toy_llama(folder / "other.gguf", seed=9)
+        with pytest.raises(ReleaseConflictError):
+            check_publishable(self.planned(folder, source="other.gguf"), built.store, None)
+
+    def test_a_version_without_a_lineage_is_a_conflict(self, folder):
+        store = signed_in_memory()
+        publish(
+            folder / "toy.gguf", name="chat", version="1.0.0", store=store, channel=None, created_unix_s=1
+        )
+        with pytest.raises(ReleaseConflictError):
+            check_publishable(self.planned(folder), store, None)
+
+    def test_wrong_words_withdrawn_versions_and_parents_that_are_not_there(self, folder):
+        built = Built(folder)
+        with pytest.raises(InputInvalidError, match="channel"):
+            check_publishable(self.planned(folder), built.store, "Not A Channel")
+        child = self.planned(folder, old="license = ", new='parent = "chat@0.9.0"\nlicense = ')
+        with pytest.raises(ReleaseUnknownError, match="chat"):
+            check_publishable(child, built.store, None)
+        built.publish()
+        Catalog(built.store).yank("chat", "1.0.0")
+        with pytest.raises(ReleaseYankedError):
+            check_publishable(self.planned(folder), built.store, None)
+
+    def test_keys_that_are_not_here(self, folder):
+        built = Built(folder)
+        built.publish()
+        others = SignedStore(built.store.reader, KeysInMemory())
+        with pytest.raises(KeyUnusableError, match="too few keys"):
+            check_publishable(self.planned(folder, old="1.0.0", new="1.0.1"), others, None)
 
 
 def test_what_was_damaged_in_the_workspace_is_not_published(folder, tmp_path):

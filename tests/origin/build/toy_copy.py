@@ -12,6 +12,11 @@ from registry.durable import write_durably
 VERSION = 3
 
 
+def check_words(step):
+    if getattr(step, "fail", "") == "words":
+        raise RecipeInvalidError("no toy is called this")
+
+
 def check(step, source):
     if getattr(step, "fail", "") == "check":
         raise RecipeInvalidError("this toy cannot be copied")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from origin.api import Place
+from origin.geo import rtt_surface
 from origin.geo.distance import distance_km
 from origin.geo.rtt_surface import fitted
 from origin.geo.rtt_table import RttTable
@@ -59,3 +60,26 @@ def test_who_is_near_counts_most_for_what_may_be_wrong():
     far_km = 6371 * np.linalg.norm(surface.places - surface.places[np.argmax(counts)], axis=1)
     assert far_km[np.argsort(counts)[-5:]].max() < 1000
     assert counts.min() > 0
+
+
+@pytest.mark.parametrize(("rows_count", "columns_count"), [(1, 1), (7, 2), (1000, 1000)])
+def test_a_surface_does_not_depend_on_the_pieces_it_is_made_in(monkeypatch, rows_count, columns_count):
+    surface, _ = surface_of(detours)
+    monkeypatch.setattr(rtt_surface, "_ROWS_AT_ONCE_COUNT", rows_count)
+    monkeypatch.setattr(rtt_surface, "_COLUMNS_AT_ONCE_COUNT", columns_count)
+    again, _ = surface_of(detours)
+    assert again.follows == pytest.approx(surface.follows, rel=1e-12)
+    assert again.missed == pytest.approx(surface.missed, rel=1e-9, nan_ok=True)
+    assert again.miss_ms == pytest.approx(surface.miss_ms, rel=1e-12)
+
+
+def test_a_large_table_is_fitted_in_many_pieces_and_the_surface_is_the_last():
+    chance, table = random.Random(4), RttTable()
+    for number in range(100):
+        place = Place(chance.uniform(-50, 60), chance.uniform(-170, 170))
+        for node in range(300):
+            table.put(number, place, f"n{node}", Place(node / 10, -node / 10), chance.uniform(1, 300))
+    *pieces, surface = rtt_surface.fitting(table)
+    assert len(pieces) > 75
+    assert set(pieces) == {None}
+    assert surface.missed.shape == (100, 300)

@@ -2,6 +2,7 @@ import asyncio
 import random
 
 import pytest
+from structlog.testing import capture_logs
 
 from registry.catalog import Catalog
 from registry.digest import digest_of
@@ -145,6 +146,53 @@ async def test_an_origin_that_goes_away_or_rots_is_replaced_by_peers(tmp_path, s
     rotten.meddle = lambda data: data[:-1] + bytes([data[-1] ^ 1])
     await fetch(manifest, rotten, tmp_path / "b/1", neighbours=neighbours("b", [Peer("holder", shelf)]))
     assert holds(tmp_path / "b/1", files)
+
+
+async def test_a_defect_in_what_asks_the_peers_is_logged_and_costs_no_fetch(tmp_path, store, release):
+    manifest, files = release
+
+    class Broken(Peer):
+        async def have(self, manifest):
+            raise ValueError("a defect")
+
+    with capture_logs() as told:
+        await fetch(
+            manifest, Source(store), tmp_path / "a/1", neighbours=neighbours("a", [Broken("broken", Shelf())])
+        )
+    assert holds(tmp_path / "a/1", files)
+    assert [line["task"] for line in told if line["event"] == "task.broke"] == ["swarm follow broken"]
+
+    looks = iter([[Peer("other", Shelf())]])
+
+    with capture_logs() as told:
+        around = Neighbours("b", lambda: next(looks), Shelf(), 0.2)  # who looks again finds a defect
+        await fetch(manifest, Source(store), tmp_path / "b/1", neighbours=around)
+    assert holds(tmp_path / "b/1", files)
+    assert [line["task"] for line in told if line["event"] == "task.broke"][:1] == ["swarm peers"]
+
+
+async def test_a_peer_that_stops_answering_is_logged_once(tmp_path, store, release):
+    manifest, _ = release
+
+    class Silent(Peer):
+        async def have(self, manifest):
+            self.asked_count += 1
+            if self.asked_count == 4:
+                enough.set()
+            raise StoreUnavailableError("nobody answers")
+
+    source, silent, enough = Source(store), Silent("silent", Shelf()), asyncio.Event()
+    read_range = source.read_range
+
+    async def late(key, offset_bytes, length_bytes):
+        await enough.wait()
+        return await read_range(key, offset_bytes, length_bytes)
+
+    source.read_range = late
+    with capture_logs() as told:
+        await fetch(manifest, source, tmp_path / "a/1", neighbours=neighbours("a", [silent]))
+    lines = [line for line in told if line["event"] == "peer.fell_silent"]
+    assert [(line["peer"], line["error"]) for line in lines] == [("silent", "nobody answers")]
 
 
 async def test_what_nobody_has_is_the_origins_error(tmp_path, store, release):

@@ -1,5 +1,6 @@
 """What can be said without a server; the verbs are in tests/conformance/test_store.py."""
 
+import random
 import socket
 import threading
 import time
@@ -35,32 +36,67 @@ def test_an_unreachable_store_is_named_with_the_setting():
             store.get("packs/x")
 
 
-@pytest.mark.system
-def test_a_store_that_takes_its_time_and_never_stops_gets_all():
-    data = bytearray(bytes(range(256)) * 128 * 1024)
-    got = bytearray()
+def test_the_secret_is_not_in_the_repr():
+    assert "hush" not in repr(StoreConfig(access_key="a", secret_key="hush"))
 
-    def take(listener):
-        connection, _ = listener.accept()
+
+class SlowLine:
+    """A server that takes an upload in bits, as an uplink does, and says that it has it."""
+
+    def __init__(self, *, bit_bytes, pause_s):
+        self._bit_bytes, self._pause_s = bit_bytes, pause_s
+        self.received = b""
+        self._listener = socket.socket()
+        # What waits in the kernel is sent for the sender: little of it, so that it has to wait.
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
+        self._listener.bind(("127.0.0.1", 0))
+        self._listener.listen()
+        self.endpoint = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._listener.close()
+        self._thread.join(timeout=60)
+
+    def _serve(self):
+        connection, _ = self._listener.accept()
         with connection:
             head = b""
             while b"\r\n\r\n" not in head:
-                head += connection.recv(65536)
-            connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
-            while len(got) < len(data):
-                got.extend(connection.recv(128 * 1024))
-                time.sleep(0.03)
-            connection.sendall(b'HTTP/1.1 200 OK\r\nETag: "x"\r\nContent-Length: 0\r\n\r\n')
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        taker = threading.Thread(target=take, args=(listener,), daemon=True)
-        taker.start()
-        endpoint = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        config = StoreConfig(endpoint=endpoint, access_key="a", secret_key="b", read_timeout_s=3.0)
-        assert open_s3(config).put_if_absent("packs/x", data)
-        taker.join(60)
-    assert got == data
+                head += connection.recv(4096)
+            head, _, self.received = head.partition(b"\r\n\r\n")
+            (length,) = (
+                int(line.split(b":")[1])
+                for line in head.split(b"\r\n")
+                if line.lower().startswith(b"content-length")
+            )
+            if b"100-continue" in head:
+                connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+            while len(self.received) < length and (bit := connection.recv(self._bit_bytes)):
+                self.received += bit
+                time.sleep(self._pause_s)
+            connection.sendall(b'HTTP/1.1 200 OK\r\nETag: "e"\r\nContent-Length: 0\r\n\r\n')
 
 
-def test_the_secret_is_not_in_the_repr():
-    assert "hush" not in repr(StoreConfig(access_key="a", secret_key="hush"))
+@pytest.mark.parametrize("kind", [bytes, bytearray])
+def test_a_slow_line_is_no_broken_one(kind):
+    """The time in which a connection must open is not that in which a pack must be sent."""
+    data = kind(random.Random(2).randbytes(16 << 20))
+    with SlowLine(bit_bytes=1 << 20, pause_s=0.008) as line:
+        store = open_s3(
+            StoreConfig(
+                endpoint=line.endpoint,
+                access_key="a",
+                secret_key="b",
+                connect_timeout_s=0.4,
+                read_timeout_s=60,
+            )
+        )
+        started_s = time.monotonic()
+        assert store.put_if_absent("packs/x", data)
+        assert time.monotonic() - started_s > 0.4
+        assert line.received == data

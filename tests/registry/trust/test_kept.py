@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 
 import pytest
 
+from registry.errors import TrustMissingError
+from registry.store.memory import MemoryStore
 from registry.trust.kept import KeptInDirectory
+from registry.trust.keys import ROOT_FILE
+from registry.trust.reader import StoreReader
 
 
 @pytest.fixture
@@ -33,3 +38,17 @@ def test_turns_exclude_one_another(kept_of_a_kind):
     thread.join(20)
     assert [name for name, _ in order] == ["first", "second"]
     assert order[1][1] == {"timestamp.json": b"{}"}
+
+
+def test_who_emptied_a_store_on_purpose_is_told_what_to_delete(world, tmp_path):
+    world.publish()
+    kept = KeptInDirectory(tmp_path, b"pin")
+
+    def read(objects):
+        return StoreReader(objects, world.keys.read(ROOT_FILE), kept, now_unix_s=lambda: world.now_s).read()
+
+    assert read(world.objects)[0] is not None
+    with pytest.raises(TrustMissingError, match=f"delete .* {kept.directory}$"):
+        read(MemoryStore())
+    shutil.rmtree(kept.directory)
+    assert read(MemoryStore()) == (None, None)

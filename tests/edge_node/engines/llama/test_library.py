@@ -32,8 +32,22 @@ def test_no_guessing(files, message):
 
 
 def test_large_models_may_remember_more():
-    assert remembered_cells_count(parameters_count=135_000_000, heads_count=270) == 2048
-    assert 15_000 < remembered_cells_count(parameters_count=8_000_000_000, heads_count=1024) < 25_000
+    small, large = {"parameters_count": 135_000_000, "heads_count": 270}, {
+        "parameters_count": 8_000_000_000, "heads_count": 1024,
+    }  # fmt: skip
+    assert remembered_cells_count(**small, kept_in_memory=False) == 2048
+    assert 15_000 < remembered_cells_count(**large, kept_in_memory=False) < 25_000
+
+
+def test_fewer_cells_remember_where_memory_keeps_what_leaves_them():
+    # 2,048 cells of this model cost an answer that runs alone a sixteenth of its speed.
+    assert remembered_cells_count(parameters_count=135_000_000, heads_count=270, kept_in_memory=True) == 483
+    assert (
+        remembered_cells_count(parameters_count=20_000_000, heads_count=270, kept_in_memory=True) == 256
+    )  # enough for a turn of a chat, however small the model
+    assert (
+        remembered_cells_count(parameters_count=8_000_000_000, heads_count=1024, kept_in_memory=True) > 4096
+    )
 
 
 def gpu_spec(**more):

@@ -4,13 +4,14 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from structlog.testing import capture_logs
 
-from origin.build.encoder import training
 from origin.build.encoder.forward import encode, sentence_vectors
 from origin.build.encoder.student import to_weights
 from origin.build.onnx.checkpoint import read_checkpoint
 from origin.build.onnx.rows import in_batches, read_rows
 from origin.build.step import Artifact
+from origin.build.training import steps
 from origin.errors import RecipeInvalidError, StepFailedError
 from tests.origin.build.running_steps import run_step, serve
 from tests.origin.build.toy_bert import TEXTS, write_toy_bert
@@ -70,7 +71,8 @@ def test_training_that_was_cut_goes_on_bit_for_bit(tmp_path, toy, monkeypatch, o
     if op == "distill_static":
         fields["width"] = 16
     whole, whole_facts = run_step(tmp_path / "whole", op, toy, **fields)
-    monkeypatch.setattr(training, "KEEP_EVERY_S", 0.0)
+    monkeypatch.setattr(steps, "_KEEP_EVERY_S", 0.0)
+    monkeypatch.setattr(steps, "_KEEP_SHARE", np.inf)
     for done in (5, 9):
         with pytest.raises(CutError):
             run_step(tmp_path / "cut", op, toy, **fields, report=cut_at(done))
@@ -91,11 +93,16 @@ def test_another_seed_is_another_student(tmp_path, toy):
     assert first.model_file.read_bytes() != second.model_file.read_bytes()
 
 
-def test_a_spoiled_checkpoint_says_what_to_do(tmp_path, toy):
-    (tmp_path / "checkpoints").mkdir()
-    (tmp_path / "checkpoints" / "training.safetensors").write_bytes(b"half a file")
-    with pytest.raises(StepFailedError, match="cannot go on"):
-        run_step(tmp_path, "distill_encoder", toy, texts=TEXTS, **SHORT)
+def test_after_a_spoiled_checkpoint_the_training_begins_again(tmp_path, toy):
+    whole, facts = run_step(tmp_path / "whole", "distill_encoder", toy, texts=TEXTS, **SHORT)
+    spoiled = tmp_path / "spoiled" / "checkpoints" / "training.safetensors"
+    spoiled.parent.mkdir(parents=True)
+    spoiled.write_bytes(b"half a file")
+    with capture_logs() as logs:
+        again, facts_again = run_step(tmp_path / "spoiled", "distill_encoder", toy, texts=TEXTS, **SHORT)
+    assert [(entry["event"], entry["file"]) for entry in logs] == [("checkpoint.discarded", str(spoiled))]
+    assert again.model_file.read_bytes() == whole.model_file.read_bytes()
+    assert facts_again == facts
 
 
 def test_a_loss_that_is_none_ends_the_training(tmp_path, toy):
@@ -145,10 +152,14 @@ def test_a_student_without_attention_learns_and_is_served(tmp_path, toy, exporte
     assert np.abs(vectors - learned).max() < 1e-6
 
 
-def test_unlike_student_and_teacher_are_refused(tmp_path, toy):
+@pytest.mark.parametrize("op", ["distill_encoder", "qat_encoder"])
+def test_unlike_student_and_teacher_are_refused(tmp_path, toy, op):
     wide = Artifact("4" * 64, "bert", write_toy_bert(tmp_path / "wide", width=96))
     with pytest.raises(RecipeInvalidError, match="96"):
-        run_step(tmp_path / "build", "distill_encoder", toy, teacher=wide, texts=TEXTS, **SHORT)
+        run_step(tmp_path / "build", op, toy, teacher=wide, texts=TEXTS, **SHORT)
+    trimmed, _ = run_step(tmp_path / "trimmed", "trim_encoder_vocabulary", toy, texts=TEXTS, seen_count=9)
+    with pytest.raises(RecipeInvalidError, match="different vocabularies"):
+        run_step(tmp_path / "build", op, toy, teacher=trimmed, texts=TEXTS, **SHORT)
 
 
 def test_a_static_student_is_no_wider_than_its_teacher(tmp_path, toy):

@@ -78,6 +78,15 @@ def test_too_little_text_is_refused_and_leaves_nothing(toy, chat_work, tmp_path)
     assert list((tmp_path / "kept").iterdir()) == []
 
 
+def test_what_a_kill_left_of_the_reference_is_removed_by_the_next(toy, chat_texts, chat_work, tmp_path):
+    left = tmp_path / "kept/.part-1"
+    left.mkdir(parents=True)
+    (left / "scores.npy").write_bytes(bytes(1000))
+    evaluate(toy, toy, chat_texts, (), replace(chat_work, kept=tmp_path / "kept"))
+    (kept,) = (tmp_path / "kept").iterdir()
+    assert (kept / "scores.npy").is_file()
+
+
 def test_what_was_learned_from_is_no_text_to_judge_on(toy, chat_texts, chat_work):
     work = replace(chat_work, learned_from=(TextSet("calib", chat_texts.texts[:3], "c" * 64),))
     evaluation = evaluate(toy, toy, chat_texts, (), work)

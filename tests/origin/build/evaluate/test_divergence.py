@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from origin.build.evaluate.divergence import candidate_rows, log_probabilities, reference_rows
+from origin.build.evaluate.divergence import candidate_rows, reference_rows
+from origin.build.probabilities import log_probabilities
 
 
 def kept_of(logits, following):

@@ -124,6 +124,14 @@ def test_a_missing_tokenizer_is_a_fault_of_the_candidate_and_a_failure_of_the_re
         evaluate(graph, bare, TEXTS, (), work)
 
 
+def test_what_a_kill_left_of_the_reference_is_removed_by_the_next(graph, work, tmp_path):
+    (tmp_path / ".part.npy").write_bytes(bytes(1000))
+    evaluate(graph, graph, TEXTS, (), replace(work, kept=tmp_path))
+    (kept,) = tmp_path.iterdir()
+    assert kept.suffix == ".npy"
+    assert not kept.name.startswith(".")
+
+
 def test_too_few_texts_are_refused(bert, graph, work):
     with pytest.raises(RecipeInvalidError, match="takes 100"):
         evaluate(graph, bert, text_set(TEXTS.texts[:99]), (), work)

@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from origin.build.gguf.forward import open_forward
@@ -96,6 +97,20 @@ def test_it_is_the_same_model(hugging, toy, do):
         ("config.json", {"model_type": "mamba"}, "'mamba' is not read here"),
         ("config.json", {"hidden_size": None}, "no whole number hidden_size"),
         ("config.json", {"hidden_size": 32}, "a width of 32"),
+        ("config.json", {"num_key_value_heads": 0}, "cannot share"),
+        ("config.json", {"num_key_value_heads": "2"}, "cannot share"),
+        ("config.json", {"head_dim": 15}, "15 numbers, not pairs"),
+        ("config.json", {"num_key_value_heads": 3}, "cannot share"),
+        (
+            "config.json",
+            {"num_key_value_heads": 4},
+            r"k_proj\.weight has the shape \(32, 64\), and should have \(64, 64\)",
+        ),
+        (
+            "config.json",
+            {"num_attention_heads": 24, "num_key_value_heads": 24},
+            r"q_proj\.weight has the shape \(64, 64\), and should have \(48, 64\)",
+        ),
         ("config.json", {"num_hidden_layers": 3}, r"no model\.layers\.2"),
         ("config.json", {"rope_scaling": {"type": "linear"}}, "rope_scaling"),
         ("tokenizer.json", {"model": {"type": "Unigram"}}, "'Unigram' tokenizer"),
@@ -115,6 +130,18 @@ def test_damage_is_a_clear_error(name, damage, hugging, do):
     (hugging.directory / name).write_bytes(damage)
     with pytest.raises(RecipeInvalidError, match=name.split(".")[0]):
         do(ImportSafetensors(id="g"), hugging)
+
+
+def test_heads_that_share_nothing_may_go_unsaid(hugging, do):
+    change(hugging, "config.json", num_attention_heads=2, num_key_value_heads=None, hidden_size=64)
+    with safe_open(hugging.model_file, framework="np") as file:
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    for layer in range(2):
+        for part in "kv":
+            weights[f"model.layers.{layer}.self_attn.{part}_proj.weight"] = np.ones((64, 64), np.float16)
+    save_file(weights, hugging.model_file)
+    made, _ = do(ImportSafetensors(id="g"), hugging)
+    assert ModelFile(made.model_file).number("attention.head_count_kv") == 2
 
 
 def test_an_unknown_cut_can_be_named(hugging, do):

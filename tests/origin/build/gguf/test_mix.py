@@ -6,11 +6,15 @@ import re
 
 import numpy as np
 import pytest
+from gguf import GGMLQuantizationType
+from gguf.quants import quantize
 
 from origin.build.gguf.model_file import ModelFile, matrices
 from origin.build.gguf.sensitivity import groups_of
 from origin.build.gguf.trial import open_trial
+from origin.build.gguf.writing import NewTensor, edited_fields, kept, write_model
 from origin.build.gguf_steps import Compensate, Mix, Quantize
+from origin.build.step import Artifact
 from origin.errors import RecipeInvalidError
 
 
@@ -38,6 +42,28 @@ def test_a_quantized_source_is_refused(toy, do):
     small, _ = do(Quantize(id="q", type="Q8_0"), toy)
     with pytest.raises(RecipeInvalidError, match="dequantize"):
         do(Mix(id="m", data="c", budget_mb=9), small)
+
+
+def test_a_source_in_bf16_is_not_quantized(toy, do, tmp_path):
+    # It was refused with the advice to dequantize it, which leaves BF16 as it is.
+    exact = ModelFile(toy.model_file)
+
+    def brief(tensor):
+        if len(tensor.dimensions) == 1:
+            return kept(exact, tensor.name)
+        return NewTensor(
+            tensor.name,
+            tensor.dimensions,
+            "BF16",
+            lambda: quantize(exact.values(tensor.name), GGMLQuantizationType.BF16),
+        )
+
+    source = Artifact("3" * 64, "gguf", tmp_path)
+    write_model(source.model_file, edited_fields(exact, {}), [brief(tensor) for tensor in exact])
+    made, facts = do(Mix(id="m", data="c", budget_mb=0.115, tokens=300, trial_tokens=64, bands=1), source)
+    assert set(facts["bytes_by_type"]) <= {"IQ4_NL", "Q4_0", "Q5_0", "Q5_1", "Q8_0"}
+    assert all(0 < group["kl_as_smallest"] < 1 for group in facts["groups"].values())
+    assert size_mb(made) <= 0.115
 
 
 def test_groups_are_by_kind_and_band():

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
+import msgspec
 import numpy as np
 import pytest
 
@@ -95,3 +100,18 @@ def test_what_llama_cpp_cannot_do_is_said_with_its_words(tmp_path):
                 source=str(tmp_path / "bad.gguf"), target=str(tmp_path / "o.gguf"), file_type=TYPE_IDS["Q4_0"]
             )
         )
+
+
+def test_its_process_ends_with_the_one_that_waits_for_it(tmp_path):
+    os.mkfifo(tmp_path / "endless.gguf")  # that nobody writes: it would be opened for ever
+    order = Order(
+        source=str(tmp_path / "endless.gguf"), target=str(tmp_path / "o.gguf"), file_type=TYPE_IDS["Q4_0"]
+    )
+    command = [sys.executable, "-m", "origin.build.gguf.llama_quantize"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as child:
+        try:
+            child.stdin.write(msgspec.json.encode(order) + b"\n")
+            child.stdin.close()  # as when the other end is killed
+            assert child.wait(120)
+        finally:
+            child.kill()

@@ -7,8 +7,9 @@ import itertools
 import numpy as np
 import pytest
 
-from origin.build.gguf.activations import _attended
+from origin.build.gguf.activations import Activations, _attended
 from origin.build.gguf.blocks import BLOCK_TYPES, encode
+from origin.build.gguf.rounded_file import gram_of
 from origin.build.gguf.rounding import compensated, loss
 from origin.build.gguf.scale_search import searched
 
@@ -74,3 +75,12 @@ def test_keys_and_values_are_weighed_as_attention_sees_them():
     gram = seen.T @ seen
     means = np.stack([given[: n + 1].mean(axis=0) for n in range(4)])
     assert np.allclose(gram, given.T @ given + means.T @ means + 4 * np.outer(given[0], given[0]))
+
+
+def test_a_row_of_the_embedding_also_counts_where_it_is_looked_up():
+    squares = np.diag(np.array([3, 1, 0, 0], np.float32))
+    sums = Activations(tokens_count=1, grams={"normed": squares})
+    sums.inputs = dict.fromkeys(("token_embd.weight", "output.weight"), "normed")
+    assert np.array_equal(gram_of(sums, "output.weight", 4), squares)
+    assert np.array_equal(gram_of(sums, "token_embd.weight", 4), squares + np.eye(4))
+    assert np.array_equal(gram_of(sums, "blk.0.ffn_up.weight", 4), np.eye(4))

@@ -47,6 +47,23 @@ def test_fields_are_changed_added_and_left_out(toy, tmp_path):
     assert ModelFile(tmp_path / "new.gguf").array("tokenizer.ggml.tokens") == ["a", "é"]
 
 
+def test_a_list_of_truth_values_is_read_and_stays_one(tmp_path):
+    # As gemma3's sliding_window_pattern.
+    writer = gguf.GGUFWriter(tmp_path / "old.gguf", "toy")
+    writer.add_array("toy.pattern", [True, False, True])
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    model = ModelFile(tmp_path / "old.gguf")
+    assert model.array("toy.pattern").tolist() == [True, False, True]
+    write_model(
+        tmp_path / "new.gguf", edited_fields(model, {"toy.pattern": model.array("toy.pattern")[1:]}), []
+    )
+    field = gguf.GGUFReader(tmp_path / "new.gguf").fields["toy.pattern"]
+    assert field.contents() == [False, True]
+    assert field.types == [gguf.GGUFValueType.ARRAY, gguf.GGUFValueType.BOOL]
+
+
 def test_values_are_the_tensors(toy):
     model, wanted = ModelFile(toy.model_file), toy_tensors(ToyShape(), 0)
     assert set(model.tensors) == set(wanted)

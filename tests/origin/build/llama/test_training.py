@@ -21,7 +21,7 @@ ROWS = np.random.default_rng(0).integers(0, 300, (72, 48))
 @pytest.fixture
 def teacher(toy):
     torch.set_num_threads(1)
-    return open_teacher(toy.model_file, CPU, torch.float32)
+    return open_teacher(ModelFile(toy.model_file), CPU, torch.float32)
 
 
 def coded_student(toy, rate=0.01):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import structlog
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _NAME = "training.safetensors"
+
+log = structlog.get_logger()
 
 
 def keep(
@@ -26,7 +29,7 @@ def keep(
 
 
 def kept(directory: Path, tensors: Mapping[str, torch.Tensor]) -> tuple[int, dict[str, str]]:
-    """Read what `keep` wrote into these tensors; (0, {}) where there is nothing that fits them.
+    """Read what `keep` wrote into these tensors; (0, {}) where nothing fits: all is done again.
 
     Returns:
         How many steps are done, and the notes.
@@ -37,12 +40,14 @@ def kept(directory: Path, tensors: Mapping[str, torch.Tensor]) -> tuple[int, dic
     try:
         with safe_open(file, framework="pt") as reader:
             notes = dict(reader.metadata() or {})
-            if set(reader.keys()) != set(tensors):
-                return 0, {}
-            loaded = {name: reader.get_tensor(name) for name in tensors}
-    except (SafetensorError, OSError):
+            loaded = {name: reader.get_tensor(name) for name in reader.keys()}  # noqa: SIM118 - not a mapping
+    except (SafetensorError, OSError) as error:
+        log.warning("checkpoint.discarded", file=str(file), reason=str(error))
         return 0, {}
-    if any(loaded[name].shape != tensor.shape for name, tensor in tensors.items()):
+    if {name: own.shape for name, own in loaded.items()} != {
+        name: own.shape for name, own in tensors.items()
+    }:
+        log.warning("checkpoint.discarded", file=str(file), reason="it is of another training")
         return 0, {}
     with torch.no_grad():
         for name, tensor in tensors.items():

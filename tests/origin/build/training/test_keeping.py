@@ -2,7 +2,7 @@
 
 import torch
 
-from origin.build.llama.keeping import keep, kept
+from origin.build.training.keeping import keep, kept
 
 
 def tensors(fill):
