@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from registry.durable import sync, write_durably
 from registry.errors import DiskFullError, InputInvalidError, ManifestInvalidError
 from registry.manifest import Part, decode_manifest, part_of
+from registry.system_calls import start_writing
 from registry.wire import from_json, to_json
 
 if TYPE_CHECKING:
@@ -109,6 +110,7 @@ class ReleaseDirectory:
             try:
                 for offset, length in piece.extents:
                     _write_all(descriptor, view[:length], offset)
+                    start_writing(descriptor, offset, length)
                     view = view[length:]
             finally:
                 os.close(descriptor)

@@ -19,9 +19,10 @@ from registry.fetch.source import Source, StoreSource
 from registry.manifest import Manifest, Part, decode_manifest, manifest_digest, part_of
 from registry.progress import ProgressHook, ignore_progress
 from registry.release_directory import FILES_NAME, MANIFEST_NAME, read_held
+from registry.system_calls import freed_memory_kept
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Awaitable, Collection, Sequence
     from pathlib import Path
 
     from registry.fetch.neighbours import Neighbours
@@ -98,12 +99,17 @@ async def fetch(
         try:
             # Another process may have finished between our look and our lock.
             if _held(target, manifest, manifest_bytes) == held:
-                return await job.run(manifest_bytes, target, local, delta)
+                return await _keeping_memory(job.run(manifest_bytes, target, local, delta))
         finally:
             job.close()
             partial.close()
     await asyncio.to_thread(remove_partials_of, target)
     return FetchReport.of_whole(wanted.total_bytes)
+
+
+async def _keeping_memory(work: Awaitable[FetchReport]) -> FetchReport:
+    with freed_memory_kept():
+        return await work
 
 
 def _held(target: Path, manifest: Manifest, manifest_bytes: bytes) -> Part:

@@ -35,6 +35,7 @@ from registry.publish.known_chunks import find_known_chunks
 from registry.publish.pack_writer import PackWriter
 from registry.publish.variant_sources import VariantFiles, VariantSource, find_variants, same_files
 from registry.reference import check_channel, check_name, check_version
+from registry.system_calls import freed_memory_kept
 from registry.trust.statements import role_of, statement_of
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ class PublishReport:
     channel: str | None
 
 
+@freed_memory_kept()
 def publish(
     path: Path | Sequence[VariantSource],
     *,

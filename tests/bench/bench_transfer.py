@@ -213,6 +213,8 @@ def main():
     slower = min(figures["sha256_mb_per_s"], figures["boto3_download_mb_per_s"])
     for verb in ("publish", "fetch"):
         figures[f"{verb}_ratio"] = figures[f"{verb}_mb_per_s"] / slower
+    # What a publish could reach at most, were it nothing but the upload.
+    figures["boto3_upload_ratio"] = figures["boto3_upload_mb_per_s"] / slower
     figures["publish_ratio_to_upload"] = figures["publish_mb_per_s"] / figures["boto3_upload_mb_per_s"]
     required = {
         "publish_ratio": (">=", 0.8),
