@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +16,11 @@ if TYPE_CHECKING:
 
     from deploy.local.network import LocalNetwork, Site
     from registry.store.config import StoreConfig
+
+# The same examples every time, and none held to a time: machines differ, and what is slow belongs to the benchmarks.
+# `--hypothesis-profile default` looks for new ones.
+settings.register_profile("edgeward", deadline=None, derandomize=True)
+settings.load_profile("edgeward")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -6,7 +6,7 @@ import random
 import statistics
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_node.errors import OverloadedError
@@ -243,7 +243,6 @@ def test_asking_whether_it_would_refuse_changes_nothing():
     prompts=st.lists(st.tuples(st.integers(16, 400), st.integers(0, 2)), min_size=1, max_size=60),
     seed=st.integers(0, 2**32),
 )
-@settings(deadline=None)
 def test_the_promise_is_kept_by_an_engine_that_takes_as_long_as_measured(slots, limit, prompts, seed):
     """A simulated engine: whoever comes back when he was told to, finds room."""
     chance = random.Random(seed)

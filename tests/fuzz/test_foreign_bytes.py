@@ -42,7 +42,7 @@ def test_what_is_right_is_taken(name, fuzzing):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.binary(max_size=200), number=st.integers(0, 2**32))
 def test_only_refusals_come_out(name, data, number, fuzzing):
     check, seeds = fuzzing["foreign_bytes"].check, fuzzing["foreign_bytes"].TARGETS[name].seeds()

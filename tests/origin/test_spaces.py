@@ -136,7 +136,7 @@ STATES = st.sampled_from(["ready", "asleep", "loading", "failed"])
 RELEASES = st.lists(st.tuples(st.sampled_from("12"), st.sampled_from(["", "x", "y"]), STATES), max_size=2)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.tuples(st.sampled_from("abcd"), RELEASES), max_size=24))
 def test_whatever_is_reported_no_list_mixes(beats):
     fleet = Fleet(FleetRules())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_node.cache.flights import Flights
@@ -123,7 +123,6 @@ async def test_without_a_key_nobody_joins():
     await listener.close()
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from(["join", "let", "leave", "yield"]), st.integers(0, 4)), max_size=40)
 )

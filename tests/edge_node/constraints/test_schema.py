@@ -154,7 +154,7 @@ def test_other_properties_have_none_of_the_names_given(accepts):
     assert not accepts(schema, {"a": 1})
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(-(10**6), 10**6), st.integers(0, 3000), st.data())
 def test_whole_numbers_keep_to_their_range(gbnf, low, width, data):
     reader = gbnf(grammar_of_schema({"type": "integer", "minimum": low, "maximum": low + width}, param=""))
@@ -165,7 +165,7 @@ def test_whole_numbers_keep_to_their_range(gbnf, low, width, data):
     assert not reader.matches("00")
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.decimals(-2000, 2000, places=3), st.decimals(0, 50, places=4), st.booleans(), st.booleans(), st.data()
 )

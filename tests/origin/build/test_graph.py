@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from origin.build.graph import inputs_of, line_of, order_steps
@@ -82,7 +82,6 @@ def test_a_source_of_another_kind_is_refused_where_it_is_used():
 NAMES = "abcdef"
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from([*NAMES, "source"]), min_size=6, max_size=6), st.permutations(NAMES))
 def test_any_graph_is_ordered_or_is_a_circle(sources, names):
     """Each step works on an arbitrary other one."""

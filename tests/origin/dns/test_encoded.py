@@ -97,7 +97,7 @@ def packets(draw):
 
 
 @given(data=st.data())
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 def test_both_ways_give_the_same_bytes(data):
     world = _world()
     packet = data.draw(packets())
@@ -109,7 +109,7 @@ def test_both_ways_give_the_same_bytes(data):
 
 
 @given(data=st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_also_of_packets_that_were_damaged(data):
     world = _world()
     packet = bytearray(data.draw(packets()))

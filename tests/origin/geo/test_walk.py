@@ -107,7 +107,7 @@ def band_s(best_s):
 
 
 @pytest.mark.parametrize("nodes_count", [1, 7, 40, 400])
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 2**32))
 def test_the_walk_finds_what_scoring_every_node_finds(nodes_count, seed):
     rng = random.Random(seed)
@@ -140,7 +140,7 @@ def test_the_walk_finds_what_scoring_every_node_finds(nodes_count, seed):
 
 
 @given(seed=st.integers(0, 2**32))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_what_is_kept_between_requests_never_goes_stale(seed):
     """Decisions of a fleet that lives on are those of a fleet that is told everything anew."""
     rng = random.Random(seed)

@@ -137,7 +137,7 @@ def test_a_model_without_architecture_is_refused(tmp_path, gguf_bytes):
         inspect(path)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_damaged_headers_never_escape_as_another_error(gguf_bytes, data):
     tensors = {"t": ((32, 2), 8, 68), "u": ((4,), 0, 16)}

@@ -110,7 +110,7 @@ def test_onnx_weight_that_does_not_fit_its_shape(tmp_path, onnx_bytes):
         inspect(_write(tmp_path, "m.onnx", onnx_bytes(length=100)))
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_damaged_files_never_escape_as_another_error(tmp_path, onnx_bytes, safetensors_bytes, data):
     name, blob = data.draw(

@@ -139,7 +139,7 @@ class TreeBesideDictionary(RuleBasedStateMachine):
         assert all(any(node is pinned for node in self.tree.nodes()) for pinned in self.pinned)
 
 
-TreeBesideDictionary.TestCase.settings = settings(max_examples=120, stateful_step_count=30, deadline=None)
+TreeBesideDictionary.TestCase.settings = settings(max_examples=120, stateful_step_count=30)
 test_the_tree_is_a_dictionary_of_prefixes = TreeBesideDictionary.TestCase
 
 

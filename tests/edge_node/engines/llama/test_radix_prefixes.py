@@ -199,7 +199,7 @@ class Traffic(RuleBasedStateMachine):
             self.patch.undo()
 
 
-Traffic.TestCase.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+Traffic.TestCase.settings = settings(max_examples=60, stateful_step_count=25)
 test_any_traffic_leaves_the_books_right = Traffic.TestCase
 
 

@@ -49,7 +49,7 @@ def test_encoding_is_ggmls(name):
     assert np.array_equal(encode(name, values).to_bytes(), by_ggml(name, values))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     arrays(np.float32, (2, 32), elements=st.floats(-1000, 1000, width=16)),
     st.sampled_from(EXACT),

@@ -14,7 +14,7 @@ GROUPS = st.lists(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(GROUPS, st.integers(0, 200))
 def test_it_is_the_best_that_fits(groups, budget):
     fitting = [

@@ -21,7 +21,7 @@ def simply_rounded(weights, grid):
     return (np.clip(np.rint(blocks / scales), grid.least, grid.most) * scales).reshape(weights.shape)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(arrays(np.float32, (3, 32), elements=FLOATS), st.sampled_from([(4, 4), (8, 8), (8, 6), (8, 5)]))
 def test_codes_stay_on_the_grid_and_the_search_is_no_worse_than_the_usual_scale(weights, bits):
     grid = Grid(bits=bits[0], levels_bits=bits[1], block_count=16, short_scales=False)

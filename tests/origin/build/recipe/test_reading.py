@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from origin.build.gates import Limit
@@ -147,7 +147,6 @@ def test_a_file_that_is_not_there(tmp_path):
 LINES = st.lists(st.sampled_from(GOOD.splitlines()))
 
 
-@settings(deadline=None)
 @given(LINES)
 def test_shuffled_lines_are_read_or_refused(lines):
     with suppress(RecipeInvalidError):
