@@ -55,7 +55,8 @@ class EngineKiller:
 
     def _work(self):
         number = 0
-        while not self._over.wait(self._chance.uniform(*self._pause_s)):
+        # The first one dies at once: what goes on beside may be over before the first pause is.
+        while number == 0 or not self._over.wait(self._chance.uniform(*self._pause_s)):
             engines = engines_of(self._node_pid)
             pid = self._chance.choice(sorted(engines))
             killed_s = time.monotonic()
