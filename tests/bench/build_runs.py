@@ -47,10 +47,10 @@ def build(name, place, *, only=(), threads_count=None):
     flags = ["--workspace", str(place.workspace), "--json", "--out", str(place.out / name)]
     flags += [word for variant in only for word in ("--only", variant)]
     flags += ["--threads", str(threads_count)] if threads_count else []
-    done = _edgeward("build", str(recipe), *flags)
+    done = edgeward("build", str(recipe), *flags)
     if done.returncode not in {0, 1} or not done.stdout.strip():
         raise BuildFailedError(f"{name}: {done.stderr.strip()[-_TAIL:] or done.stdout[-_TAIL:]}")
-    plan = _edgeward("build", str(recipe), "--workspace", str(place.workspace), "--plan", "--json")
+    plan = edgeward("build", str(recipe), "--workspace", str(place.workspace), "--plan", "--json")
     return Built(
         {each["name"]: each for each in json.loads(done.stdout)["variants"]},
         {step["id"]: step["took_s"] for step in json.loads(plan.stdout)["steps"]},
@@ -66,7 +66,8 @@ class Place:
     out: Path
 
 
-def _edgeward(*words):
+def edgeward(*words):
+    """The command, run as a user runs it; what came of it."""
     return subprocess.run(
         [sys.executable, "-m", "deploy.cli", *words],
         cwd=ROOT,
