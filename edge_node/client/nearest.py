@@ -78,7 +78,7 @@ class Nearest:
         )
 
     def unfit(self, model: str, now_s: float) -> frozenset[str]:
-        """Ids of nodes that the origin need not name now: set aside, failing again and again, or of the model and busy."""
+        """Ids of nodes that the origin need not name now: set aside, failing again and again, or busy."""
         return self.ejections.unfit(now_s) | frozenset(
             node.node_id
             for node in self.lists.nodes(model)
