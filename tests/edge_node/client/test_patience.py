@@ -29,7 +29,7 @@ def test_a_guess_shuts_nobody_out(rtt_ms, expected_s):
 
 @pytest.mark.parametrize(
     ("predicted_s", "rtt_ms", "expected_s"),
-    [(0.0, None, 0.3), (0.4, 100.0, 0.6), (30.0, 10.0, 0.7), (0.6, None, 0.6)],
+    [(0.0, None, 0.3), (0.4, 100.0, 0.425), (30.0, 10.0, 0.7), (0.6, None, 0.6)],
 )
 def test_when_a_silent_node_is_looked_at(predicted_s, rtt_ms, expected_s):
     assert first_check_s(predicted_s, rtt_ms) == pytest.approx(expected_s)
