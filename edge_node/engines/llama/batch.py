@@ -52,18 +52,21 @@ class Decoder:
 
     def decode(self, shares: Sequence[Share], tokens: Sequence[Sequence[int]]) -> Outcome:
         """Compute the rows of all shares in one go; `tokens[i]` are those of `shares[i]`."""
-        filled = 0
+        rows, positions, sequences, wants_scores = [], [], [], []
         for share, part in zip(shares, tokens, strict=True):
-            end = filled + len(part)
             assert len(part) == share.count > 0, "a share has its tokens"
-            assert end <= self._batch_tokens, "the plan keeps to the batch"
-            self._token[filled:end] = part
-            self._position[filled:end] = np.arange(share.position, share.position + len(part))
-            self._sequence[filled:end] = share.slot
-            self._wants_scores[filled:end] = 0
-            if share.wants_scores:
-                self._wants_scores[end - share.scores_count : end] = 1
-            filled = end
+            rows += part
+            positions += range(share.position, share.position + share.count)
+            sequences += [share.slot] * share.count
+            scores_count = share.scores_count if share.wants_scores else 0
+            wants_scores += [0] * (share.count - scores_count) + [1] * scores_count
+        filled = len(rows)
+        assert filled <= self._batch_tokens, "the plan keeps to the batch"
+        # Lists first: an answer's one row costs numpy as much as a prompt's many.
+        self._token[:filled] = rows
+        self._position[:filled] = positions
+        self._sequence[:filled] = sequences
+        self._wants_scores[:filled] = wants_scores
         self._batch.n_tokens = filled
         code = native.llama_decode(self.context, self._batch)
         # A GPU goes on computing after that; how long steps take is measured, and planned by.

@@ -168,7 +168,7 @@ class LlamaEngine:
         self._admission.admit(chunk_tokens=self._pace.chunk_tokens, now_s=now_s)
         shares = self._admission.plan(chunk_tokens=self._pace.chunk_tokens)
         if shares:
-            said.extend(self._compute(*self._with_guesses(shares)))
+            said.extend(self._compute(shares, guesses=True))
         if self._lane is not None and self._lane.busy:
             said.extend(self._lane.step(now_s))
         said.extend(self._progress())
@@ -216,29 +216,34 @@ class LlamaEngine:
         }
         return [at_work[share.slot] for share in shares]
 
-    def _with_guesses(self, shares: Sequence[Share]) -> tuple[list[Share], list[list[int]]]:
+    def _with_guesses(
+        self, shares: Sequence[Share], generations: Sequence[Generation]
+    ) -> tuple[Sequence[Share], Sequence[list[int]]]:
         """A step of answers alone, with the rows of what may follow them."""
-        guesses: list[list[int]] = [[] for _ in shares]
-        if all(share.count == 1 and share.wants_scores for share in shares):
-            room_count = min(self._batch_tokens, self._sequences.cells.free_count) - len(shares)
-            guesses = self._speculation.guesses(self._generations(shares), room_count=room_count)
-        extended = [
-            replace(share, count=1 + len(guess), scores_count=1 + len(guess)) if guess else share
-            for share, guess in zip(shares, guesses, strict=True)
-        ]
-        return extended, guesses
+        if not all(share.count == 1 and share.wants_scores for share in shares):
+            return shares, [[] for _ in shares]
+        room_count = min(self._batch_tokens, self._sequences.cells.free_count) - len(shares)
+        guesses = self._speculation.guesses(generations, room_count=room_count)
+        if any(guesses):
+            shares = [
+                replace(share, count=1 + len(guess), scores_count=1 + len(guess)) if guess else share
+                for share, guess in zip(shares, guesses, strict=True)
+            ]
+        return shares, guesses
 
-    def _compute(self, shares: Sequence[Share], guesses: Sequence[list[int]] = ()) -> list[Event]:
+    def _compute(self, shares: Sequence[Share], *, guesses: bool) -> list[Event]:
         generations = self._generations(shares)
-        guesses = guesses or [[] for _ in shares]
+        guessed: Sequence[list[int]] = [[] for _ in shares]
+        if guesses:
+            shares, guessed = self._with_guesses(shares, generations)
         parts = [
             [*generation.tokens[share.position : share.position + share.count - len(guess)], *guess]
-            for generation, share, guess in zip(generations, shares, guesses, strict=True)
+            for generation, share, guess in zip(generations, shares, guessed, strict=True)
         ]
         began_s = time.monotonic()
         outcome = self._decoder.decode(shares, parts)
         if outcome is Outcome.NO_ROOM and self._admission.make_room():
-            return self._compute(self._admission.plan(chunk_tokens=self._pace.chunk_tokens))
+            return self._compute(self._admission.plan(chunk_tokens=self._pace.chunk_tokens), guesses=False)
         if outcome is Outcome.BROKEN:
             raise EngineFailedError("llama.cpp failed to decode; its memory can no longer be trusted")
         if outcome is not Outcome.DONE:
@@ -255,7 +260,7 @@ class LlamaEngine:
                 generation.read_s += took_s * share.count / rows_count
         said: list[Event] = []
         row = 0
-        for generation, share, guess in zip(generations, shares, guesses, strict=True):
+        for generation, share, guess in zip(generations, shares, guessed, strict=True):
             row += share.count
             if share.wants_scores:
                 said.extend(self._take(generation, guess, row - share.scores_count))
