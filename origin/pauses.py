@@ -1,10 +1,10 @@
 """Pauses: keeps short what stops a whole origin: full collections of garbage, and threads that hold the interpreter.
 
-An origin keeps some hundred thousand small objects (nodes, estimates, lists of clients), nearly all of them for long. A
-full collection looks at each, which takes a tenth of a second. So what has survived is set aside time and again, where
-no collection looks (`gc.freeze`), and only what is new is looked at. What has become garbage there is found once an
-hour. That is done often, since what is kept for clients is replaced all the time: 14,000 new objects a second that free
-as many old ones, so that Python itself sees no reason to look; after 5 s of it a look took 35 ms, after 0.1 s 1 ms.
+An origin keeps very many small objects (nodes, estimates, lists of clients), nearly all of them for long. A full
+collection looks at each, and stops all answers meanwhile. So what has survived is set aside time and again, where no
+collection looks (`gc.freeze`), and only what is new is looked at. What has become garbage there is found once an hour.
+That is done often, since what is kept for clients is replaced all the time: new objects free as many old ones, so that
+Python itself sees no reason to look, and the longer it waits, the longer a look takes.
 
 Work in threads, such as fitting the surface of round trips, gives the interpreter back when it is asked to, after 5 ms
 by default: for as long as it runs, every answer would wait so long.

@@ -1,6 +1,6 @@
 """Many rows of numbers column by column, each number in as few bytes as it needs; digests one after another.
 
-Rows as msgpack maps were 8 times slower to read and 37 % larger.
+Rows as msgpack maps would repeat every name, and every number would be an object of its own.
 """
 
 from __future__ import annotations

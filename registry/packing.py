@@ -26,8 +26,8 @@ PACK_LIMIT_BYTES = 64 * 1024 * 1024
 CHUNK_LIMIT_BYTES = 16 * 1024 * 1024
 """No chunk is longer, raw; readers refuse it. What this version writes is at most 4 MiB."""
 
-_LEVEL = 3  # level 19 gains nothing on weights (all gain is entropy coding), for 50 times the work
-_THOROUGH_LEVEL = 19  # for vocabularies and lists of tensors: a fifth less
+_LEVEL = 3  # on weights all gain is entropy coding, at any level
+_THOROUGH_LEVEL = 19  # for vocabularies and lists of tensors, which repeat themselves
 _WORTH_KEEPING = 0.97
 
 

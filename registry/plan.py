@@ -1,8 +1,7 @@
 """From chunks that are missing to the ranges to read: few requests, few bytes that nobody wants.
 
-Chunks that lie near each other in a pack are read in one range: across gaps of at most 64 KiB (a larger gap
-cost a cold client up to 2.3 MB for nothing after one small update), and at most 16 MiB a range, which bounds
-memory.
+Chunks that lie near each other in a pack are read in one range: across gaps of at most 64 KiB, as what lies in a gap is
+read for nothing, and at most 16 MiB a range, which bounds memory.
 """
 
 from __future__ import annotations

@@ -116,7 +116,7 @@ def _from_json(raw: bytes, datatype: str, shape: Sequence[int], what: str) -> by
     if datatype == BYTES:
         if kinds - {str}:
             raise RequestInvalidError(f"{what} is of BYTES: in JSON its elements are texts")
-        joined = bytearray()  # one after the other: a million at once as objects would take 300 MB
+        joined = bytearray()  # one after the other: a million at once as objects would take far more memory
         for text in flat:
             element = text.encode()
             joined += len(element).to_bytes(4, "little")

@@ -74,8 +74,8 @@ _FEW_BITS_LIMITS = {
     "top1": Limit(min=0.78),
     "perplexity_ratio": Limit(max=1.15),
 }
-"""They let through 4-bit types made with an importance matrix (measured on SmolLM2-135M: 0.03 to 0.11 nats), and no
-model from which two of thirty layers were taken, healed (0.2) or not (0.33)."""
+"""They let through 4-bit types made with an importance matrix, and no model from which two of thirty layers were taken,
+healed or not (SmolLM2-135M: `tests/bench/build_chat.py`, `build_gates.py`)."""
 _MANY_BITS = 8.0
 _MANY_BITS_LIMITS = {
     "kl_mean": Limit(max=0.02),
@@ -83,14 +83,14 @@ _MANY_BITS_LIMITS = {
     "top1": Limit(min=0.92),
     "perplexity_ratio": Limit(max=1.03),
 }
-"""For 8 bits and more for each weight: who spends the bytes has nothing to lose (measured: Q8_0 0.004, Q6_K 0.01)."""
+"""For 8 bits and more for each weight: who spends the bytes has nothing to lose."""
 _VECTOR_LIMITS = {
     "cosine_mean": Limit(min=0.985),
     "cosine_min": Limit(min=0.95),
     "nn10": Limit(min=0.80),
 }
-"""They let through 8 bits by channel (measured on MiniLM-L6: 0.992 and 0.84) and trained 4 bits, and neither 8 bits by
-tensor (0.959 and 0.69) nor statically quantized activations (0.926 and 0.58)."""
+"""They let through 8 bits by channel and trained 4 bits, and neither 8 bits by tensor nor statically quantized
+activations (MiniLM-L6)."""
 _SHARE_LIMIT = Limit(min=0.90)
 _NEW_SPACE_SHARE_LIMIT = Limit(min=0.80)
 _ALWAYS = {"tokenizer_same": Limit(min=1.0), "leaked_share": Limit(max=0.02)}

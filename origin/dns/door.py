@@ -35,9 +35,7 @@ if TYPE_CHECKING:
     from origin.geo.client_spot import ClientSpot
     from origin.geo.network import Network as RoundTrips
 
-_LOOK_S_PER_NODE = (
-    0.0005  # a look takes some 10 µs for a node: 2 % of the time at most, however many there are
-)
+_LOOK_S_PER_NODE = 0.0005  # so that looks take a small part of the time, however many nodes there are
 _GENERATION_COUNT = 32_768  # 65,536 answers of about 300 bytes: some 30 MB at most
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-_BATCH_COUNT = 32  # packets before others on the loop get their turn: at 20 µs each well under a millisecond
+_BATCH_COUNT = 32  # packets before others on the loop get their turn
 _BUFFER_BYTES = 4 * 2**20
 _ANCILLARY_BYTES = socket.CMSG_SPACE(20)
 _IP_PKTINFO = 8  # Linux; the module `socket` names it from Python 3.14 on

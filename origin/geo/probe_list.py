@@ -26,7 +26,7 @@ _RETRY_S = 1.0
 _AMONG_COUNT = 48
 _LIMIT_COUNT = 4
 _CHOICES_PER_S = 100.0
-"""A choice takes about 0.3 ms: some 3 % of a core at most."""
+"""So that choosing takes a small part of a core at most, whoever asks."""
 _CHOICES_AT_ONCE_COUNT = 20.0
 
 

@@ -2,7 +2,7 @@
 
 Clients ask for a list, or send a short request to a model, over a kept connection and in one piece. Such a request
 needs none of what an HTTP server does for others: it is recognized here (`origin.web.simple_request`), decided and
-answered before the event loop turns, in a third of the time. Whatever is not exactly that (another URL, a body in
+answered before the event loop turns. Whatever is not exactly that (another URL, a body in
 pieces, a header that changes how a message is read, a request that is to be refused) goes to aiohttp with all of its
 bytes, and so does everything after it on that connection. So there is one place that understands HTTP.
 """

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _RELEASES_COUNT = 3
 _WORTH_KEEPING = 0.5
 _THREADS_LIMIT_COUNT = 4
-# Level 19 takes a second for a few MiB and saves a sixth to a quarter; for a large change that is too long.
+# Level 19 makes deltas smaller, and takes so long for it that it is too long for a large change.
 _THOROUGH_LEVEL, _QUICK_LEVEL = 19, 7
 _THOROUGH_LIMIT_BYTES = 128 * 1024 * 1024
 

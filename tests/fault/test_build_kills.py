@@ -14,52 +14,31 @@ from pathlib import Path
 import pytest
 
 from tests.origin.build.toy_llama import write_toy_llama
+from tests.origin.build.toy_recipes import head, step, table, texts, variant, weighed_four
 
 pytestmark = pytest.mark.fault
 
 ROOT = Path(__file__).parents[2]
 TEXTS = ROOT / "origin/build/examples/texts"
-RECIPE = f"""\
-seed = 7
-[model]
-name = "toy"
-version = "1.0.0"
-license = "Apache-2.0"
-source = "toy.gguf"
-[data.learn]
-files = ["{TEXTS}/learn.txt"]
-limit_count = 40
-[data.judge]
-files = ["{TEXTS}/judge.txt"]
-[[step]]
-id = "seen"
-op = "importance"
-data = "learn"
-tokens = 1024
-[[step]]
-id = "rounded"
-op = "quantize"
-type = "Q4_0"
-importance = "seen"
-[[step]]
-id = "trained"
-op = "qat"
-from = "rounded"
-teacher = "source"
-weights = "source"
-data = "learn"
-steps_count = 60
-row_tokens = 64
-[[variant]]
-name = "q4"
-from = "trained"
-[evaluate]
-texts = "judge"
-tokens_count = 1024
-speeds = false
-[gate]
-kl_mean = {{ max = 99.0 }}
-"""
+RECIPE = (
+    head("toy")
+    + texts("learn", f"{TEXTS}/learn.txt", limit_count=40)
+    + texts("judge", f"{TEXTS}/judge.txt")
+    + weighed_four("rounded", data="learn", tokens=1024)
+    + step(
+        "trained",
+        "qat",
+        "rounded",
+        teacher="source",
+        weights="source",
+        data="learn",
+        steps_count=60,
+        row_tokens=64,
+    )
+    + variant("q4", "trained")
+    + table("[evaluate]", texts="judge", tokens_count=1024, speeds=False)
+    + "[gate]\nkl_mean = { max = 99.0 }\n"
+)
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ DEFAULT_CONTEXT_TOKENS = 4096
 # llama.cpp aborts on a sequence past this.
 _SEQUENCES_LIMIT = 256
 _SPARE_SEQUENCES_COUNT = 16
-# Where what leaves the cells is kept in memory, bringing it back takes a fiftieth of the time of reading it again.
+# Where what leaves the cells is kept in memory, bringing it back costs little beside reading it again.
 _LEAST_REMEMBERED_COUNT, _REMEMBERED_COST = 256, 0.02
 # Where it would be lost.
 _LEAST_ONLY_COUNT, _ONLY_COST = 2048, 0.05

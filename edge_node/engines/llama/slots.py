@@ -69,7 +69,7 @@ def plan_step(needs: Sequence[Need], *, answers_turn: bool, chunk_tokens: int) -
     """The rows of the next step for sequences in the order of their admission.
 
     Answers and prompts take turns rather than sharing a batch: rows of many sequences among those of a long prompt
-    make the attention of both dearer (a batch of 128 rows of a prompt and 12 of answers costs a tenth more than two).
+    make the attention of both dearer.
 
     Args:
         needs: those at work, each at most once.

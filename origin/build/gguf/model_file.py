@@ -30,6 +30,11 @@ if TYPE_CHECKING:
 TYPE_IDS = {known.name: type_id for type_id, known in GGML_TYPES.items()}
 """ggml's number of a tensor type, by its name."""
 _PLAIN: dict[str, str] = {"F32": "<f4", "F16": "<f2", "F64": "<f8"}
+_READ_BY_GGUF = frozenset({
+    "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ1_S", "IQ1_M",
+    "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S", "IQ4_NL", "IQ4_XS", "TQ1_0", "TQ2_0", "MXFP4", "NVFP4",
+})  # fmt: skip
+"""Types that gguf turns into numbers, from 0.19 on; it tells of the others by failing at them."""
 
 
 class ModelFile:
@@ -74,14 +79,10 @@ class ModelFile:
         plain = _PLAIN.get(tensor.element)
         if plain:
             return self.raw(name).view(plain).astype(np.float32).reshape(shape)
-        try:
-            kind = GGMLQuantizationType[tensor.element]
-            numbers: NDArray[np.float32] = dequantize(self.raw(name), kind)
-        # gguf says which types it can read by raising this, and in no other public way.
-        except (KeyError, NotImplementedError) as error:
-            raise FormatInvalidError(
-                f"{self.path.name}: cannot read tensor {name} of type {tensor.element}"
-            ) from error
+        if tensor.element not in _READ_BY_GGUF:
+            raise FormatInvalidError(f"{self.path.name}: cannot read tensor {name} of type {tensor.element}")
+        kind = GGMLQuantizationType[tensor.element]
+        numbers: NDArray[np.float32] = dequantize(self.raw(name), kind)
         return numbers.astype(np.float32, copy=False).reshape(shape)
 
     def number(self, key: str) -> int:

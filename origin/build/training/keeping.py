@@ -44,12 +44,14 @@ def kept(directory: Path, tensors: Mapping[str, torch.Tensor]) -> tuple[int, dic
     except (SafetensorError, OSError) as error:
         log.warning("checkpoint.discarded", file=str(file), reason=str(error))
         return 0, {}
-    if {name: own.shape for name, own in loaded.items()} != {
-        name: own.shape for name, own in tensors.items()
-    }:
+    if _shapes(loaded) != _shapes(tensors):
         log.warning("checkpoint.discarded", file=str(file), reason="it is of another training")
         return 0, {}
     with torch.no_grad():
         for name, tensor in tensors.items():
             tensor.copy_(loaded[name])
     return int(notes.pop("done_count")), notes
+
+
+def _shapes(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Size]:
+    return {name: one.shape for name, one in tensors.items()}

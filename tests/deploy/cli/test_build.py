@@ -9,30 +9,16 @@ import pytest
 
 from deploy.cli import main
 from tests.origin.build.toy_llama import write_toy_llama
+from tests.origin.build.toy_recipes import head, step, texts, variant
 
-RECIPE = """\
-seed = 7
-[model]
-name = "toy"
-version = "1.0.0"
-license = "Apache-2.0"
-source = "toy.gguf"
-[data.judge]
-files = ["judge.txt"]
-[[step]]
-id = "eight"
-op = "quantize"
-type = "Q8_0"
-[[step]]
-id = "four"
-op = "quantize"
-type = "Q4_0"
-[[variant]]
-name = "q8"
-from = "eight"
-[[variant]]
-name = "q4"
-from = "four"
+RECIPE = (
+    head("toy")
+    + texts("judge", "judge.txt")
+    + step("eight", "quantize", type="Q8_0")
+    + step("four", "quantize", type="Q4_0")
+    + variant("q8", "eight")
+    + variant("q4", "four")
+    + """\
 [evaluate]
 texts = "judge"
 tokens_count = 512
@@ -42,6 +28,7 @@ kl_mean = { max = 9.0 }
 [gate.variant.q8]
 kl_mean = { max = 0.05 }
 """
+)
 
 
 @pytest.fixture

@@ -1,9 +1,11 @@
-"""A fleet of faulty nodes, a blind origin and a client that asks them, for the time of one test."""
+"""A fleet of faulty nodes, a blind origin and a client that asks them, for the time of one test.
+
+All of it goes by the clock of the test's event loop.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import time
 from contextlib import asynccontextmanager
 
 from edge_node.client import AsyncClient, ClientConfig
@@ -19,6 +21,7 @@ async def fleet(*names, shown=4, **config):
     await origin.start()
     try:
         async with AsyncClient(config=ClientConfig(origin=(origin.url,), timeout_s=30.0, **config)) as client:
+            session_of(client).now_s = now_s
             yield nodes, origin, client
     finally:
         for node in nodes.values():
@@ -27,9 +30,9 @@ async def fleet(*names, shown=4, **config):
 
 
 async def ask(client):
-    began_s = time.monotonic()
+    began_s = now_s()
     answer = await client.chat("x", model="chat")
-    return answer.served, time.monotonic() - began_s
+    return answer.served, now_s() - began_s
 
 
 async def until(condition):
@@ -38,6 +41,10 @@ async def until(condition):
             return
         await asyncio.sleep(0.005)
     raise AssertionError("it did not come about within 2 s")
+
+
+def now_s():
+    return asyncio.get_running_loop().time()
 
 
 def session_of(client):

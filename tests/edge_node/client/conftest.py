@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 
 import msgpack
@@ -14,8 +15,17 @@ from edge_node.client import AsyncClient, ClientConfig, patience
 from origin.api import CatalogAnswer, Place, RankedNode, ReleaseSummary, RouteAnswer
 from origin.api_fleet import NodeList
 from registry.wire import to_msgpack
+from tests.virtual_loop import PatientLoop, VirtualLoop
 
+PATIENT = {"test_background", "test_failover", "test_handing_on", "test_hedges", "test_silent_streams"}
 FRAMES = "application/x-edgeward-frames+msgpack"
+
+
+def pytest_asyncio_loop_factories(config, item):
+    """Whole fleets in this process are given the time that they need; where there is no socket, time is virtual."""
+    if item.path.stem == "test_silence":
+        return {"virtual": VirtualLoop}
+    return {"patient": PatientLoop} if item.path.stem in PATIENT else {"real": asyncio.SelectorEventLoop}
 
 
 def chunk(text="", finish=None, **more):

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 import pytest
 
 from edge_node.client import silence
 from edge_node.errors import StreamBrokenError
-from tests.edge_node.client.asked_fleet import ask, fleet, session_of, until
+from tests.edge_node.client.asked_fleet import ask, fleet, now_s, session_of, until
 
 
 async def read_on(client, node, mode):
@@ -25,11 +24,11 @@ async def test_a_node_that_hangs_in_the_middle_of_a_stream_is_found_out(hasty, m
     async with fleet("a", "b") as (nodes, _, client):
         await ask(client)
         await until(lambda: nodes["a"].probes_count == 3)
-        began_s = time.monotonic()
+        began_s = now_s()
         with pytest.raises(StreamBrokenError) as broken:
             await read_on(client, nodes["a"], "hang")
         assert broken.value.text.startswith("more ")
-        assert time.monotonic() - began_s < 1.0
+        assert now_s() - began_s < 1.0
         assert session_of(client)._nearest.ejections.failing("a")
 
 

@@ -33,58 +33,25 @@ from registry.trust.keys import KeysInMemory
 from registry.trust.signed_store import SignedStore
 from tests.origin.build.toy_builds import Heard
 from tests.origin.build.toy_llama import write_toy_llama
+from tests.origin.build.toy_recipes import head, step, table, texts, variant, weighed_four
 
-RECIPE = """\
-seed = 7
-[model]
-name = "chat"
-version = "1.0.0"
-license = "Apache-2.0"
-source = "toy.gguf"
-[[step]]
-id = "eight"
-op = "quantize"
-type = "Q8_0"
-[[step]]
-id = "plain"
-op = "dequantize"
-from = "eight"
-[[step]]
-id = "four"
-op = "quantize"
-from = "plain"
-type = "Q4_0"
-embedding = "Q5_1"
-[[variant]]
-name = "q8"
-from = "eight"
-[[variant]]
-name = "q4"
-from = "four"
-cpu = ["avx2"]
-[data.eval]
-files = ["eval.txt"]
-[evaluate]
-texts = "eval"
-"""
-
-IMPORTANCE = """\
-[data.learn]
-files = ["learn.txt"]
-[[step]]
-id = "seen"
-op = "importance"
-data = "learn"
-tokens = 256
-[[step]]
-id = "four"
-op = "quantize"
-type = "Q4_0"
-importance = "seen"
-[[variant]]
-name = "q4"
-from = "four"
-"""
+EVALUATED = texts("eval", "eval.txt") + table("[evaluate]", texts="eval")
+RECIPE = (
+    head("chat")
+    + step("eight", "quantize", type="Q8_0")
+    + step("plain", "dequantize", "eight")
+    + step("four", "quantize", "plain", type="Q4_0", embedding="Q5_1")
+    + variant("q8", "eight")
+    + variant("q4", "four", cpu=["avx2"])
+    + EVALUATED
+)
+WEIGHED_RECIPE = (
+    head("chat")
+    + texts("learn", "learn.txt")
+    + weighed_four("four", data="learn", tokens=256)
+    + variant("q4", "four")
+    + EVALUATED
+)
 
 
 @pytest.fixture(scope="module")
@@ -290,9 +257,7 @@ class TestRederiving:
         write_toy_llama(tmp_path / "toy.gguf")
         (tmp_path / "learn.txt").write_text(" ".join(["tin shore a note rest old sun that land"] * 90))
         (tmp_path / "eval.txt").write_text("one\n\ntwo")
-        head = RECIPE.partition("[[step]]")[0]
-        text = head + IMPORTANCE + RECIPE[RECIPE.index("[data.eval]") :]
-        release = Built(tmp_path, text=text, passed=(True,))
+        release = Built(tmp_path, text=WEIGHED_RECIPE, passed=(True,))
         release.publish()
         _, target = release.release(tmp_path / "r")
         (four,) = rederive_release(target, tmp_path / "toy.gguf")

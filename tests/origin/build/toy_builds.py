@@ -8,21 +8,13 @@ from origin.build.building import Build
 from origin.build.planning import plan_build
 from origin.build.recipe import parse_recipe
 from origin.build.workspace import Workspace
+from tests.origin.build.toy_recipes import head, texts
 from tests.origin.build.toy_steps import TOYS
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-HEAD = """\
-seed = 7
-[model]
-name = "chat"
-version = "1.0.0"
-license = "Apache-2.0"
-source = "model.gguf"
-[data.calib]
-files = ["calib.txt"]
-"""
+HEAD = head("chat", "model.gguf") + texts("calib", "calib.txt")
 
 
 class Heard:
