@@ -52,7 +52,10 @@ class Decoder:
 
     def decode(self, shares: Sequence[Share], tokens: Sequence[Sequence[int]]) -> Outcome:
         """Compute the rows of all shares in one go; `tokens[i]` are those of `shares[i]`."""
-        rows, positions, sequences, wants_scores = [], [], [], []
+        rows: list[int] = []
+        positions: list[int] = []
+        sequences: list[int] = []
+        wants_scores: list[int] = []
         for share, part in zip(shares, tokens, strict=True):
             assert len(part) == share.count > 0, "a share has its tokens"
             rows += part
