@@ -72,17 +72,13 @@ def parse(data: bytes) -> SimpleRequest | None:
     lines = data[first + 2 : end].split(b"\r\n")
     if len(lines) > _HEADERS_LIMIT_COUNT:
         return None
-    found: dict[bytes, bytes] = {}
-    seen: set[bytes] = set()
+    fields: dict[bytes, bytes] = {}
     for line in lines:
         name, _, value = line.partition(b":")
-        name = name.lower()
-        if name in _FOR_OTHERS or name in seen:
-            return None
-        seen.add(name)
-        if name in _READ:
-            found[name] = value.strip(b" \t")
-    if b"host" not in seen:  # RFC 9112, 3.2: to be refused
+        fields[name.lower()] = value
+    twice = len(fields) < len(lines)
+    if twice or b"host" not in fields or not _FOR_OTHERS.isdisjoint(fields):  # no Host: RFC 9112, 3.2
         return None
+    found = {name: fields[name].strip(b" \t") for name in _READ & fields.keys()}
     body = data[end + 4 :]
     return SimpleRequest(path, found, body) if found.get(b"content-length") == b"%d" % len(body) else None
