@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _CONNECT_S = 3.0
 _SILENCE_S = 10.0
+# Who never falls silent, and never comes to an end either, is no better than who does not answer.
+_SLOWEST_BYTES_PER_S = 16 * 1024
 _BITMAP_LIMIT_BYTES = 2**20
 VARIANTS_HEADER = "x-edgeward-variants"
 
@@ -33,11 +35,10 @@ class HttpPeer:
         self.variants: frozenset[str] | None = None
         self._url = url.rstrip("/")
         self._session = session
-        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S, sock_read=_SILENCE_S)
 
     async def have(self, manifest: Digest) -> bytes | None:
         """Which chunks of a manifest it has; None when it has not begun with it."""
-        async with self._get(f"/v1/chunks/have?manifest={manifest}") as reply:
+        async with self._get(f"/v1/chunks/have?manifest={manifest}", _BITMAP_LIMIT_BYTES) as reply:
             if reply.status == 204:
                 return None
             said = reply.headers.get(VARIANTS_HEADER)
@@ -46,7 +47,7 @@ class HttpPeer:
 
     async def chunk(self, digest: Digest, raw_bytes: int) -> bytes:
         """What it says are the bytes of a chunk."""
-        async with self._get(f"/v1/chunks/{digest}") as reply:
+        async with self._get(f"/v1/chunks/{digest}", raw_bytes) as reply:
             return await self._body(reply, raw_bytes)
 
     async def _body(self, reply: aiohttp.ClientResponse, limit_bytes: int) -> bytes:
@@ -62,11 +63,13 @@ class HttpPeer:
         return bytes(data)
 
     @contextlib.asynccontextmanager
-    async def _get(self, path: str) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def _get(self, path: str, limit_bytes: int) -> AsyncIterator[aiohttp.ClientResponse]:
+        limit_s = _CONNECT_S + _SILENCE_S + limit_bytes / _SLOWEST_BYTES_PER_S
+        timeout = aiohttp.ClientTimeout(total=limit_s, sock_connect=_CONNECT_S, sock_read=_SILENCE_S)
         try:
             async with self._session.get(
                 self._url + path,
-                timeout=self._timeout,
+                timeout=timeout,
                 allow_redirects=False,
                 headers={"Accept-Encoding": "identity"},
             ) as reply:

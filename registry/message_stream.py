@@ -23,6 +23,18 @@ class MessageSplitter:
             InputInvalidError: not msgpack, or more than the limit without an end.
         """
         found: list[bytes] = []
+        rest = memoryview(data)
+        while rest:
+            # The limit is for one message: of those that end in `data` there may be more than that together.
+            room_bytes = self._limit_bytes - len(self._buffer)
+            if not room_bytes:
+                raise InputInvalidError(f"a message is over the limit of {self._limit_bytes} bytes")
+            self._take(rest[:room_bytes], found)
+            rest = rest[room_bytes:]
+        return found
+
+    def _take(self, data: memoryview, found: list[bytes]) -> None:
+        """Find the messages that end in `data`, which fits the buffer."""
         try:
             self._scanner.feed(data)
             self._buffer += data
@@ -33,8 +45,6 @@ class MessageSplitter:
                 del self._buffer[:length]
                 self._taken_bytes += length
         except msgpack.OutOfData:
-            return found
-        except msgpack.BufferFull as error:
-            raise InputInvalidError(f"a message is over the limit of {self._limit_bytes} bytes") from error
+            return
         except (msgpack.UnpackException, ValueError) as error:
             raise InputInvalidError(f"not msgpack: {error or type(error).__name__}") from error

@@ -7,8 +7,9 @@ import select
 import socket
 from typing import TYPE_CHECKING, cast
 
-from edge_node.engines import Command, Event
+from edge_node.engines import Command, Event, LoadFailed, Ready, Refused
 from edge_node.engines.framing import FrameInvalidError, FrameReader, encode_frame
+from edge_node.errors import RequestInvalidError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -118,9 +119,22 @@ class ChildChannel:
             commands.extend(self._frames.feed(data))
 
     def send(self, events: Sequence[Event]) -> None:
-        """Send events in one write.
+        """Send events in one write; an answer that cannot be put into a frame becomes a refusal of its request.
 
         Raises:
             ConnectionError: the front is gone.
         """
-        self._socket.sendall(b"".join(encode_frame(event) for event in events))
+        self._socket.sendall(b"".join(map(_frame_of, events)))
+
+
+def _frame_of(event: Event) -> bytes:
+    try:
+        return encode_frame(event)
+    except FrameInvalidError as error:
+        if isinstance(event, Ready | LoadFailed):
+            raise
+        # The other requests of this process are not to end with it.
+        message = f"the answer cannot be sent: {error.message}; ask for less at a time"
+        return encode_frame(
+            Refused(request_id=event.request_id, code=RequestInvalidError.code, message=message)
+        )

@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 _WIDE_LINES_PER_S = 10
-_DRAINED_ABOVE_BYTES = 64 * 1024
 _SHAPING_HEADERS: Final = ("Content-Type", "Content-Encoding", "Accept")
 
 
@@ -126,8 +125,8 @@ class Replays:
             f"Server-Timing: cache;desc=hit, total;dur={took_ms:.2f}\r\n"
         )
         transport.write(b"".join((own.encode("ascii"), kept.head, self._date(), body)))
-        if len(body) > _DRAINED_ABOVE_BYTES:
-            await request.writer.drain()
+        # However short: who sends requests in a row and reads nothing would have all answers held here.
+        await request.writer.drain()
         status = 304 if unchanged else 200
         self._note(kept, status, request_id, len(body), ended_s - begun_s)
         if account is not None:

@@ -29,10 +29,11 @@ _READ: Final = frozenset(
 )
 _FOR_OTHERS: Final = frozenset(
     {b"transfer-encoding", b"content-encoding", b"connection", b"expect", b"upgrade", b"te", b"trailer", b"forwarded",
-     b"x-forwarded-for"}
+     b"x-forwarded-for", b"sec-websocket-key1"}
 )  # fmt: skip
-"""Headers that change how a request is read, or who sent it."""
+"""Headers that change how a request is read, or who sent it, or that aiohttp refuses."""
 _LIMIT_BYTES = 8 * 1024
+_HEADERS_LIMIT_COUNT = 64  # aiohttp refuses more than 128
 
 
 class SimpleRequest(NamedTuple):
@@ -68,13 +69,16 @@ def parse(data: bytes) -> SimpleRequest | None:
     end = data.find(b"\r\n\r\n", first)
     if path is None or first < 0 or end < 0 or _HEADERS.fullmatch(data, first + 2, end + 2) is None:
         return None
-    found: dict[bytes, bytes] = {}
-    for line in data[first + 2 : end].split(b"\r\n"):
+    lines = data[first + 2 : end].split(b"\r\n")
+    if len(lines) > _HEADERS_LIMIT_COUNT:
+        return None
+    fields: dict[bytes, bytes] = {}
+    for line in lines:
         name, _, value = line.partition(b":")
-        name = name.lower()
-        if name in _FOR_OTHERS or name in found:
-            return None
-        if name in _READ:
-            found[name] = value.strip(b" \t")
+        fields[name.lower()] = value
+    twice = len(fields) < len(lines)
+    if twice or b"host" not in fields or not _FOR_OTHERS.isdisjoint(fields):  # no Host: RFC 9112, 3.2
+        return None
+    found = {name: fields[name].strip(b" \t") for name in _READ & fields.keys()}
     body = data[end + 4 :]
     return SimpleRequest(path, found, body) if found.get(b"content-length") == b"%d" % len(body) else None

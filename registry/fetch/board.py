@@ -21,8 +21,11 @@ Read = TypeVar("Read")
 """Whatever stands for a read that is going on."""
 
 ORIGIN = "origin"
+_SOURCES_LIMIT_COUNT = 3
+"""So many are asked for one chunk at a time; the origin may come on top of them."""
 _BAD_ANSWERS_COUNT = 2
 _FAILURES_COUNT = 8
+_LATE_COUNT = 8
 
 
 @dataclass(slots=True)
@@ -32,6 +35,7 @@ class KnownPeer:
     Attributes:
         held: its chunks.
         meant: the chunks that it has or will have, all of them until it has said otherwise.
+        late_count: reads in a row in which another source overtook it although asked much later.
     """
 
     peer: ChunkPeer
@@ -40,12 +44,17 @@ class KnownPeer:
     alive: bool = True
     bad_answers_count: int = 0
     failures_count: int = 0
+    late_count: int = 0
     busy_count: int = 0
 
     @property
     def trusted(self) -> bool:
-        """Whether it has not given wrong answers, nor failed all the time."""
-        return self.bad_answers_count < _BAD_ANSWERS_COUNT and self.failures_count < _FAILURES_COUNT
+        """Whether it has not given wrong answers, nor failed or been far too slow all the time."""
+        return (
+            self.bad_answers_count < _BAD_ANSWERS_COUNT
+            and self.failures_count < _FAILURES_COUNT
+            and self.late_count < _LATE_COUNT
+        )
 
     @property
     def useful(self) -> bool:
@@ -68,11 +77,16 @@ class Step(NamedTuple):
 
 @dataclass(slots=True)
 class _Claim(Generic[Read]):
-    """Reads that are to bring a chunk, by source, and whether one more may be started: of a peer, of the origin."""
+    """Reads that are to bring a chunk, by source, which of them are slow, and whether the origin may be asked too."""
 
     reads: dict[str, Read] = field(default_factory=dict)
-    for_peers: bool = False
+    slow: set[str] = field(default_factory=set)
     for_origin: bool = False
+
+    @property
+    def for_peers(self) -> bool:
+        """Whether one more peer may be asked: all that were asked are slow."""
+        return len(self.reads) < _SOURCES_LIMIT_COUNT and self.slow.issuperset(self.reads)
 
 
 class Board(Generic[Read]):
@@ -108,21 +122,26 @@ class Board(Generic[Read]):
             return self._next_of_origin(now_s) or self._next_of_peers()
         return self._next_of_peers() or self._next_of_origin(now_s)
 
+    def next_instead(self, *, of_origin_only: bool) -> Step | None:
+        """What to read of somebody else, since a read of it is slow; nothing that nobody was asked for yet."""
+        return self._of_origin_instead() or (None if of_origin_only else self._of_peer_instead())
+
     def claim(self, step: Step, read: Read) -> None:
         """Note that a read of these chunks has begun."""
         for chunk in step.chunks:
             claim = self._claims.setdefault(chunk, _Claim())
             claim.reads[step.source] = read
-            claim.for_peers = claim.for_origin = False
+            claim.for_origin = claim.for_origin and step.known is not None
             self._claimed |= 1 << chunk
         self._own_reads_count += step.own
 
     def open(self, step: Step, read: Read, *, to_origin: bool) -> None:
-        """Note that a read is slow: one other source may be asked for the same."""
+        """Note that a read is slow: another peer may be asked for the same, and in the end the origin."""
         for chunk in step.chunks:
             claim = self._claims.get(chunk)
-            if claim is not None and list(claim.reads.values()) == [read]:
-                claim.for_peers, claim.for_origin = True, to_origin
+            if claim is not None and claim.reads.get(step.source) is read:
+                claim.slow.add(step.source)
+                claim.for_origin = claim.for_origin or to_origin
 
     def release(self, step: Step, read: Read, arrived: Iterable[int]) -> set[Read]:
         """Note that a read has ended; gives back the other reads that nothing is expected of any more."""
@@ -134,6 +153,7 @@ class Board(Generic[Read]):
             if claim is None or claim.reads.get(step.source) is not read:
                 continue
             del claim.reads[step.source]
+            claim.slow.discard(step.source)
             others.update(claim.reads.values())
             if not claim.reads:
                 del self._claims[chunk]
@@ -156,11 +176,26 @@ class Board(Generic[Read]):
         silent_s = now_s - max(self.gained_s, self._turn_ended_s or self._began_s)
         return silent_s >= self._patience_s or not any(known.useful for known in self.known.values())
 
-    def _next_of_peers(self) -> Step | None:
+    def _of_origin_instead(self) -> Step | None:
+        """A chunk that a peer is much too slow to give."""
+        wanted = self.lacking & ~self.origin_failed
         for chunk, claim in self._claims.items():
-            holder = self._holder(chunk) if claim.for_peers else None
+            if claim.for_origin and ORIGIN not in claim.reads and wanted >> chunk & 1:
+                return Step((chunk,), None)
+        return None
+
+    def _of_peer_instead(self) -> Step | None:
+        """A chunk that all who were asked are slow to give."""
+        for chunk, claim in self._claims.items():
+            holder = self._holder(chunk) if claim.for_peers and self.lacking >> chunk & 1 else None
             if holder is not None:
                 return Step((chunk,), holder)
+        return None
+
+    def _next_of_peers(self) -> Step | None:
+        instead = self._of_peer_instead()
+        if instead is not None:
+            return instead
         free = self.lacking & ~self._claimed & self._held()
         if not free:
             return None
@@ -188,9 +223,9 @@ class Board(Generic[Read]):
 
     def _next_of_origin(self, now_s: float) -> Step | None:
         """What a peer is much too slow to give; a share of this node's own; or, in time, one of the others'."""
-        for chunk, claim in self._claims.items():
-            if claim.for_origin and ORIGIN not in claim.reads and not self.origin_failed >> chunk & 1:
-                return Step((chunk,), None)
+        instead = self._of_origin_instead()
+        if instead is not None:
+            return instead
         free = self.lacking & ~self._claimed & ~self._held() & ~self.origin_failed
         ranks = self._ranks()
         open_shares = [(ranks[share.key], share, mask) for share, mask in self._shares if mask & free]

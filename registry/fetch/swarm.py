@@ -119,7 +119,7 @@ class Swarm:
         while board.lacking:
             if self._fatal is not None:
                 raise self._fatal
-            step = board.next(origin_first=origin_first, now_s=self._now_s())
+            step = self._next(board, origin_first=origin_first)
             if step is not None:
                 await self._carry_out(board, step)
                 continue
@@ -131,8 +131,15 @@ class Swarm:
                 if self._origin_error is not None and board.is_hopeless(self._now_s()):
                     raise self._origin_error from None
 
+    def _next(self, board: Board[asyncio.Task[None]], *, origin_first: bool) -> Step | None:
+        """What a worker does next; while many reads are slow only what they hold up, so that memory is bounded."""
+        slow_limit_count = 3 * self._workers_count
+        if len(self._watches) < slow_limit_count:
+            return board.next(origin_first=origin_first, now_s=self._now_s())
+        return board.next_instead(of_origin_only=len(self._watches) >= 2 * slow_limit_count)
+
     async def _carry_out(self, board: Board[asyncio.Task[None]], step: Step) -> None:
-        """Start a read and stay with it; one that turns out to be slow is left to itself, a bounded number of them."""
+        """Start a read and stay with it; one that turns out to be slow is left to itself."""
         read = asyncio.create_task(self._read(board, step))
         board.claim(step, read)
         slow = asyncio.Event()
@@ -146,8 +153,6 @@ class Swarm:
             await asyncio.wait({watch, noticed}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             noticed.cancel()
-        if not watch.done() and len(self._watches) >= 3 * self._workers_count:
-            await asyncio.wait({watch})
         if watch.done():
             watch.result()
 
@@ -180,6 +185,8 @@ class Swarm:
             if not read.cancelled():
                 read.result()
                 self._pace.note(length_bytes, self._now_s() - began_s)
+            elif step.known is not None and opened_count == len(limits_s):
+                step.known.late_count += 1
         except DiskFullError as error:
             self._fatal = error
         except EdgewardError as error:
@@ -201,6 +208,7 @@ class Swarm:
         try:
             raw = await step.known.peer.chunk(row.digest, row.raw_bytes)
             await self._intake.take(chunk, raw, step.source)
+            step.known.late_count = 0
         finally:
             step.known.busy_count -= 1
         board.gained_s = self._now_s()
@@ -214,7 +222,8 @@ class Swarm:
             return
         if isinstance(error, ChunkMismatchError):
             step.known.bad_answers_count += 1
-        else:  # it is asked for nothing more until it says anew what it has
+        elif step.known.alive:  # it is asked for nothing more until it says anew what it has
+            # What fails beside this one fails for the same reason: a moment of too much work is not eight.
             step.known.failures_count += 1
             step.known.alive = False
         log.warning("peer_chunk.refused", peer=step.source, code=error.code, error=error.message)
@@ -226,7 +235,12 @@ class Swarm:
         """Keep asking every peer what it has, and look for new peers, until cancelled."""
         while True:
             for peer in self._neighbours.peers():
-                if peer.name not in board.known and peer.name != self._neighbours.node_id:
+                if peer.name == self._neighbours.node_id:
+                    continue
+                known = board.known.get(peer.name)
+                if known is not None:
+                    known.peer = peer  # it may have moved to another URL
+                else:
                     board.known[peer.name] = known = KnownPeer(peer)
                     self._followers.once(f"swarm follow {peer.name}", partial(self._follow, known))
             await asyncio.sleep(_POLL_S[1] / 2)

@@ -1,4 +1,8 @@
+import asyncio
+import contextlib
+import gzip
 import random
+import time
 
 import pytest
 from aiohttp import web
@@ -113,3 +117,96 @@ async def test_peers_that_misbehave_are_errors_of_their_own_kind(exchange):
         with pytest.raises(NodeUnreachableError, match="gone"):
             await gone.have("0" * 64)
     assert exchange.book.of("other") == ()
+
+
+OK = b"HTTP/1.1 200 OK\r\n"
+LIES = {
+    "nothing": b"",
+    "no HTTP": b"SSH-2.0-OpenSSH_9.2\r\n",
+    "HTTP/0.9": b"hello",
+    "HTTP/9.9": b"HTTP/9.9 200 OK\r\nContent-Length: 0\r\n\r\n",
+    "no such status": b"HTTP/1.1 99999999999 OK\r\n\r\n",
+    "no status": b"HTTP/1.1 two OK\r\n\r\n",
+    "half a head": OK + b"Content-Le",
+    "half a body": OK + b"Content-Length: 99\r\n\r\nhalf",
+    "no length": OK + b"Content-Length: many\r\n\r\n",
+    "a length below nothing": OK + b"Content-Length: -1\r\n\r\n",
+    "two lengths": OK + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+    "a length over the limit": OK + b"Content-Length: 99999999999999999999999\r\n\r\n",
+    "no chunk": OK + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
+    "no gzip": OK + b"Content-Encoding: gzip\r\nContent-Length: 4\r\n\r\nabcd",
+    "no deflate": OK + b"Content-Encoding: deflate\r\nContent-Length: 4\r\n\r\nabcd",
+    "no zstd": OK + b"Content-Encoding: zstd\r\nContent-Length: 4\r\n\r\nabcd",
+    "no brotli": OK + b"Content-Encoding: br\r\nContent-Length: 4\r\n\r\nabcd",
+    "a bomb": OK + b"Content-Encoding: gzip\r\n\r\n" + gzip.compress(bytes(2**26)),
+    "too many headers": OK + b"".join(b"A%d: b\r\n" % number for number in range(2000)) + b"\r\n",
+    "a header of 1 MiB": OK + b"A: " + bytes(2**20) + b"\r\n\r\n",
+    "a header that is not text": OK + b"X-Edgeward-Variants: \xff\xfe\r\nContent-Length: 2\r\n\r\n" + bytes(2000),
+    "somewhere else": b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:9/\r\nContent-Length: 0\r\n\r\n",
+    "nowhere": b"HTTP/1.1 302 Found\r\nLocation: http://[\r\nContent-Length: 0\r\n\r\n",
+    "another protocol": b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
+    "cookies": OK + b"Set-Cookie: a=\x01; expires=never\r\nSet-Cookie: =;;\r\n\r\n" + bytes(4000),
+}  # fmt: skip
+
+
+@contextlib.asynccontextmanager
+async def speaking(book, speak):
+    """A peer that says whatever `speak` writes."""
+    tasks = []
+
+    async def serve(reader, writer):
+        tasks.append(asyncio.current_task())
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            await reader.readuntil(b"\r\n\r\n")
+            await speak(writer)
+            await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        book.heard({"m": (Peer("liar", f"http://127.0.0.1:{port}"),)})
+        [peer] = book.of("m")
+        yield peer
+        await book.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+
+@pytest.mark.parametrize("lie", LIES)
+async def test_whatever_a_peer_says_is_an_error_of_its_own_kind_or_the_wrong_bytes(exchange, lie):
+    async def speak(writer):
+        writer.write(LIES[lie])
+
+    async with asyncio.timeout(60), speaking(exchange.book, speak) as liar:
+        with pytest.raises((NodeUnreachableError, ChunkMismatchError)):
+            await liar.chunk("0" * 64, 1000)
+        with contextlib.suppress(NodeUnreachableError, ChunkMismatchError):
+            assert isinstance(await liar.have("0" * 64), bytes)
+
+
+@pytest.mark.parametrize(
+    ("head", "more"),
+    [
+        (OK + b"Content-Length: 1000\r\n\r\n", b"x"),
+        (OK, b"A: b\r\n"),
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    ],
+)
+async def test_a_peer_that_never_ends_is_given_up(exchange, monkeypatch, head, more):
+    for name in ("_CONNECT_S", "_SILENCE_S"):
+        monkeypatch.setattr(f"edge_node.peers.{name}", 0.3)
+    monkeypatch.setattr("edge_node.peers._SLOWEST_BYTES_PER_S", 1000, raising=False)
+
+    async def speak(writer):
+        writer.write(head)
+        while True:  # never silent for as long as it may be
+            writer.write(more)
+            await writer.drain()
+            await asyncio.sleep(0.1)
+
+    async with asyncio.timeout(60), speaking(exchange.book, speak) as endless:
+        begun_s = time.monotonic()
+        with pytest.raises(NodeUnreachableError):
+            await endless.chunk("0" * 64, 1000)
+        assert time.monotonic() - begun_s >= 0.5

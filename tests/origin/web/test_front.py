@@ -224,6 +224,20 @@ class TestAnswers:
             assert (answered, headers["content-type"]) == (status, "application/json")
         assert 'router_decisions_total{reason="model_unknown"} 1.0' in network.telemetry.rendered().decode()
 
+    @pytest.mark.parametrize(
+        "raw",
+        [
+            request(Host=None),
+            request().replace(b"Host: x", b"Host: x\r\nHost: y"),
+            request(**{f"X_{number}": "a" for number in range(126)}),
+        ],
+    )
+    async def test_what_aiohttp_refuses_is_refused(self, connect, handed_on, raw):
+        connection = await connect()
+        await connection.send(raw)
+        assert (await connection.response())[0] == 400
+        assert handed_on == {"answered": 0, "left": 1}
+
     async def test_an_origin_that_stops_ends_its_connections(self, network, connect):
         connection = await connect()
         await connection.send(request())

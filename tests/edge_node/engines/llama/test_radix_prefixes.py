@@ -260,6 +260,34 @@ def test_what_leaves_the_cells_comes_back_from_memory():
     bench.check()
 
 
+def test_of_short_stretches_no_copy_is_made(monkeypatch):
+    """The figures of real use: 8 tokens are worth a copy in memory, 7 are not."""
+    monkeypatch.undo()
+    for tokens_count, restored_count in ((7, 0), (8, 8)):
+        bench = Bench(memory_limit_bytes=10_000)
+        prompt = list(range(tokens_count))
+        bench.run(prompt)
+        bench.store.shed(100)
+        assert not bench.native.cells
+        slot, found = bench.start([*prompt, 99])
+        assert (found.tokens_count, found.restored_count) == (restored_count, restored_count)
+        assert slot.cached == [*prompt, 99]
+        bench.check()
+
+
+def test_of_stretches_that_are_not_long_no_file_is_made(monkeypatch, tmp_path):
+    """The figures of real use: where prompts fork after 64 tokens a file is made, after 63 none."""
+    monkeypatch.undo()
+    for shared_count, files_count in ((63, 0), (64, 1)):
+        place = tmp_path / str(shared_count)
+        bench = Bench(cells_count=200, disk=PrefixDisk(place, identity="me"), disk_limit_bytes=1_000_000)
+        beginning = list(range(shared_count))
+        bench.run([*beginning, 1000])
+        bench.run([*beginning, 1001])
+        bench.store.close()
+        assert len(list(place.iterdir())) == files_count
+
+
 def kept_on_disk(tmp_path, **more):
     """A bench whose disk has the beginning that two prompts shared."""
     bench = Bench(disk=PrefixDisk(tmp_path, identity="me"), disk_limit_bytes=10_000, **more)

@@ -81,6 +81,22 @@ def test_the_neurons_that_carry_most_stay(tmp_path, vectors_of):
     assert read_checkpoint(made.directory).config.intermediate_size == 64
 
 
+def test_neurons_that_never_fire_go_however_large_their_weights(tmp_path, vectors_of):
+    source = write_toy_bert(tmp_path / "source")
+    tensors = load_file(source / "model.safetensors")
+    for index in range(2):
+        tensors[f"encoder.layer.{index}.intermediate.dense.weight"][1::2] = 0
+        tensors[f"encoder.layer.{index}.intermediate.dense.bias"][1::2] = 0
+        tensors[f"encoder.layer.{index}.output.dense.weight"][:, 1::2] *= 4
+    save_file(tensors, source / "model.safetensors")
+    whole = Artifact("6" * 64, "bert", source)
+    made, facts = run_step(tmp_path / "build", "narrow_encoder_ffn", whole, texts=TEXTS, inner_count=64)
+    assert facts["kept_shares"] == [1.0, 1.0]
+    before, _ = run_step(tmp_path / "before", "export_onnx", whole)
+    after, _ = run_step(tmp_path / "after", "export_onnx", made)
+    assert np.abs(vectors_of(before) - vectors_of(after)).max() < 1e-5
+
+
 @pytest.mark.parametrize("count", [128, 256, 50])
 def test_a_width_that_cannot_be_is_refused(tmp_path, toy, count):
     with pytest.raises(RecipeInvalidError, match="inner_count"):

@@ -31,6 +31,20 @@ def test_it_is_the_best_that_fits(groups, budget):
     assert sum(cost for _, cost in picks) <= min(fitting) + 1e-9
 
 
+@given(GROUPS, st.integers(0, 200))
+def test_how_large_the_costs_are_does_not_matter(groups, budget):
+    """KL divergences are small numbers, and small differences between them decide."""
+    small = [[(size, cost * 1e-7) for size, cost in group] for group in groups]
+    chosen, chosen_small = choose(groups, budget), choose(small, budget)
+    assert (chosen is None) == (chosen_small is None)
+    if chosen is not None:
+        costs = [
+            sum(group[place][1] for group, place in zip(groups, places, strict=True))
+            for places in (chosen, chosen_small)
+        ]
+        assert abs(costs[0] - costs[1]) < 1e-6
+
+
 def test_a_large_budget_is_cut_to_steps_and_still_fits():
     groups = [[(5_000_001, 2.0), (9_000_003, 1.0), (17_000_007, 0.1)]] * 9
     chosen = choose(groups, 100_000_000)

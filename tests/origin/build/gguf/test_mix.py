@@ -9,8 +9,10 @@ import pytest
 from gguf import GGMLQuantizationType
 from gguf.quants import quantize
 
+from origin.build.gguf.blocks import BLOCK_TYPES
 from origin.build.gguf.model_file import ModelFile, matrices
-from origin.build.gguf.sensitivity import groups_of
+from origin.build.gguf.scale_search import searched
+from origin.build.gguf.sensitivity import Group, groups_of, measure
 from origin.build.gguf.trial import open_trial
 from origin.build.gguf.writing import NewTensor, edited_fields, kept, write_model
 from origin.build.gguf_steps import Compensate, Mix, Quantize
@@ -64,6 +66,27 @@ def test_a_source_in_bf16_is_not_quantized(toy, do, tmp_path):
     assert set(facts["bytes_by_type"]) <= {"IQ4_NL", "Q4_0", "Q5_0", "Q5_1", "Q8_0"}
     assert all(0 < group["kl_as_smallest"] < 1 for group in facts["groups"].values())
     assert size_mb(made) <= 0.115
+
+
+def test_a_group_costs_in_its_smallest_type_what_the_model_then_loses(toy, texts, tmp_path):
+    model = ModelFile(toy.model_file)
+    groups = [
+        Group(kind, tuple(f"blk.{layer}.{kind}.weight" for layer in range(2)), ("Q4_0", "Q8_0"))
+        for kind in ("attn_q", "ffn_down")
+    ]
+    costs = measure(
+        model, groups, lambda _, columns: np.eye(columns, dtype=np.float32), texts.texts, limit_tokens=200,
+        threads_count=1, report=lambda _: None, kept_in=tmp_path,
+    )  # fmt: skip
+    with open_trial(toy.model_file, texts.texts, limit_tokens=200, threads_count=1) as trial:
+        for group in groups:
+            values = {name: model.values(name) for name in group.matrices}
+            ones = {name: np.ones(matrix.shape[1], np.float32) for name, matrix in values.items()}
+            with trial.changed(
+                {name: searched(BLOCK_TYPES["Q4_0"], values[name], ones[name]).values() for name in values}
+            ):
+                assert costs[group.name]["Q4_0"].kl == pytest.approx(trial.divergence(), rel=0.01)
+            assert 0 < costs[group.name]["Q8_0"].kl < 0.05 * costs[group.name]["Q4_0"].kl
 
 
 def test_groups_are_by_kind_and_band():

@@ -95,6 +95,20 @@ def test_neurons_that_add_nothing_go(toy, tmp_path, do):
     assert np.allclose(logits(made), logits(source), atol=0.02)
 
 
+def test_neurons_that_never_fire_go_however_large_their_weights(toy, tmp_path, do):
+    def change(name, values):
+        if name.endswith("ffn_up.weight"):
+            values[1::2] = 0
+        elif name.endswith("ffn_down.weight"):
+            values[:, 1::2] *= 4
+
+    source = with_zeros(toy, tmp_path / "idle", change)
+    importance, _ = do(Importance(id="i", data="calib", tokens=300), source)
+    made, facts = do(NarrowFfn(id="n", importance="i", width=64), source, importance=importance)
+    assert facts["kept_power"] == [1, 1]
+    assert np.allclose(logits(made), logits(source), atol=0.02)
+
+
 @pytest.mark.parametrize("width", [128, 160, 50])
 def test_widths_that_are_none_are_refused(width, toy, do):
     with pytest.raises(RecipeInvalidError, match="multiple of 32 below 128"):

@@ -75,6 +75,17 @@ def test_a_bridge_alone_brings_it_nearer(deep, do, texts):
     assert after.model_file.read_bytes() == bridged.model_file.read_bytes()
 
 
+def test_a_bridge_stands_for_the_last_layers_too(deep, do, texts):
+    nothing = SHORT | {"steps_count": 1, "rate": 0.0}
+    plain, _ = do(Distill(id="d", data="calib", layers=(0, 1), **nothing), deep, teacher=deep)
+    step = Distill(id="d", data="calib", layers=(0, 1), **(SHORT | {"steps_count": 0, "bridge_rows": 30}))
+    bridged, facts = do(step, deep, teacher=deep)
+    assert facts["bridged"] == ["blk.1.ffn_down.weight"]
+    assert divergence(bridged.model_file, deep.model_file, texts) < 0.9 * divergence(
+        plain.model_file, deep.model_file, texts
+    )
+
+
 def test_a_whole_model_needs_no_bridge(deep, do):
     made, facts = do(
         Distill(id="d", data="calib", **(SHORT | {"steps_count": 1, "bridge_rows": 4})), deep, teacher=deep

@@ -26,6 +26,13 @@ def test_a_seed_decides_and_another_decides_otherwise():
     assert not np.array_equal(rows(texts), rows(texts, seed=4))
 
 
+def test_texts_come_in_another_order_each_time():
+    texts = ["abcd", "efgh", "ijkl", "mnop", "qrst", "uvwx"]
+    found = {bytes(row.astype(np.uint8)).decode() for row in rows(texts, rows_count=12, row_tokens=24)}
+    assert {"".join(sorted(row)) for row in found} == {"".join(texts)}, "each row is one pass over all texts"
+    assert len(found) > 6
+
+
 def test_texts_come_again_when_they_end():
     found = rows(["abcdefghijklmnopqrst"], rows_count=7)
     assert found.shape == (7, 16)
