@@ -12,6 +12,8 @@ from origin.build.onnx.running import open_session
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from origin.build.onnx.rows import RowBatch
+
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
 
@@ -32,20 +34,35 @@ def check_numbers(path: Path) -> None:
 
 
 class OnnxModel:
-    """An open session; what ONNX Runtime raises comes through, but for a file that it cannot load: StepFailedError."""
+    """An open session; what ONNX Runtime raises comes through, but for a file that it cannot load: StepFailedError.
+
+    Attributes:
+        lonely: it was exported for one text at a time.
+    """
 
     def __init__(self, path: Path, threads_count: int) -> None:
         self._session: Any = open_session(str(path), threads_count=threads_count)
-        self._inputs = [(entry.name, entry.type) for entry in self._session.get_inputs()]
+        inputs = self._session.get_inputs()
+        self._inputs = [(entry.name, entry.type) for entry in inputs]
+        self.lonely = any(isinstance(rows, int) for entry in inputs for rows in (entry.shape or ())[:1])
         ranks = {len(entry.shape): entry.name for entry in reversed(self._session.get_outputs())}
         # As the node chooses: token vectors, which are pooled, before what is pooled already.
         self._output = ranks.get(3) or ranks.get(2)
 
     def vector(self, ids: Integers) -> Floats:
         """The vector of a text, of whatever length it is."""
+        row = ids[np.newaxis]
+        raw = self._run(row, np.ones_like(row))
+        return np.asarray(raw[0].mean(axis=0) if raw.ndim == 3 else raw[0], np.float32)
+
+    def read(self, batch: RowBatch) -> None:
+        """Compute some texts side by side."""
+        self._run(batch.ids, batch.mask)
+
+    def _run(self, ids: Integers, mask: Integers) -> Any:
         feeds = {}
         for name, kind in self._inputs:
-            values = {"input_ids": ids, "attention_mask": np.ones_like(ids)}.get(name, np.zeros_like(ids))
-            feeds[name] = values[np.newaxis].astype(np.int32 if kind == "tensor(int32)" else np.int64)
+            values = {"input_ids": ids, "attention_mask": mask}.get(name, np.zeros_like(ids))
+            feeds[name] = values.astype(np.int32 if kind == "tensor(int32)" else np.int64)
         (raw,) = self._session.run([self._output], feeds)
-        return np.asarray(raw[0].mean(axis=0) if raw.ndim == 3 else raw[0], np.float32)
+        return raw
