@@ -106,7 +106,7 @@ def _draft(files: Sequence[SourceFile], source: VariantSource) -> Variant:
 
 
 def _needs(files: Sequence[SourceFile], draft: Variant, source: VariantSource) -> Needs:
-    # What was measured is no less than the files: their pages that nobody had to read were not in memory, and will be.
+    # Whatever was measured, it is not less than what the files and the cache hold.
     files_bytes = sum(file.stamp.size_bytes for file in files)
     if draft.kind == "gguf":
         # Parts of a split file say the same; one file's header has it all.

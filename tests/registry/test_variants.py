@@ -7,6 +7,14 @@ from registry.errors import InputInvalidError, ReleaseConflictError
 from registry.manifest import Needs, decode_manifest, encode_manifest
 from registry.publish import VariantSource, publish
 
+HEADS = {
+    "llama.embedding_length": 576,
+    "llama.block_count": 30,
+    "llama.attention.head_count": 9,
+    "llama.attention.head_count_kv": 3,
+}
+"""Of SmolLM2-135M."""
+
 
 @pytest.fixture
 def put(store, tmp_path, gguf_bytes):
@@ -80,9 +88,9 @@ def needs_of(store, path, memory_bytes):
 def test_what_a_model_was_measured_to_need_takes_the_place_of_the_estimate(store, tmp_path, gguf_bytes):
     """But it is never less than what its file and its context take."""
     path = tmp_path / "m.gguf"
-    heads = {"llama.embedding_length": 576, "llama.block_count": 30, "llama.attention.head_count": 9}
-    path.write_bytes(gguf_bytes(heads))
+    path.write_bytes(gguf_bytes(HEADS))
     estimate = needs_of(store, path, 0)
+    assert (estimate.context_tokens, estimate.token_bytes) == (2048, 23_040)
     held_bytes = estimate.memory_bytes - 96 * 2**20
     assert held_bytes == path.stat().st_size + estimate.context_tokens * estimate.token_bytes
     for measured_bytes, needed_bytes in (
@@ -114,13 +122,7 @@ def test_a_header_that_counts_heads_says_what_the_cache_takes(gguf_bytes, tmp_pa
     from registry.formats import inspect
 
     path = tmp_path / "m.gguf"
-    heads = {
-        "llama.embedding_length": 576,
-        "llama.block_count": 30,
-        "llama.attention.head_count": 9,
-        "llama.attention.head_count_kv": 3,
-    }
-    path.write_bytes(gguf_bytes(heads))
+    path.write_bytes(gguf_bytes(HEADS))
     assert inspect(path).cache_token_bytes == 23_040  # SmolLM2-135M's
 
 

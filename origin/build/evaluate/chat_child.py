@@ -202,9 +202,15 @@ def _load_s(path: Path) -> float:
 
 
 def weigh(job: WeighJob, report: Callable[[int, int], None]) -> int:
-    """Read a prompt of 512 tokens, or of as many as fit; the most that this process held, in bytes."""
+    """Read a prompt of 512 tokens, or of as many as fit; the most that this process held, in bytes.
+
+    Nodes map the file. But pages that llama.cpp has laid out anew for its kernels are needed no more: they would count
+    twice, and are the first that the system takes back.
+    """
     report(0, 1)
-    with LlamaModel(Path(job.candidate), job.threads_count, limit_tokens=job.context_tokens) as model:
+    with LlamaModel(
+        Path(job.candidate), job.threads_count, mapped=False, limit_tokens=job.context_tokens
+    ) as model:
         prompt = range(min(_WEIGHED_TOKENS, model.context_tokens))
         model.read([place % model.tokens_count for place in prompt])
         return peak_bytes()

@@ -112,8 +112,8 @@ def weigh(job: EncoderWeighJob, report: Callable[[int, int], None]) -> int:
     report(0, 1)
     directory = Path(job.directory)
     model = OnnxModel(directory / "model.onnx", job.threads_count)
-    longest = next(in_batches(_ids(directory, job.texts), batch_tokens=1 if model.lonely else _BATCH_TOKENS))
-    model.read(longest)
+    inputs = _ids(directory, job.texts)
+    model.run(next(in_batches(inputs, batch_tokens=1 if model.lonely else _BATCH_TOKENS)).ids)
     return peak_bytes()
 
 

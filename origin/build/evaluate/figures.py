@@ -89,7 +89,7 @@ FIGURES: dict[str, Meaning] = {
     "bytes_ratio": Meaning("less", "times", "its files against the reference's"),
     "bits_per_weight": Meaning("less", "bits", "the file with its weights, for each of them"),
     "memory_bytes": Meaning(
-        "less", "bytes", "the most that a process held that read with it, mapped files too", repeatable=False
+        "less", "bytes", "the most that a process held that read with it", repeatable=False
     ),
     "decode_speedup": Meaning("more", "times", "tokens written for each second of a CPU", repeatable=False),
     "prefill_speedup": Meaning("more", "times", "tokens read for each second of a CPU", repeatable=False),

@@ -46,11 +46,18 @@ class LlamaModel:
     """
 
     def __init__(
-        self, path: Path, threads_count: int, *, checked: bool = False, limit_tokens: int | None = None
+        self,
+        path: Path,
+        threads_count: int,
+        *,
+        checked: bool = False,
+        mapped: bool = True,
+        limit_tokens: int | None = None,
     ) -> None:
         """Load a file; `checked` reads all of it and refuses weights that are no numbers.
 
-        With `limit_tokens` the context is as nodes make it: as long as the model was made for, and no longer than this.
+        Not `mapped`, its weights are in memory once, and not beside the file's pages. With `limit_tokens` the context
+        is as nodes make it: as long as the model was made for, and no longer than this.
 
         Raises:
             ModelUnreadableError: llama.cpp cannot load it.
@@ -60,6 +67,8 @@ class LlamaModel:
         model_params = native.llama_model_default_params()
         # Of a scale that is no number nothing may be seen: rounding the products to 8 bits makes zeros of them.
         model_params.check_tensors = checked
+        if not mapped:
+            model_params.load_mode = native.LLAMA_LOAD_MODE_NONE
         self._model = native.llama_model_load_from_file(str(path).encode(), model_params)
         if not self._model:
             raise ModelUnreadableError("llama.cpp cannot load it")

@@ -12,8 +12,6 @@ from origin.build.onnx.running import open_session
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from origin.build.onnx.rows import RowBatch
-
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
 
@@ -51,18 +49,14 @@ class OnnxModel:
 
     def vector(self, ids: Integers) -> Floats:
         """The vector of a text, of whatever length it is."""
-        row = ids[np.newaxis]
-        raw = self._run(row, np.ones_like(row))
+        raw = self.run(ids[np.newaxis])
         return np.asarray(raw[0].mean(axis=0) if raw.ndim == 3 else raw[0], np.float32)
 
-    def read(self, batch: RowBatch) -> None:
-        """Compute some texts side by side."""
-        self._run(batch.ids, batch.mask)
-
-    def _run(self, ids: Integers, mask: Integers) -> Any:
+    def run(self, ids: Integers) -> Any:
+        """What it gives for texts of one length side by side."""
         feeds = {}
         for name, kind in self._inputs:
-            values = {"input_ids": ids, "attention_mask": mask}.get(name, np.zeros_like(ids))
+            values = {"input_ids": ids, "attention_mask": np.ones_like(ids)}.get(name, np.zeros_like(ids))
             feeds[name] = values.astype(np.int32 if kind == "tensor(int32)" else np.int64)
         (raw,) = self._session.run([self._output], feeds)
         return raw

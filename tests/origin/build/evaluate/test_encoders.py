@@ -177,14 +177,11 @@ def test_a_graph_for_one_text_at_a_time_is_weighed_with_one(bert, graph, work, t
 def test_what_is_weighed_is_a_batch_as_nodes_make_it(graph, monkeypatch):
     """1,024 tokens at most, of 32 each that this model reads, with what is too short filled up."""
     read = []
-    monkeypatch.setattr(OnnxModel, "read", lambda self, batch: read.append(batch))
+    monkeypatch.setattr(OnnxModel, "run", lambda self, ids: read.append(ids.shape))
     for texts in (("the map " * 40,) * 40, ("the map", "rain on the roof")):
         job = EncoderWeighJob(directory=str(graph.directory), kind="onnx", texts=texts, threads_count=1)
         encoder_child.weigh(job, lambda *_: None)
-    many, two = read
-    assert many.ids.shape == (32, 32)
-    assert many.mask.all()
-    assert two.mask.sum(axis=1).tolist() == [two.ids.shape[1], two.ids.shape[1] - 2]
+    assert read == [(32, 32), (2, 7)]
 
 
 def test_the_longest_texts_are_weighed_with(graph, monkeypatch):
