@@ -57,7 +57,7 @@ class Nearest:
         keep = {node.node_id for node in self.lists.nodes(model) if not self.has_room(node, now_s)}
         kept = self.lists.learn(model, answer, now_s, keep=keep)
         known = self.lists.known().keys()
-        self.ejections.forget_all_but(known)
+        self.ejections.forget_all_but(known, now_s)
         self.round_trips.forget_all_but(known)
         self._answered_s = {
             node_id: answered_s for node_id, answered_s in self._answered_s.items() if node_id in known
@@ -78,8 +78,8 @@ class Nearest:
         )
 
     def unfit(self, model: str, now_s: float) -> frozenset[str]:
-        """Ids of the model's nodes that the origin need not name now: set aside, failing again and again, or busy."""
-        return frozenset(
+        """Ids of nodes that the origin need not name now: set aside, failing again and again, or busy."""
+        return self.ejections.unfit(now_s) | frozenset(
             node.node_id
             for node in self.lists.nodes(model)
             if not self.has_room(node, now_s) or self.ejections.keeps_failing(node.node_id)
@@ -92,7 +92,7 @@ class Nearest:
     def order(
         self, model: str, now_s: float, tried: Collection[str] = (), *, last: bool = False
     ) -> list[RankedNode]:
-        """The nodes not tried yet, the best first; busy ones later, those set aside last, the soonest back first.
+        """The nodes not tried yet, the best first; busy ones later, then doubted ones, then those set aside.
 
         A second try goes to a node whose last answer was no failure, if there is one, and the `last` try to the one
         that answered last of all: it is the most certain to work, be it far away.
@@ -151,11 +151,12 @@ class Nearest:
 
     def has_room(self, node: RankedNode, now_s: float) -> bool:
         """Whether the node is neither set aside nor busy."""
-        return self._standing(node.node_id, now_s, again=False) == (0.0, 0.0, False)
+        aside_s, _, busy_s, _ = self._standing(node.node_id, now_s, again=False)
+        return not (aside_s or busy_s)
 
     def may_take_more(self, node: RankedNode, now_s: float) -> bool:
         """Whether the node is neither set aside nor busy nor failing: fit for a request that need not be sent."""
-        return self._standing(node.node_id, now_s, again=True) == (0.0, 0.0, False)
+        return self._standing(node.node_id, now_s, again=True) == (0.0, False, 0.0, False)
 
     def predicted_s(self, node: RankedNode, now_s: float, journey: Journey | None = None) -> float:
         """The time to the first token, with the measured round trip if there is one, behind what is under way there."""
@@ -172,9 +173,10 @@ class Nearest:
         measured_ms = self.round_trips.rtt_ms(node.node_id, now_s)
         return connect_timeout_s(self.rtt_ms(node, now_s), measured=measured_ms is not None)
 
-    def _standing(self, node_id: str, now_s: float, *, again: bool) -> tuple[float, float, bool]:
+    def _standing(self, node_id: str, now_s: float, *, again: bool) -> tuple[float, bool, float, bool]:
         return (
             self.ejections.aside_s(node_id, now_s),
+            self.ejections.doubted(node_id, now_s),
             max(0.0, self._busy_until_s.get(node_id, 0.0) - now_s),
             again and self.ejections.failing(node_id),
         )

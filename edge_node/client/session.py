@@ -11,7 +11,7 @@ from edge_node.client.attempts import Attempts
 from edge_node.client.call import Call
 from edge_node.client.ejection import Ejections
 from edge_node.client.nearest import Nearest
-from edge_node.client.patience import backoff_s
+from edge_node.client.patience import CONNECT_LEAST_S, backoff_s
 from edge_node.client.prober import Prober
 from edge_node.client.renewal import EXCLUDED_MOST_COUNT, Renewal
 from edge_node.client.sending import Sending
@@ -244,9 +244,11 @@ class Session:
         left = self._nearest.order(
             call.model, self.now_s(), call.tried, last=call.retries_count == RETRIES_COUNT
         )
-        # After one that hung, or after two: there may be more.
-        doubtful = isinstance(error, NodeSilentError) or (
-            isinstance(error, NodeUnreachableError) and len(call.tried) > 1
+        # After one that hung, as what refuses a connection does not, or after two: there may be more.
+        doubtful = isinstance(error, NodeUnreachableError) and (
+            isinstance(error, NodeSilentError)
+            or len(call.tried) > 1
+            or self.now_s() - call.started_s >= CONNECT_LEAST_S
         )
         found = await self._next_node(left, doubtful=doubtful, since_s=call.started_s)
         if found is None or (

@@ -114,12 +114,48 @@ def test_a_node_too_many_stays_and_a_replacement_is_wanted():
     assert ejections.aside_s("n1", 10.0) == 10.0
 
 
+def test_a_node_too_many_is_doubted_for_3_s_and_then_one_request_tries_it():
+    ejections = Ejections(never)
+    fail(ejections, "n0", 0.0, known=NODES[:4])
+    fail(ejections, "n1", 0.0, known=NODES[:4])
+    assert [ejections.doubted(node, 0.0) for node in NODES[:4]] == [False, True, False, False]
+    assert ejections.doubted("n1", 2.9)
+    assert not ejections.doubted("n1", 3.0)
+    ejections.begin("n1", 3.0)
+    assert ejections.doubted("n1", 3.0), "for everybody else"
+    ejections.failed("n1", NODES[:4], 3.5)
+    assert ejections.doubted("n1", 6.4)
+    ejections.begin("n1", 6.5)
+    ejections.gave_up("n1")
+    assert not ejections.doubted("n1", 6.5), "a trial that told nothing is left to the next"
+    ejections.begin("n1", 6.5)
+    ejections.succeeded("n1", 6.6)
+    assert not ejections.doubted("n1", 6.6)
+    assert not fail(ejections, "n1", 6.7, 2, known=NODES[:4])
+    assert not ejections.doubted("n1", 6.7), "it begins anew"
+
+
+def test_a_doubted_node_is_set_aside_when_there_is_room_for_it():
+    ejections = Ejections(never)
+    fail(ejections, "n0", 0.0, known=NODES[:4])
+    fail(ejections, "n1", 9.0, known=NODES[:4])
+    assert ejections.doubted("n1", 10.0)
+    ejections.failed("n1", NODES[:4], 10.0)
+    assert (ejections.doubted("n1", 10.0), ejections.aside_s("n1", 10.0)) == (False, 10.0)
+
+
 def test_what_is_forgotten():
     ejections = Ejections(never)
     fail(ejections, "n0", 0.0)
     fail(ejections, "n1", 0.0)
-    ejections.forget_all_but({"n1"})
-    assert (ejections.aside_s("n0", 0.0), ejections.aside_s("n1", 0.0)) == (0, 10.0)
+    ejections.failed("n2", NODES, 0.0)
+    ejections.forget_all_but({"n1"}, 5.0)
+    assert not ejections.failing("n2")
+    # Whoever names n0 again does not know that it failed.
+    assert (ejections.aside_s("n0", 5.0), ejections.aside_s("n1", 5.0)) == (5.0, 5.0)
+    assert ejections.unfit(5.0) == {"n0", "n1"}
+    ejections.forget_all_but({"n1"}, 10.0)
+    assert (ejections.failing("n0"), ejections.failing("n1")) == (False, True)
 
 
 EVENTS = st.lists(

@@ -84,6 +84,38 @@ async def test_after_two_dead_ones_the_next_shows_first_that_it_lives(hasty):
         assert {"c", "d"} & set(origin.queries[-1].exclude)
 
 
+async def test_calls_do_not_begin_with_nodes_that_keep_failing_however_many_they_are(hasty):
+    async with fleet(*"abcd") as (nodes, origin, client):
+        await ask(client)
+        await until(lambda: all(nodes[name].probes_count == 3 for name in "abcd"))
+        await origin.stop()
+        for name in "abc":
+            await nodes[name].set("hang")
+        session = session_of(client)
+        now_s = session.now_s()
+        session.now_s = lambda: now_s  # nobody's time is ever over
+        for _ in range(9):
+            assert (await ask(client))[0].node_id == "d"
+        asked_count = sum(nodes[name].asked_count for name in "abc")
+        for _ in range(10):
+            assert (await ask(client))[0].attempts == 1
+        assert sum(nodes[name].asked_count for name in "abc") == asked_count
+
+
+async def test_after_one_whose_connection_was_waited_for_the_next_shows_first_that_it_lives(monkeypatch):
+    monkeypatch.setattr(patience, "CHECK_MOST_S", 0.5)
+    async with fleet(*"abc") as (nodes, _, client):
+        await ask(client)
+        await until(lambda: all(nodes[name].probes_count == 3 for name in "abc"))
+        await nodes["a"].set("dark")
+        assert (await ask(client))[0].node_id == "b", "the connection that was kept has ended"
+        await nodes["b"].set("hang")
+        served, _ = await ask(client)
+        assert "in time" in served.refusals[0]
+        assert (served.node_id, served.attempts) == ("c", 2)
+        assert nodes["b"].asked_count == 1, "a request sent to it would have been lost time"
+
+
 async def test_after_three_that_failed_at_work_there_is_an_end():
     async with fleet(*"abcd") as (nodes, _, client):
         for name in "abc":

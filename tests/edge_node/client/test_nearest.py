@@ -65,6 +65,18 @@ def test_a_node_without_room_comes_later_but_before_one_that_fails():
     assert chosen(nearest, 5.0 + BUSY_MOST_S) == "n0"
 
 
+def test_first_tries_pass_by_all_nodes_that_keep_failing_also_those_too_many_to_be_set_aside():
+    nearest = known(4)
+    for node in ("n0", "n1", "n2"):
+        eject(nearest, node, 0.0)
+    nearest.busy("n3", 0.0, 1.0)
+    assert nearest.aside("chat", 0.0) == {"n0"}
+    assert names(nearest.order("chat", 0.5)) == "n3n1n2n0"
+    assert nearest.has_room(nearest.lists.known()["n1"], 0.5), "lists that leave it out need not keep it"
+    assert not nearest.may_take_more(nearest.lists.known()["n1"], 0.5)
+    assert chosen(nearest, 3.0) == "n1"
+
+
 def test_a_second_try_goes_to_a_node_whose_last_answer_was_good():
     nearest = known(4)
     nearest.ejections.failed("n1", nearest.lists.known(), 0.0)
