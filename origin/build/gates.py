@@ -150,7 +150,7 @@ def _check_name(name: str) -> None:
         raise RecipeInvalidError(f'[gate] limits "{name}", which is no figure: {hint}', param=name)
     if not FIGURES[name].repeatable and name not in SPEEDUPS:
         raise RecipeInvalidError(
-            f"[gate] {name} depends on the machine: limit {_instead(name)}, which is against a sibling",
+            f"[gate] {name} depends on the machine: limit {_instead(name)}",
             param=name,
         )
 
@@ -194,9 +194,12 @@ def bound(written: float | str | None, name: str) -> float | None:
 
 
 def _instead(name: str) -> str:
-    return {"load_s": "load_speedup", "first_token_s": "first_token_speedup"}.get(
+    if name == "memory_bytes":
+        return "bytes, which is the same everywhere"
+    speedup = {"load_s": "load_speedup", "first_token_s": "first_token_speedup"}.get(
         name, "encode_speedup" if name.startswith("encode") else "decode_speedup"
     )
+    return f"{speedup}, which is against a sibling"
 
 
 def _name(figure: str, limit: Limit) -> str:

@@ -140,6 +140,13 @@ def _source(plan: Plan, built: BuiltVariant, workspace: Workspace) -> VariantSou
         path=_checked_path(plan, built),
         name=built.plan.table.name,
         features=built.plan.table.cpu,
+        memory_bytes=_measured_bytes(built),
         space_id=space_of(plan, built, workspace),
         lineage=lineage_of_build(plan, built, workspace),
     )
+
+
+def _measured_bytes(built: BuiltVariant) -> int:
+    """The memory that its evaluation says it takes; 0 where the system that it was judged on did not tell."""
+    figure = None if built.evaluation is None else built.evaluation.figures.get("memory_bytes")
+    return 0 if figure is None or figure.value is None else int(figure.value)

@@ -28,7 +28,7 @@ class ReleaseFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Needs:
-    """What a machine must have to run a variant, estimated from its files.
+    """What a machine must have to run a variant: measured where it was built, else estimated from its files.
 
     Attributes:
         engine: `llama` or `onnx`; empty when nothing here runs it.

@@ -33,6 +33,8 @@ class VariantSource:
         path: a model file, or a directory with all files of one model.
         name: its quantization by default.
         features: of the CPU, in the kernel's words, without which it must not be run; nothing in a file says so.
+        memory_bytes: what an engine was measured to take with it, and with a context of as many tokens as a node takes
+            by itself; 0 lets it be estimated from the files.
         space_id: see `Variant`.
         lineage: see `Variant`.
     """
@@ -40,6 +42,7 @@ class VariantSource:
     path: Path
     name: str | None = None
     features: tuple[str, ...] = ()
+    memory_bytes: int = 0
     space_id: str = ""
     lineage: bytes = b""
 
@@ -93,31 +96,33 @@ def same_files(variants: Sequence[Variant]) -> Iterator[frozenset[str]]:
 
 def _draft(files: Sequence[SourceFile], source: VariantSource) -> Variant:
     draft = describe(files, (), source.name)
-    needs = _needs(files, draft, source.features)
     return replace(
         draft,
         name=check_variant(draft.name),
-        needs=needs,
+        needs=_needs(files, draft, source),
         space_id=source.space_id,
         lineage=source.lineage,
     )
 
 
-def _needs(files: Sequence[SourceFile], draft: Variant, features: tuple[str, ...]) -> Needs:
-    weights_bytes = sum(file.stamp.size_bytes for file in files)
-    if (
-        draft.kind == "onnx"
-    ):  # the runtime keeps weights in the form that it computes with beside those of the file
-        return Needs(engine="onnx", memory_bytes=2 * weights_bytes + _ONNX_RUNTIME_BYTES, features=features)
-    if draft.kind != "gguf":
-        return Needs(memory_bytes=weights_bytes, features=features)
-    # Parts of a split file say the same; one file's header has it all.
-    token_bytes = sum(file.format.cache_token_bytes for file in files if file.format.kind == "gguf")
-    context_tokens = min(draft.context_tokens or DEFAULT_CONTEXT_TOKENS, DEFAULT_CONTEXT_TOKENS)
-    return Needs(
-        engine="llama",
-        memory_bytes=weights_bytes + context_tokens * token_bytes + _LLAMA_RUNTIME_BYTES,
-        context_tokens=context_tokens,
-        token_bytes=token_bytes,
-        features=features,
-    )
+def _needs(files: Sequence[SourceFile], draft: Variant, source: VariantSource) -> Needs:
+    # Whatever was measured, it is not less than what the files and the cache hold.
+    files_bytes = sum(file.stamp.size_bytes for file in files)
+    if draft.kind == "gguf":
+        # Parts of a split file say the same; one file's header has it all.
+        token_bytes = sum(file.format.cache_token_bytes for file in files if file.format.kind == "gguf")
+        context_tokens = min(draft.context_tokens or DEFAULT_CONTEXT_TOKENS, DEFAULT_CONTEXT_TOKENS)
+        held_bytes = files_bytes + context_tokens * token_bytes
+        return Needs(
+            engine="llama",
+            memory_bytes=max(held_bytes, source.memory_bytes or held_bytes + _LLAMA_RUNTIME_BYTES),
+            context_tokens=context_tokens,
+            token_bytes=token_bytes,
+            features=source.features,
+        )
+    if draft.kind == "onnx":
+        # The runtime keeps weights in the form that it computes with beside those of the file.
+        estimated_bytes = 2 * files_bytes + _ONNX_RUNTIME_BYTES
+        memory_bytes = max(files_bytes, source.memory_bytes or estimated_bytes)
+        return Needs(engine="onnx", memory_bytes=memory_bytes, features=source.features)
+    return Needs(memory_bytes=files_bytes, features=source.features)

@@ -7,6 +7,14 @@ from registry.errors import InputInvalidError, ReleaseConflictError
 from registry.manifest import Needs, decode_manifest, encode_manifest
 from registry.publish import VariantSource, publish
 
+HEADS = {
+    "llama.embedding_length": 576,
+    "llama.block_count": 30,
+    "llama.attention.head_count": 9,
+    "llama.attention.head_count_kv": 3,
+}
+"""Of SmolLM2-135M."""
+
 
 @pytest.fixture
 def put(store, tmp_path, gguf_bytes):
@@ -71,17 +79,50 @@ def test_a_model_says_what_it_needs(store, tmp_path, gguf_bytes):
     assert needs.memory_bytes == path.stat().st_size + 2048 * needs.token_bytes + 96 * 2**20
 
 
+def needs_of(store, path, memory_bytes):
+    source = VariantSource(path=path, memory_bytes=memory_bytes)
+    publish([source], name="m", version=str(memory_bytes), store=store, created_unix_s=1)
+    return Catalog(store).manifest("m", str(memory_bytes))[1].variants[0].needs
+
+
+def test_what_a_model_was_measured_to_need_takes_the_place_of_the_estimate(store, tmp_path, gguf_bytes):
+    """But it is never less than what its file and its context take."""
+    path = tmp_path / "m.gguf"
+    path.write_bytes(gguf_bytes(HEADS))
+    estimate = needs_of(store, path, 0)
+    assert (estimate.context_tokens, estimate.token_bytes) == (2048, 23_040)
+    held_bytes = estimate.memory_bytes - 96 * 2**20
+    assert held_bytes == path.stat().st_size + estimate.context_tokens * estimate.token_bytes
+    for measured_bytes, needed_bytes in (
+        (1, held_bytes), (held_bytes - 1, held_bytes), (held_bytes + 1, held_bytes + 1), (10**12, 10**12)
+    ):  # fmt: skip
+        assert needs_of(store, path, measured_bytes) == dataclasses.replace(
+            estimate, memory_bytes=needed_bytes
+        )
+
+
+def test_of_an_onnx_model_too(store, tmp_path, onnx_bytes):
+    path = tmp_path / "m.onnx"
+    path.write_bytes(onnx_bytes())
+    size_bytes = path.stat().st_size
+    for measured_bytes, needed_bytes in (
+        (0, 2 * size_bytes + 256 * 2**20), (1, size_bytes), (size_bytes + 5, size_bytes + 5)
+    ):  # fmt: skip
+        needs = needs_of(store, path, measured_bytes)
+        assert (needs.engine, needs.memory_bytes) == ("onnx", needed_bytes)
+
+
+def test_of_what_nothing_here_runs_nothing_was_measured(store, tmp_path):
+    path = tmp_path / "m.bin"
+    path.write_bytes(bytes(1000))
+    assert needs_of(store, path, 5000) == Needs(memory_bytes=1000)
+
+
 def test_a_header_that_counts_heads_says_what_the_cache_takes(gguf_bytes, tmp_path):
     from registry.formats import inspect
 
     path = tmp_path / "m.gguf"
-    heads = {
-        "llama.embedding_length": 576,
-        "llama.block_count": 30,
-        "llama.attention.head_count": 9,
-        "llama.attention.head_count_kv": 3,
-    }
-    path.write_bytes(gguf_bytes(heads))
+    path.write_bytes(gguf_bytes(HEADS))
     assert inspect(path).cache_token_bytes == 23_040  # SmolLM2-135M's
 
 

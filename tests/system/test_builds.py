@@ -107,6 +107,7 @@ def test_the_quick_chat_recipe_is_published_and_served(network, sample_models):
     assert "http" not in page.replace("http://www.w3.org/", "")
 
     _, manifest = Catalog(network.signed(_store(network))).manifest("chat", "1.0.0-quick")
+    check_needs(manifest, told)
     lineage = lineage_of(next(it for it in manifest.variants if it.name == "small"))
     assert [step.op for step in lineage.steps] == ["dequantize", "importance", "quantize"]
     assert lineage.figures["kl_mean"].value == small["evaluation"]["figures"]["kl_mean"]["value"]
@@ -128,6 +129,7 @@ def test_the_quick_encoder_recipe_is_published_and_served(network, encoder_sourc
     assert cpu_s < QUICK_LIMIT_S * CORES_COUNT
     assert told["published"]["variants"] == ["eight", "dynamic"]
     _, manifest = Catalog(network.signed(_store(network))).manifest("embed", "1.0.0-quick")
+    check_needs(manifest, told)
     (space,) = {it.space_id for it in manifest.variants}
     assert lineage_of(manifest.variants[0]).root_sha256.startswith(space)
     if not network.pids().get(f"node-{SITES[0].node_id}"):
@@ -142,6 +144,12 @@ def test_the_quick_encoder_recipe_is_published_and_served(network, encoder_sourc
         assert client.embed(["a"], model=f"embed#{space}").space_id == space
         with pytest.raises(Exception, match="vectors of another space"):
             client.embed(["a"], model="embed#0000")
+
+
+def check_needs(manifest, told):
+    """What variants need is what was measured of them."""
+    measured = {it["name"]: it["evaluation"]["figures"]["memory_bytes"]["value"] for it in told["variants"]}
+    assert {it.name: it.needs.memory_bytes for it in manifest.variants} == measured
 
 
 def test_a_gate_that_is_not_met_publishes_nothing(network, sample_models, tmp_path):

@@ -21,11 +21,13 @@ from origin.build.evaluate.chat_jobs import (
     Lap,
     PrepareJob,
     RaceJob,
+    WeighJob,
 )
 from origin.build.evaluate.children import CandidateUnfitError, measure
 from origin.build.evaluate.intervals import exact, mean_of, percentile_of, resampled
 from origin.build.evaluate.races import ROUNDS_COUNT, Raced, race_figures
 from origin.errors import RecipeInvalidError, StepFailedError
+from registry.publish.variant_sources import DEFAULT_CONTEXT_TOKENS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -172,6 +174,20 @@ def _byte_figures(
         "bits_per_byte": resampled(len(chunks), seed, per_byte),
         "bits_per_byte_ratio": resampled(len(chunks), seed, ratio),
     }
+
+
+def memory_bytes(candidate: Artifact, *, threads_count: int, report: Callable[[int, int], None]) -> int:
+    """What a process takes that has read a prompt with it, in a context as long as nodes make it; 0 is unknown.
+
+    Raises:
+        CandidateUnfitError: it does not compute.
+    """
+    job = WeighJob(
+        candidate=str(candidate.model_file),
+        context_tokens=DEFAULT_CONTEXT_TOKENS,
+        threads_count=threads_count,
+    )
+    return measure(_CHILD, job, int, report, threads_count=job.threads_count)
 
 
 def speeds(

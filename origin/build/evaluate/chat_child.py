@@ -22,10 +22,12 @@ from origin.build.evaluate.chat_jobs import (
     Lap,
     PrepareJob,
     RaceJob,
+    WeighJob,
 )
 from origin.build.evaluate.child_end import serve
 from origin.build.evaluate.divergence import Rows, candidate_rows, reference_rows
 from origin.build.evaluate.llama_model import LlamaModel, ModelUnreadableError
+from origin.build.evaluate.peak_memory import peak_bytes
 from origin.build.evaluate.races import Raced, race_in_turns
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ _LEAST_CHUNK_TOKENS = 64
 _BYTES_PER_TOKEN = 16
 _PROMPT_TOKENS = 256
 _WRITTEN_TOKENS = 24
+_WEIGHED_TOKENS = 512
 
 
 def work(job: AnyChatJob, report: Callable[[int, int], None]) -> Any:
@@ -46,6 +49,8 @@ def work(job: AnyChatJob, report: Callable[[int, int], None]) -> Any:
         return prepare(job, report)
     if isinstance(job, CompareJob):
         return compare(job, report)
+    if isinstance(job, WeighJob):
+        return weigh(job, report)
     return race(job, report)
 
 
@@ -194,6 +199,21 @@ def _load_s(path: Path) -> float:
     start_s = time.process_time()
     with LlamaModel(path, 1):
         return time.process_time() - start_s
+
+
+def weigh(job: WeighJob, report: Callable[[int, int], None]) -> int:
+    """Read a prompt of 512 tokens, or of as many as fit; the most that this process held, in bytes.
+
+    Nodes map the file. But pages that llama.cpp has laid out anew for its kernels are needed no more: they would count
+    twice, and are the first that the system takes back.
+    """
+    report(0, 1)
+    with LlamaModel(
+        Path(job.candidate), job.threads_count, mapped=False, limit_tokens=job.context_tokens
+    ) as model:
+        prompt = range(min(_WEIGHED_TOKENS, model.context_tokens))
+        model.read([place % model.tokens_count for place in prompt])
+        return peak_bytes()
 
 
 if __name__ == "__main__":

@@ -50,7 +50,18 @@ class RaceJob(ChatJob, frozen=True, kw_only=True, tag="race"):
     rounds_count: int
 
 
-AnyChatJob = PrepareJob | CompareJob | RaceJob
+class WeighJob(ChatJob, frozen=True, kw_only=True, tag="weigh"):
+    """Read a prompt with a model as a node has it; the answer is the most memory that it took, in bytes.
+
+    Attributes:
+        context_tokens: of its context, or fewer where the model was made for fewer.
+    """
+
+    candidate: str
+    context_tokens: int
+
+
+AnyChatJob = PrepareJob | CompareJob | RaceJob | WeighJob
 
 
 class Compared(msgspec.Struct, frozen=True, kw_only=True):

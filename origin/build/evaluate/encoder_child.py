@@ -13,9 +13,17 @@ from tokenizers import Tokenizer
 
 from origin.build.evaluate.bert_vectors import BertModel
 from origin.build.evaluate.child_end import serve
-from origin.build.evaluate.encoder_jobs import AnyEncoderJob, EncoderLap, EncoderRaceJob, VectorsJob
+from origin.build.evaluate.encoder_jobs import (
+    AnyEncoderJob,
+    EncoderLap,
+    EncoderRaceJob,
+    EncoderWeighJob,
+    VectorsJob,
+)
 from origin.build.evaluate.onnx_model import OnnxModel, check_numbers
+from origin.build.evaluate.peak_memory import peak_bytes
 from origin.build.evaluate.races import Raced, race_in_turns
+from origin.build.onnx.rows import in_batches
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +31,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 TEXT_TOKENS = 256
+_BATCH_TOKENS = 1024
+"""The most that a node computes at once; a single longer text, too."""
 _REPORTED_COUNT = 50
 
 
@@ -37,7 +47,9 @@ class EncoderUnreadableError(Exception):
 def work(job: AnyEncoderJob, report: Callable[[int, int], None]) -> Any:
     """Do a job. Raises EncoderUnreadableError."""
     try:
-        return race(job, report) if isinstance(job, EncoderRaceJob) else vectors(job, report)
+        if isinstance(job, EncoderRaceJob):
+            return race(job, report)
+        return weigh(job, report) if isinstance(job, EncoderWeighJob) else vectors(job, report)
     except ModuleNotFoundError:
         raise
     except Exception as error:  # ONNX Runtime's binding and tokenizers have no class in common
@@ -93,6 +105,16 @@ def race(job: EncoderRaceJob, report: Callable[[int, int], None]) -> Raced[Encod
 
     race_in_turns(1, lap, lambda *_: report(0, job.rounds_count))  # to warm up
     return race_in_turns(job.rounds_count, lap, report)
+
+
+def weigh(job: EncoderWeighJob, report: Callable[[int, int], None]) -> int:
+    """Compute the longest of the texts side by side; the most that this process held, in bytes."""
+    report(0, 1)
+    directory = Path(job.directory)
+    model = OnnxModel(directory / "model.onnx", job.threads_count)
+    inputs = _ids(directory, job.texts)
+    model.run(next(in_batches(inputs, batch_tokens=1 if model.lonely else _BATCH_TOKENS)).ids)
+    return peak_bytes()
 
 
 def _ids(directory: Path, texts: tuple[str, ...]) -> list[NDArray[np.int64]]:

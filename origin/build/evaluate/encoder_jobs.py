@@ -29,7 +29,11 @@ class EncoderRaceJob(EncoderJob, frozen=True, kw_only=True, tag="race"):
     rounds_count: int
 
 
-AnyEncoderJob = VectorsJob | EncoderRaceJob
+class EncoderWeighJob(EncoderJob, frozen=True, kw_only=True, tag="weigh"):
+    """Compute a batch as nodes make it of these texts; the answer is the most memory that it took, in bytes."""
+
+
+AnyEncoderJob = VectorsJob | EncoderRaceJob | EncoderWeighJob
 
 
 class EncoderLap(msgspec.Struct, frozen=True):

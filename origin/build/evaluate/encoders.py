@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+from heapq import nlargest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from origin.build.evaluate.children import CandidateUnfitError, measure
-from origin.build.evaluate.encoder_jobs import EncoderLap, EncoderRaceJob, VectorsJob
+from origin.build.evaluate.encoder_jobs import EncoderLap, EncoderRaceJob, EncoderWeighJob, VectorsJob
 from origin.build.evaluate.encoder_scores import (
     cosines,
     kept_neighbours,
@@ -43,6 +44,7 @@ NEAR_TEXTS_COUNT = 1000
 _CHILD = "origin.build.evaluate.encoder_child"
 _ROUNDING = 1e-5
 _RACED_TEXTS_COUNT = 64
+_WEIGHED_TEXTS_COUNT = 32
 
 
 def reference_vectors(
@@ -150,6 +152,23 @@ def _scoring(task: Task, vectors: Doubles) -> tuple[int, Callable[[Integers], fl
 
 def _mean(values: Doubles, seed: int) -> Figure:
     return resampled(len(values), seed, lambda drawn: float(values[drawn].mean()))
+
+
+def memory_bytes(
+    candidate: Artifact, texts: TextSet, *, threads_count: int, report: Callable[[int, int], None]
+) -> int:
+    """What a process takes that has computed a batch of the longest texts with it; 0 is unknown.
+
+    Raises:
+        CandidateUnfitError: it does not compute.
+    """
+    job = EncoderWeighJob(
+        directory=str(candidate.directory),
+        kind=candidate.kind,
+        texts=tuple(nlargest(_WEIGHED_TEXTS_COUNT, texts.texts, key=len)),
+        threads_count=threads_count,
+    )
+    return measure(_CHILD, job, int, report, threads_count=job.threads_count)
 
 
 def speeds(

@@ -25,10 +25,11 @@ if TYPE_CHECKING:
     from origin.build.step import Artifact
     from origin.build.texts import TextSet
 
-VERSION = 2
+VERSION = 3
 """Grows when the same inputs would give other figures: kept evaluations are then made again."""
 LEAST_TOKENS_COUNT = 8192
 _LIBRARIES = ("llama-cpp-python", "numpy", "onnxruntime", "tokenizers")
+_WEIGHING = ("readings", "weighing")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +149,9 @@ def _chat(
         threads_count=work.threads_count,
         report=work.hears("chunks", "reading with the variant"),
     )
+    yield _memory(
+        chat.memory_bytes(candidate, threads_count=work.threads_count, report=work.hears(*_WEIGHING))
+    )
     for name, sibling in _raced(candidate, reference, work):
         yield chat.speeds(
             candidate, sibling, prepared, name=name, seed=work.seed, report=work.hears("rounds", "racing")
@@ -175,10 +179,20 @@ def _encoder(
     yield encoders.nearness(*both(texts.texts), work.seed)
     for task in tasks:
         yield encoders.task_figures(task, *both(task.texts), work.seed)
+    yield _memory(
+        encoders.memory_bytes(
+            candidate, texts, threads_count=work.threads_count, report=work.hears(*_WEIGHING)
+        )
+    )
     for name, sibling in _raced(candidate, reference, work):
         yield encoders.speeds(
             candidate, sibling, texts, name=name, seed=work.seed, report=work.hears("rounds", "racing")
         )
+
+
+def _memory(measured_bytes: int) -> dict[str, Figure]:
+    """The figure; none where the system does not tell."""
+    return {"memory_bytes": exact(measured_bytes)} if measured_bytes else {}
 
 
 def _raced(candidate: Artifact, reference: Artifact, work: EvaluationWork) -> Iterator[tuple[str, Artifact]]:

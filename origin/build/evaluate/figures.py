@@ -88,6 +88,9 @@ FIGURES: dict[str, Meaning] = {
     "wire_bytes": Meaning("less", "bytes", "what a node without anything fetches: its files in packs"),
     "bytes_ratio": Meaning("less", "times", "its files against the reference's"),
     "bits_per_weight": Meaning("less", "bits", "the file with its weights, for each of them"),
+    "memory_bytes": Meaning(
+        "less", "bytes", "the most that a process held that read with it", repeatable=False
+    ),
     "decode_speedup": Meaning("more", "times", "tokens written for each second of a CPU", repeatable=False),
     "prefill_speedup": Meaning("more", "times", "tokens read for each second of a CPU", repeatable=False),
     "first_token_speedup": Meaning("more", "times", "a prompt read and a token written", repeatable=False),

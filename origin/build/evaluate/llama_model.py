@@ -42,10 +42,22 @@ class LlamaModel:
     Attributes:
         tokens_count: the size of its vocabulary.
         adds_bos: a text begins with a token of its own.
+        context_tokens: how many its context holds.
     """
 
-    def __init__(self, path: Path, threads_count: int, *, checked: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        threads_count: int,
+        *,
+        checked: bool = False,
+        mapped: bool = True,
+        limit_tokens: int | None = None,
+    ) -> None:
         """Load a file; `checked` reads all of it and refuses weights that are no numbers.
+
+        Not `mapped`, its weights are in memory once, and not beside the file's pages. With `limit_tokens` the context
+        is as nodes make it: as long as the model was made for, and no longer than this.
 
         Raises:
             ModelUnreadableError: llama.cpp cannot load it.
@@ -55,17 +67,22 @@ class LlamaModel:
         model_params = native.llama_model_default_params()
         # Of a scale that is no number nothing may be seen: rounding the products to 8 bits makes zeros of them.
         model_params.check_tensors = checked
+        if not mapped:
+            model_params.load_mode = native.LLAMA_LOAD_MODE_NONE
         self._model = native.llama_model_load_from_file(str(path).encode(), model_params)
         if not self._model:
             raise ModelUnreadableError("llama.cpp cannot load it")
         params = native.llama_context_default_params()
         params.n_ctx = params.n_batch = CONTEXT_TOKENS
+        if limit_tokens is not None:
+            params.n_ctx = min(native.llama_model_n_ctx_train(self._model), limit_tokens)
         params.n_ubatch = CONTEXT_TOKENS // 2
         params.n_seq_max = 1
         params.n_threads = params.n_threads_batch = threads_count
         self._context = native.llama_init_from_model(self._model, params)
         if not self._context:
             raise ModelUnreadableError("llama.cpp cannot make a context for it")
+        self.context_tokens: int = native.llama_n_ctx(self._context)
         self._vocab = native.llama_model_get_vocab(self._model)
         self.tokens_count: int = native.llama_vocab_n_tokens(self._vocab)
         self.adds_bos: bool = native.llama_vocab_get_add_bos(self._vocab)
@@ -117,12 +134,16 @@ class LlamaModel:
         pointer = native.llama_get_logits(self._context)
         return np.ctypeslib.as_array(pointer, (len(tokens), self.tokens_count))
 
-    def race(self, tokens: Sequence[int], written_count: int) -> tuple[float, float]:
-        """CPU seconds for reading these tokens up to the first logits, and for writing some more after them."""
+    def read(self, tokens: Sequence[int]) -> None:
+        """Read these tokens, up to the logits after the last of them."""
         self._forget()
-        start_s = time.process_time()
         self._decode(tokens, 0, all_logits=False)
         native.llama_synchronize(self._context)
+
+    def race(self, tokens: Sequence[int], written_count: int) -> tuple[float, float]:
+        """CPU seconds for reading these tokens up to the first logits, and for writing some more after them."""
+        start_s = time.process_time()
+        self.read(tokens)
         read_s = time.process_time()
         for index in range(written_count):
             self._decode([tokens[index % len(tokens)]], len(tokens) + index, all_logits=False)

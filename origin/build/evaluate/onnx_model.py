@@ -32,20 +32,31 @@ def check_numbers(path: Path) -> None:
 
 
 class OnnxModel:
-    """An open session; what ONNX Runtime raises comes through, but for a file that it cannot load: StepFailedError."""
+    """An open session; what ONNX Runtime raises comes through, but for a file that it cannot load: StepFailedError.
+
+    Attributes:
+        lonely: it was exported for one text at a time.
+    """
 
     def __init__(self, path: Path, threads_count: int) -> None:
         self._session: Any = open_session(str(path), threads_count=threads_count)
-        self._inputs = [(entry.name, entry.type) for entry in self._session.get_inputs()]
+        inputs = self._session.get_inputs()
+        self._inputs = [(entry.name, entry.type) for entry in inputs]
+        self.lonely = any(isinstance(rows, int) for entry in inputs for rows in (entry.shape or ())[:1])
         ranks = {len(entry.shape): entry.name for entry in reversed(self._session.get_outputs())}
         # As the node chooses: token vectors, which are pooled, before what is pooled already.
         self._output = ranks.get(3) or ranks.get(2)
 
     def vector(self, ids: Integers) -> Floats:
         """The vector of a text, of whatever length it is."""
+        raw = self.run(ids[np.newaxis])
+        return np.asarray(raw[0].mean(axis=0) if raw.ndim == 3 else raw[0], np.float32)
+
+    def run(self, ids: Integers) -> Any:
+        """What it gives for texts of one length side by side."""
         feeds = {}
         for name, kind in self._inputs:
             values = {"input_ids": ids, "attention_mask": np.ones_like(ids)}.get(name, np.zeros_like(ids))
-            feeds[name] = values[np.newaxis].astype(np.int32 if kind == "tensor(int32)" else np.int64)
+            feeds[name] = values.astype(np.int32 if kind == "tensor(int32)" else np.int64)
         (raw,) = self._session.run([self._output], feeds)
-        return np.asarray(raw[0].mean(axis=0) if raw.ndim == 3 else raw[0], np.float32)
+        return raw

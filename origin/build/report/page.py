@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _MEGABYTE = 1_000_000
 _SUMMARY = (
     "kl_mean", "top1", "perplexity_ratio", "cosine_mean", "nn10", "similarity_share", "probe_share",
-    "retrieval_share", "bytes", "wire_bytes", "decode_speedup", "encode_speedup", "first_token_speedup",
+    "retrieval_share", "bytes", "wire_bytes", "memory_bytes", "decode_speedup", "encode_speedup", "first_token_speedup",
 )  # fmt: skip
 
 

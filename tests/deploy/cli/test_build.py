@@ -8,6 +8,7 @@ import random
 import pytest
 
 from deploy.cli import main
+from origin.build.evaluate.peak_memory import peak_bytes
 from tests.origin.build.toy_llama import write_toy_llama
 from tests.origin.build.toy_recipes import head, step, texts, variant
 
@@ -73,6 +74,12 @@ def test_from_a_recipe_to_a_release_that_is_proven(edgeward, folder):
     assert [it["name"] for it in done["variants"]] == ["q8", "q4"]
     assert (done["published"]["outcome"], done["published"]["channel"]) == ("published", "stable")
     assert done["variants"][0]["evaluation"]["figures"]["kl_mean"]["value"] < 0.05
+
+    (release,) = edgeward("models", "--endpoint", store)["releases"]
+    for variant, told in zip(release["variants"], done["variants"], strict=True):
+        measured = told["evaluation"]["figures"].get("memory_bytes")
+        assert measured or not peak_bytes(), "this system tells it"
+        assert not measured or variant["memory_bytes"] == measured["value"] > variant["total_bytes"]
 
     edgeward("pull", "toy", "--to", "here", "--store", store)
     told = edgeward("verify", "here", "--lineage")

@@ -133,7 +133,8 @@ def test_bytes_may_be_written_with_a_unit(text, most):
         ({"decode_speedup": Limit(min=1, vs="km5")}, "no variant of this recipe"),
         ({"decode_tokens_per_s": Limit(min=100)}, "limit decode_speedup"),
         ({"load_s": Limit(max=1)}, "limit load_speedup"),
-        ({"encode_texts_per_s": Limit(min=1)}, "limit encode_speedup"),
+        ({"encode_texts_per_s": Limit(min=1)}, "limit encode_speedup, which is against a sibling"),
+        ({"memory_bytes": Limit(max="1 GB")}, "depends on the machine: limit bytes, which"),
     ],
 )
 def test_limits_that_cannot_hold_are_refused_before_anything_is_built(gates, hint):

@@ -68,6 +68,6 @@ def test_every_figure_is_known_to_be_of_one_kind_or_of_all():
     assert not OF_CHAT & OF_ENCODERS
     assert set(FIGURES) >= (OF_CHAT | OF_ENCODERS)
     assert both == {
-        "leaked_share", "bytes", "wire_bytes", "bytes_ratio", "bits_per_weight", "load_speedup",
+        "leaked_share", "bytes", "wire_bytes", "memory_bytes", "bytes_ratio", "bits_per_weight", "load_speedup",
         "decode_tokens_per_s", "first_token_s", "encode_texts_per_s", "load_s",
     }  # fmt: skip

@@ -6,6 +6,7 @@ import hashlib
 
 import pytest
 
+from origin.build.keys import module_version
 from origin.build.planning import plan_build
 from origin.build.recipe import parse_recipe
 from origin.build.source import find_source
@@ -91,6 +92,24 @@ def test_an_evaluation_is_another_when_anything_that_it_depends_on_is(toys):
     assert toys.plan(STEPS + JUDGED).variants[0].evaluation != first.variants[0].evaluation
     slow = toys.plan(STEPS + JUDGED + "speeds = false\n")
     assert slow.variants[0].evaluation not in {it.evaluation for it in first.variants}
+
+
+def test_an_evaluation_from_before_memory_was_measured_is_made_anew(toys, monkeypatch):
+    """It would be read without complaint, and the needs of what is published would be guessed."""
+    with monkeypatch.context() as before:
+        of_modules = {"origin.build.evaluate.evaluation": 2}
+        before.setattr(
+            "origin.build.planning.module_version",
+            lambda module: of_modules.get(module) or module_version(module),
+        )
+        (kept, _) = toys.plan(STEPS + JUDGED).variants
+        place = toys.workspace.evaluation(kept.evaluation)
+        place.parent.mkdir(parents=True)
+        place.write_bytes(b"{}")
+        assert toys.plan(STEPS + JUDGED).variants[0].evaluated
+    (now, _) = toys.plan(STEPS + JUDGED).variants
+    assert now.evaluation != kept.evaluation
+    assert not now.evaluated
 
 
 def test_a_source_may_be_named_on_the_command_line(toys):

@@ -8,6 +8,7 @@ import shutil
 import pytest
 
 from origin.build.building import Build
+from origin.build.evaluate.figures import Evaluation, Figure
 from origin.build.gates import Verdict
 from origin.build.gguf.model_file import ModelFile
 from origin.build.planning import plan_build
@@ -121,6 +122,37 @@ def test_a_build_becomes_a_release_with_its_lineage(folder, tmp_path):
     assert "llama-cpp-python" in lineage.steps[0].tools
     assert [step.id for step in lineage_of(q8).steps] == ["eight"]
     assert built.publish().outcome == "unchanged"
+
+
+def measured(it, **figures):
+    """A built variant with an evaluation that says this."""
+    evaluation = Evaluation(
+        candidate="c", reference="r", kind="gguf", texts_sha256="t", seed=7, sizes={}, versions={},
+        figures={name: Figure(value=value, low=value, high=value) for name, value in figures.items()},
+    )  # fmt: skip
+    return dataclasses.replace(it, evaluation=evaluation)
+
+
+def needs_in_bytes(built):
+    built.publish()
+    _, manifest = Catalog(built.store).manifest("chat", "1.0.0")
+    return [variant.needs.memory_bytes for variant in manifest.variants]
+
+
+def test_each_variant_needs_what_was_measured_of_it(folder):
+    built = Built(folder)
+    q8, q4 = built.built
+    built.built = [measured(q8, memory_bytes=3e9), measured(q4, memory_bytes=2_000_000_001)]
+    assert needs_in_bytes(built) == [3_000_000_000, 2_000_000_001]
+
+
+def test_what_was_not_measured_is_estimated(folder):
+    estimates = needs_in_bytes(Built(folder))
+    assert all(96 << 20 < estimate < 112 << 20 for estimate in estimates)
+    for figures in ({}, {"memory_bytes": None}, {"bytes": 3e9, "wire_bytes": 3e9}):
+        built = Built(folder)
+        built.built = [measured(it, **figures) for it in built.built]
+        assert needs_in_bytes(built) == estimates
 
 
 def test_what_a_gate_refuses_is_not_published(folder):

@@ -3,13 +3,23 @@ from dataclasses import replace
 
 import pytest
 
+from origin.build.evaluate.chat import memory_bytes
+from origin.build.evaluate.children import CandidateUnfitError
 from origin.build.evaluate.evaluation import evaluate
+from origin.build.evaluate.peak_memory import peak_bytes
 from origin.build.gates import judge
 from origin.build.step import Artifact
 from origin.build.texts import TextSet
 from origin.errors import RecipeInvalidError, StepFailedError
+from tests.origin.build.running_steps import run_step
 from tests.origin.build.spoiling import SPOILED_GGUF, spoil_gguf
 from tests.origin.build.toy_llama import ToyShape, write_toy_llama
+
+needs_a_peak = pytest.mark.skipif(not peak_bytes(), reason="this system does not tell the peak of a process")
+
+
+def quiet(*_):
+    """Hear how far it is, and say nothing."""
 
 
 def artifact(directory, kind="gguf"):
@@ -101,7 +111,7 @@ def test_the_reference_is_read_once(toy, chat_texts, chat_work, tmp_path):
     assert "reading with the source" in notes
     notes.clear()
     evaluate(toy, toy, chat_texts, (), work)
-    assert set(notes) == {"reading with the variant"}
+    assert set(notes) == {"reading with the variant", "weighing"}
 
 
 def test_speed_is_told_against_the_source_and_against_a_sibling(toy, chat_texts, chat_work, tmp_path):
@@ -113,6 +123,71 @@ def test_speed_is_told_against_the_source_and_against_a_sibling(toy, chat_texts,
     assert figures["decode_speedup@slow"].value > 1.2
     assert figures["prefill_speedup@slow"].value > 1.2
     assert figures["load_s"].value > 0
+
+
+@needs_a_peak
+def test_memory_is_of_a_model_with_a_context_as_nodes_make_it(toy, chat_texts, chat_work, tmp_path):
+    """In f16 a token takes 16 KiB in all layers of these; one has room for 512 tokens, the others for 4,096."""
+    peaks = {}
+    for context in (512, 4096, 16_384):
+        shape = ToyShape(layers=32, width=128, heads=4, kv_heads=4, context=context)
+        write_toy_llama(tmp_path / str(context) / "model.gguf", shape)
+        peaks[context] = memory_bytes(artifact(tmp_path / str(context)), threads_count=1, report=quiet)
+    cache_bytes = (4096 - 512) * 16 * 1024
+    assert 0.95 * cache_bytes < peaks[4096] - peaks[512] < 1.5 * cache_bytes
+    assert peaks[16_384] == pytest.approx(peaks[4096], rel=0.1)
+    told = evaluate(artifact(tmp_path / "4096"), toy, chat_texts, (), chat_work).figures["memory_bytes"]
+    assert told.value == pytest.approx(peaks[4096], rel=0.1)
+    assert told.low == told.value == told.high
+
+
+@needs_a_peak
+def test_a_context_shorter_than_the_prompt_is_filled(tmp_path):
+    write_toy_llama(tmp_path / "model.gguf", ToyShape(context=256))
+    assert memory_bytes(artifact(tmp_path), threads_count=1, report=quiet) > 1 << 20
+
+
+@needs_a_peak
+def test_weights_in_memory_are_counted(tmp_path):
+    """Two models with the same cache; of one the weights are 40 MB more, and what 512 tokens make of them 20 MB."""
+    peaks, sizes = [], []
+    for ffn_width in (128, 10_240):
+        folder = tmp_path / str(ffn_width)
+        write_toy_llama(
+            folder / "model.gguf", ToyShape(layers=4, width=160, heads=5, kv_heads=5, ffn_width=ffn_width)
+        )
+        peaks.append(memory_bytes(artifact(folder), threads_count=1, report=quiet))
+        sizes.append((folder / "model.gguf").stat().st_size)
+    assert sizes[1] - sizes[0] > 35 << 20
+    assert peaks[1] - peaks[0] > sizes[1] - sizes[0] + 512 * 10_240 * 4
+
+
+@needs_a_peak
+def test_weights_that_are_laid_out_anew_for_the_processor_count_once(tmp_path):
+    """What Q4_0 saves on the disk it saves in memory; mapped, its pages would count beside the kernels' own form."""
+    write_toy_llama(
+        tmp_path / "model.gguf", ToyShape(layers=6, width=160, heads=5, kv_heads=5, ffn_width=10_240)
+    )
+    full = artifact(tmp_path)
+    four, _ = run_step(tmp_path / "four", "quantize", full, type="Q4_0")
+    saved_bytes = full.model_file.stat().st_size - four.model_file.stat().st_size
+    peaks = [memory_bytes(it, threads_count=1, report=quiet) for it in (full, four)]
+    assert peaks[0] - peaks[1] > 0.85 * saved_bytes
+
+
+def test_where_the_system_does_not_tell_there_is_no_figure_and_no_fault(
+    toy, chat_texts, chat_work, monkeypatch
+):
+    monkeypatch.setattr("origin.build.evaluate.chat.memory_bytes", lambda *_, **__: 0)
+    evaluation = evaluate(toy, toy, chat_texts, (), chat_work)
+    assert "memory_bytes" not in evaluation.figures
+    assert judge(evaluation, None).passed
+
+
+def test_a_model_that_does_not_compute_is_not_weighed(tmp_path):
+    (tmp_path / "model.gguf").write_bytes(b"GGUF" + bytes(64))
+    with pytest.raises(CandidateUnfitError, match="cannot load"):
+        memory_bytes(artifact(tmp_path), threads_count=1, report=quiet)
 
 
 def test_kinds_that_cannot_be_compared_are_refused(toy, chat_texts, chat_work, tmp_path):

@@ -5,7 +5,12 @@ import msgspec
 import numpy as np
 import pytest
 
+from origin.build.evaluate import encoder_child
+from origin.build.evaluate.encoder_jobs import EncoderWeighJob
+from origin.build.evaluate.encoders import memory_bytes
 from origin.build.evaluate.evaluation import EvaluationWork, evaluate
+from origin.build.evaluate.onnx_model import OnnxModel
+from origin.build.evaluate.peak_memory import peak_bytes
 from origin.build.evaluate.tasks import Task
 from origin.build.gates import judge
 from origin.build.step import Artifact
@@ -14,6 +19,7 @@ from tests.origin.build.running_steps import run_step, text_set
 from tests.origin.build.spoiling import SPOILED_ONNX, spoil_onnx
 from tests.origin.build.toy_bert import WORDS, write_toy_bert
 
+needs_a_peak = pytest.mark.skipif(not peak_bytes(), reason="this system does not tell the peak of a process")
 RNG = random.Random(5)
 TEXTS = text_set(
     sorted(
@@ -135,6 +141,57 @@ def test_what_a_kill_left_of_the_reference_is_removed_by_the_next(graph, work, t
 def test_too_few_texts_are_refused(bert, graph, work):
     with pytest.raises(RecipeInvalidError, match="takes 100"):
         evaluate(graph, bert, text_set(TEXTS.texts[:99]), (), work)
+
+
+@needs_a_peak
+def test_memory_is_told_and_grows_with_the_weights(bert, graph, work, tmp_path):
+    wide = Artifact(
+        "wide", "bert", write_toy_bert(tmp_path / "bert", layers=8, width=256, inner=1024, seed=2)
+    )
+    large = replace(run_step(tmp_path, "export_onnx", wide)[0], key="large")
+    small, heavy = (
+        evaluate(it, graph, TEXTS, (), replace(work, kept=tmp_path / it.key)).figures["memory_bytes"]
+        for it in (graph, large)
+    )
+    grown_bytes = large.model_file.stat().st_size - graph.model_file.stat().st_size
+    assert grown_bytes > 20 << 20
+    assert grown_bytes < heavy.value - small.value < 5 * grown_bytes
+    assert 8 << 20 < small.value < 512 << 20
+    assert small.low == small.value == small.high
+
+
+def test_a_graph_for_one_text_at_a_time_is_weighed_with_one(bert, graph, work, tmp_path):
+    import onnx
+
+    model = onnx.load(str(graph.model_file))
+    for entry in (*model.graph.input, *model.graph.output):
+        entry.type.tensor_type.shape.dim[0].dim_value = 1
+    for file in graph.directory.glob("*.json"):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    onnx.save(model, str(tmp_path / "model.onnx"))
+    evaluation = evaluate(Artifact("lonely", "onnx", tmp_path), bert, TEXTS, (), work)
+    assert evaluation.faults == ()
+    assert ("memory_bytes" in evaluation.figures) == bool(peak_bytes())
+
+
+def test_what_is_weighed_is_a_batch_as_nodes_make_it(graph, monkeypatch):
+    """1,024 tokens at most, of 32 each that this model reads, with what is too short filled up."""
+    read = []
+    monkeypatch.setattr(OnnxModel, "run", lambda self, ids: read.append(ids.shape))
+    for texts in (("the map " * 40,) * 40, ("the map", "rain on the roof")):
+        job = EncoderWeighJob(directory=str(graph.directory), kind="onnx", texts=texts, threads_count=1)
+        encoder_child.weigh(job, lambda *_: None)
+    assert read == [(32, 32), (2, 7)]
+
+
+def test_the_longest_texts_are_weighed_with(graph, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "origin.build.evaluate.encoders.measure", lambda _, job, *__, **___: asked.append(job)
+    )
+    memory_bytes(graph, TEXTS, threads_count=1, report=lambda *_: None)
+    lengths = sorted(map(len, TEXTS.texts), reverse=True)
+    assert list(map(len, asked[0].texts)) == lengths[:32]
 
 
 def test_speed_is_told_among_graphs(graph, work, tmp_path):

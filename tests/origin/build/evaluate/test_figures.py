@@ -10,5 +10,5 @@ def test_every_figure_is_explained():
 
 def test_what_a_machine_decides_is_no_gate_but_against_a_sibling():
     assert {name for name, meaning in FIGURES.items() if not meaning.repeatable} == SPEEDUPS | {
-        "decode_tokens_per_s", "first_token_s", "encode_texts_per_s", "load_s",
+        "memory_bytes", "decode_tokens_per_s", "first_token_s", "encode_texts_per_s", "load_s",
     }  # fmt: skip

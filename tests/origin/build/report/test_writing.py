@@ -18,8 +18,8 @@ def row(variant, kl, megabytes, speed, **more):
     figures = {
         "kl_mean": figure(kl, kl / 10), "kl_p99": figure(5 * kl), "top1": figure(0.9), "perplexity_ratio": figure(1.05),
         "tokenizer_same": figure(1.0), "leaked_share": figure(0.0), "bytes": figure(megabytes * 1e6),
-        "wire_bytes": figure(megabytes * 0.9e6), "decode_speedup": figure(speed, 0.05),
-        "decode_tokens_per_s": figure(100 * speed), **more,
+        "wire_bytes": figure(megabytes * 0.9e6), "memory_bytes": figure(megabytes * 2e6),
+        "decode_speedup": figure(speed, 0.05), "decode_tokens_per_s": figure(100 * speed), **more,
     }  # fmt: skip
     evaluation = Evaluation(
         candidate=variant, reference="r", kind="gguf", texts_sha256="ab" * 32, seed=7, figures=figures,
@@ -111,6 +111,12 @@ def test_everything_drawn_is_on_the_drawing(page):
         for mark in drawing.iter("circle"):
             assert 0 < float(mark.get("cx")) < 640
             assert 0 < float(mark.get("cy")) < 400
+
+
+def test_memory_is_told_beside_the_bytes(page):
+    summary = page.partition("<h2>Variants</h2>")[2].partition("</table>")[0]
+    assert '>memory <span class="unit">MB</span></th>' in summary
+    assert "<td>290.00</td>" in summary  # 145 MB, twice
 
 
 def test_what_was_refused_says_why(page):
