@@ -195,7 +195,7 @@ def decode_index(index: bytes, manifest: Manifest, base: Manifest, offset_bytes:
     return entries
 
 
-def decode_entry(entry: Entry, body: memoryview, chunk: Chunk, before: bytes) -> bytes:
+def decode_entry(entry: Entry, body: memoryview, chunk: Chunk, before: bytes) -> bytes | memoryview:
     """The raw bytes of a new chunk, checked against its name.
 
     Args:

@@ -58,7 +58,7 @@ def encode_chunk(raw: bytes, segments: Sequence[Segment] = ()) -> bytes:
     return bytes((Codec.RAW,)) + raw
 
 
-def decode_chunk(stored: bytes | memoryview, digest: Digest, raw_bytes: int) -> bytes:
+def decode_chunk(stored: bytes | memoryview, digest: Digest, raw_bytes: int) -> bytes | memoryview:
     """The raw bytes of a chunk, checked against its name.
 
     Args:
@@ -76,7 +76,7 @@ def decode_chunk(stored: bytes | memoryview, digest: Digest, raw_bytes: int) -> 
     if codec == Codec.RAW:
         if len(payload) != raw_bytes:
             raise UnpackLimitError(f"chunk {digest[:12]} holds {len(payload)} bytes instead of {raw_bytes}")
-        raw = bytes(payload)
+        raw: bytes | memoryview = payload
     elif codec == Codec.ZSTD:
         raw = unpack_zstd(payload, raw_bytes, f"chunk {digest[:12]}", exact=True)
     elif codec == Codec.PLANES:

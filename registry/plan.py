@@ -1,7 +1,8 @@
 """From chunks that are missing to the ranges to read: few requests, few bytes that nobody wants.
 
 Chunks that lie near each other in a pack are read in one range: across gaps of at most 64 KiB, as what lies in a gap is
-read for nothing, and at most 16 MiB a range, which bounds memory.
+read for nothing, and at most 16 MiB a range, which bounds memory. Who reads much reads 8 MiB at a time: what has arrived
+is unpacked sooner beside what still comes, and less of it is in memory.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
 GAP_LIMIT_BYTES = 64 * 1024
 RANGE_LIMIT_BYTES = 16 * 1024 * 1024
+MUCH_BYTES, RANGE_OF_MUCH_BYTES = 128 * 1024 * 1024, 8 * 1024 * 1024
 
 
 class Located(NamedTuple):
@@ -43,10 +45,13 @@ def plan_reads(
 
     A chunk longer than `range_limit_bytes` gets a range of its own.
     """
+    chunks = sorted(wanted)
+    if sum(chunk.length_bytes for chunk in chunks) >= MUCH_BYTES:
+        range_limit_bytes = min(range_limit_bytes, RANGE_OF_MUCH_BYTES)
     reads: list[RangeRead] = []
     group: list[Located] = []
     start = end = 0
-    for chunk in sorted(wanted):
+    for chunk in chunks:
         chunk_end = chunk.offset_bytes + chunk.length_bytes
         near = (
             group

@@ -69,7 +69,7 @@ def plane_parts(raw: bytes, segments: Sequence[Segment]) -> list[bytes | memoryv
     return parts
 
 
-def decode_planes(payload: memoryview, raw_bytes: int, what: str) -> bytes:
+def decode_planes(payload: memoryview, raw_bytes: int, what: str) -> memoryview:
     """The inverse of `encode_planes`.
 
     Raises:
@@ -89,7 +89,7 @@ def decode_planes(payload: memoryview, raw_bytes: int, what: str) -> bytes:
             raw[start:end] = data[: end - start]
             data = data[end - start :]
     reader.finish()
-    return raw.tobytes()
+    return raw.data
 
 
 def _by_form(segments: Sequence[Segment]) -> list[tuple[Form, int, list[tuple[int, int]]]]:

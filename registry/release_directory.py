@@ -98,7 +98,7 @@ class ReleaseDirectory:
         finally:
             os.close(descriptor)
 
-    def write_piece(self, piece: Piece, raw: bytes) -> None:
+    def write_piece(self, piece: Piece, raw: bytes | memoryview) -> None:
         """Put the bytes of a piece into its file.
 
         Raises:

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 _SYNC_FILE_RANGE_WRITE = 2
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 _LARGEST_HEAP_BLOCK_BYTES = 32 * 1024 * 1024  # glibc takes no more
-_KEPT_BYTES = 16 * 1024 * 1024  # with 128 MiB a publish held 434 MB (tests/bench/bench_transfer.py)
 
 
 def start_writing(descriptor: int, offset_bytes: int, length_bytes: int) -> bool:
@@ -30,13 +29,16 @@ def start_writing(descriptor: int, offset_bytes: int, length_bytes: int) -> bool
 
 
 @contextmanager
-def freed_memory_kept() -> Iterator[None]:
+def freed_memory_kept(kept_bytes: int) -> Iterator[None]:
     """Let blocks of many MiB be used again, as long as this lasts, instead of going back to the kernel each time.
+
+    Args:
+        kept_bytes: what may lie idle at the end of the heap, which the process then holds beside all it uses.
 
     Every piece takes some MiB for its bytes and its planes. glibc gives such blocks back as soon as they are free, and
     threads have arenas of their own whose memory others cannot use; so the kernel clears the same pages again and
-    again. This sets one arena and a high threshold for the whole
-    process, for good (mallopt(3)), and gives back what is free at the end.
+    again. This sets one arena and a high threshold for the whole process, for good (mallopt(3)), and gives back what is
+    free at the end.
     """
     mallopt, malloc_trim = _function("mallopt"), _function("malloc_trim")
     if mallopt is None or malloc_trim is None:
@@ -44,7 +46,7 @@ def freed_memory_kept() -> Iterator[None]:
         return
     mallopt(_M_ARENA_MAX, 1)
     mallopt(_M_MMAP_THRESHOLD, _LARGEST_HEAP_BLOCK_BYTES)
-    mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+    mallopt(_M_TRIM_THRESHOLD, kept_bytes)
     try:
         yield
     finally:

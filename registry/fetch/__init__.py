@@ -41,6 +41,7 @@ __all__ = [
 ]
 
 _LOCK_POLL_S = 0.1
+_KEPT_BYTES = 64 * 1024 * 1024
 
 log = structlog.get_logger()
 
@@ -108,7 +109,7 @@ async def fetch(
 
 
 async def _keeping_memory(work: Awaitable[FetchReport]) -> FetchReport:
-    with freed_memory_kept():
+    with freed_memory_kept(_KEPT_BYTES):
         return await work
 
 

@@ -75,7 +75,7 @@ class ReceivedDelta:
     requests_count: int
     fetched_bytes: int
 
-    def read_part(self, entry: Entry, body: memoryview) -> bytes:
+    def read_part(self, entry: Entry, body: memoryview) -> bytes | memoryview:
         """The raw bytes of a new chunk.
 
         Raises:

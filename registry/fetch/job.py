@@ -308,7 +308,7 @@ class FetchJob:
             self._place(place.chunk, raw, self._source.name)
         return refused
 
-    def _place(self, chunk: int, raw: bytes, source: str) -> int:
+    def _place(self, chunk: int, raw: bytes | memoryview, source: str) -> int:
         """Write a chunk wherever it belongs; how many bytes that brought."""
         numbers = [number for number in self._pieces[chunk] if not self._done[number]]
         for number in numbers:

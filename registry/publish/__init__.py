@@ -49,6 +49,7 @@ __all__ = ["Outcome", "PublishReport", "VariantSource", "publish"]
 
 Outcome = Literal["published", "unchanged"]
 _LABEL_LIMIT_CHARACTERS = 256
+_KEPT_BYTES = 16 * 1024 * 1024  # with 128 MiB a publish held 434 MB (tests/bench/bench_transfer.py)
 
 log = structlog.get_logger()
 
@@ -83,7 +84,7 @@ class PublishReport:
     channel: str | None
 
 
-@freed_memory_kept()
+@freed_memory_kept(_KEPT_BYTES)
 def publish(
     path: Path | Sequence[VariantSource],
     *,

@@ -47,7 +47,7 @@ class EarlierRelease:
             chunk = self.manifest.chunks[number]
             key = pack_key(self.manifest.packs[chunk.pack].digest)
             stored = self._store.get_range(key, chunk.offset_bytes, chunk.stored_bytes)
-            kept = self._kept[number] = decode_chunk(stored, chunk.digest, chunk.raw_bytes)
+            kept = self._kept[number] = bytes(decode_chunk(stored, chunk.digest, chunk.raw_bytes))
             if len(self._kept) > _KEPT_COUNT:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(number)

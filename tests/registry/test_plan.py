@@ -1,7 +1,14 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.plan import GAP_LIMIT_BYTES, RANGE_LIMIT_BYTES, Located, plan_reads
+from registry.plan import (
+    GAP_LIMIT_BYTES,
+    MUCH_BYTES,
+    RANGE_LIMIT_BYTES,
+    RANGE_OF_MUCH_BYTES,
+    Located,
+    plan_reads,
+)
 
 _layout = st.lists(
     st.tuples(st.integers(0, 2), st.integers(1, 5_000_000), st.integers(0, 200_000), st.booleans()),
@@ -44,3 +51,16 @@ def test_near_chunks_are_one_request_and_far_ones_are_not():
 
 def test_nothing_needs_no_request():
     assert plan_reads([]) == []
+
+
+def test_much_is_read_in_smaller_ranges_than_little():
+    mib = 2**20
+
+    def read_lengths(total_bytes):
+        return [
+            read.length_bytes
+            for read in plan_reads([Located(0, n * mib, mib, n) for n in range(total_bytes // mib)])
+        ]
+
+    assert read_lengths(MUCH_BYTES - mib)[0] == RANGE_LIMIT_BYTES
+    assert set(read_lengths(MUCH_BYTES)) == {RANGE_OF_MUCH_BYTES}

@@ -22,7 +22,7 @@ def churn():
     del blocks
 
 before_bytes = resident_bytes()
-with freed_memory_kept() if sys.argv[1] == "kept" else contextlib.nullcontext():
+with freed_memory_kept(16 * 2**20) if sys.argv[1] == "kept" else contextlib.nullcontext():
     churn(), churn()
     faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(5):
