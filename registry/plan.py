@@ -1,8 +1,8 @@
 """From chunks that are missing to the ranges to read: few requests, few bytes that nobody wants.
 
-Chunks that lie near each other in a pack are read in one range: across gaps of at most 64 KiB, as what lies in a gap is
-read for nothing, and at most 16 MiB a range, which bounds memory. Who reads much reads 8 MiB at a time: what has arrived
-is unpacked sooner beside what still comes, and less of it is in memory.
+Chunks that lie near each other in a pack are read in one range: across gaps of at most 64 KiB, as what lies in a gap
+is read for nothing, and at most 16 MiB a range, which bounds memory. Who reads much reads 8 MiB at a time: what has
+arrived is unpacked sooner beside what still comes, and less of it is in memory.
 """
 
 from __future__ import annotations
