@@ -76,10 +76,10 @@ def test_from_a_recipe_to_a_release_that_is_proven(edgeward, folder):
     assert done["variants"][0]["evaluation"]["figures"]["kl_mean"]["value"] < 0.05
 
     (release,) = edgeward("models", "--endpoint", store)["releases"]
-    for variant, told in zip(release["variants"], done["variants"], strict=True):
-        measured = told["evaluation"]["figures"].get("memory_bytes")
+    for listed, made in zip(release["variants"], done["variants"], strict=True):
+        measured = made["evaluation"]["figures"].get("memory_bytes")
         assert measured or not peak_bytes(), "this system tells it"
-        assert not measured or variant["memory_bytes"] == measured["value"] > variant["total_bytes"]
+        assert not measured or listed["memory_bytes"] == measured["value"] > listed["total_bytes"]
 
     edgeward("pull", "toy", "--to", "here", "--store", store)
     told = edgeward("verify", "here", "--lineage")
