@@ -38,9 +38,6 @@ _BROKEN = (NodeUnreachableError, AnswerInvalidError, EngineFailedError)
 _BUSY = (OverloadedError, ModelNotReadyError)
 _AWAY = (DrainingError, ModelNotHereError)
 _AWAY_S = 30.0
-LOOKED_AT_COUNT = 3
-"""So many others are asked whether they live when a node is silent."""
-
 T = TypeVar("T")
 
 
@@ -206,7 +203,9 @@ class Attempts:
 
     async def _seems_alive(self, call: Call, journey: Journey, node: RankedNode) -> bool:
         """Whether who has the request answers a probe; meanwhile others are asked, should it not."""
-        self._prober.look_around(self._nearest.order(call.model, self._now_s(), call.tried)[:LOOKED_AT_COUNT])
+        now_s = self._now_s()
+        others = self._nearest.order(call.model, now_s, call.tried)
+        self._prober.look_around(self._nearest.hopes(call.model, others, now_s, call.tried))
         return await self._prober.seems_alive(journey.node or node)
 
     def _idle_node(self, call: Call) -> RankedNode | None:

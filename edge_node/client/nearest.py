@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
@@ -35,6 +35,9 @@ EQUAL_S = 0.010
 """Within this the origin's order is no order of scores: it spreads clients over equals."""
 QUEUE_FADES_S = 5.0
 """So long after a list was made, what it says of queues counts for e times less."""
+HOPES_COUNT = 3
+"""So many nodes of a list, and of earlier lists, are asked whether they live when one has hung or two have failed:
+another that hangs would cost a second more."""
 BUSY_S = 1.0
 BUSY_MOST_S = 30.0
 
@@ -104,6 +107,17 @@ class Nearest:
                 -self._answered_s.get(node.node_id, 0.0) if last else 0.0,
             ),
         )
+
+    def hopes(
+        self, model: str, left: Sequence[RankedNode], now_s: float, tried: Collection[str]
+    ) -> list[RankedNode]:
+        """Who is asked for a sign of life: the best of `left`, then nodes of earlier lists that are not known to fail.
+
+        Where most of a list is cut off, they need not wait until the last of it has been silent for long enough.
+        """
+        passed_by = {*tried, *(node.node_id for node in left), *self.ejections.unfit(now_s)}
+        former = (node for node in self.lists.former(model) if node.node_id not in passed_by)
+        return [*left[:HOPES_COUNT], *islice(former, HOPES_COUNT)]
 
     def answered(self, node_id: str, now_s: float) -> None:
         """The node answered, be it with a refusal: it works."""

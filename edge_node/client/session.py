@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from edge_node.client.attempts import Attempts
 from edge_node.client.call import Call
 from edge_node.client.ejection import Ejections
-from edge_node.client.nearest import Nearest
+from edge_node.client.nearest import HOPES_COUNT, Nearest
 from edge_node.client.patience import CONNECT_LEAST_S, backoff_s
 from edge_node.client.prober import Prober
 from edge_node.client.renewal import EXCLUDED_MOST_COUNT, Renewal
@@ -34,9 +34,6 @@ if TYPE_CHECKING:
 RETRIES_COUNT = 2
 TRIED_MOST_COUNT = 10
 """So many nodes are tried at most, those included that accept no connection and so did nothing."""
-ALIVE_ASKED_COUNT = 3
-"""So many nodes are asked whether they live when one has hung or two have failed: another that hangs would cost a
-second more."""
 PATIENCE_S = 5.0
 """The longest `Retry-After` that a client waits out, once, before it gives the error to its caller."""
 STALE_WAIT_S = 0.25
@@ -210,9 +207,9 @@ class Session:
                 await asyncio.wait({asked}, timeout=STALE_WAIT_S)
         left = self._nearest.order(call.model, self.now_s(), call.tried)
         # What has been tried is a stream that broke: its reader waits in the middle of a word.
-        node = await self._next_node(left, doubtful=bool(call.tried))
+        node = await self._next_node(call, left, doubtful=bool(call.tried))
         if node is None and call.tried:
-            silent = left[:ALIVE_ASKED_COUNT]
+            silent = left[:HOPES_COUNT]
             node = await self._beyond_list(call, silent) or await self._former_node(call)
             node = node or next(iter(left), None)
         elif node is not None and not self._nearest.has_room(node, self.now_s()):
@@ -250,11 +247,11 @@ class Session:
             or len(call.tried) > 1
             or self.now_s() - call.started_s >= CONNECT_LEAST_S
         )
-        found = await self._next_node(left, doubtful=doubtful, since_s=call.started_s)
-        if found is None or (
-            not self._nearest.may_take_more(found, self.now_s()) and self._renewal.may_replace(call.model)
-        ):
-            silent = left[:ALIVE_ASKED_COUNT] if found is None else []
+        found = await self._next_node(call, left, doubtful=doubtful, since_s=call.started_s)
+        # One that has shown that it lives is better than to wait for an origin.
+        poor = found is not None and not doubtful and not self._nearest.may_take_more(found, self.now_s())
+        if found is None or (poor and self._renewal.may_replace(call.model)):
+            silent = left[:HOPES_COUNT] if found is None else []
             found = await self._beyond_list(call, silent) or found or await self._former_node(call)
             found = found or next(iter(left), None)
         if found is None and await self._waited(call, error):
@@ -265,15 +262,17 @@ class Session:
         return found
 
     async def _next_node(
-        self, left: list[RankedNode], *, doubtful: bool, since_s: float = float("-inf")
+        self, call: Call, left: list[RankedNode], *, doubtful: bool, since_s: float = float("-inf")
     ) -> RankedNode | None:
         """The best of the nodes left; where it is doubtful that it lives, the first that showed it since, or shows it.
 
         None when there is none, or when all of them were asked and none shows it.
         """
-        if left and doubtful and self._nearest.round_trips.probes_work(self.now_s()):
-            alive = await self._prober.first_alive(left[:ALIVE_ASKED_COUNT], since_s=since_s)
-            return alive or next(iter(left[ALIVE_ASKED_COUNT:]), None)
+        now_s = self.now_s()
+        if left and doubtful and self._nearest.round_trips.probes_work(now_s):
+            hopes = self._nearest.hopes(call.model, left, now_s, call.tried)
+            alive = await self._prober.first_alive(hopes, since_s=since_s)
+            return alive or next(iter(left[HOPES_COUNT:]), None)
         return next(iter(left), None)
 
     async def _permit(self, call: Call, error: EdgewardError) -> None:

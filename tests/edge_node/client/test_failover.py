@@ -8,6 +8,7 @@ import time
 import pytest
 
 from edge_node.client import Client, ClientConfig, patience
+from edge_node.client.call import Call
 from edge_node.errors import AnswerInvalidError, DeadlinePassedError, NodeUnreachableError
 from tests.edge_node.client.asked_fleet import ask, fleet, now_s, session_of, until
 
@@ -168,6 +169,26 @@ async def test_nodes_of_an_earlier_list_are_the_last_hope(hasty, mode):
             await nodes[name].set(mode)
         served, _ = await ask(client)
         assert served.node_id in "ab", "they are in no list any more, and alive"
+
+
+async def test_nodes_of_an_earlier_list_do_not_wait_for_the_last_sign_of_a_dead_one(hasty, monkeypatch):
+    async with fleet(*"abcd", shown=3) as (nodes, origin, client):
+        origin.nodes = [nodes[name] for name in "dab"]
+        await ask(client)
+        origin.nodes = [nodes[name] for name in "abc"]
+        await client.route("chat")
+        await until(lambda: all(nodes[name].probes_count == 3 for name in "abcd"))
+        origin.up = False
+        for name in "bc":
+            await nodes[name].set("hang")
+        monkeypatch.setattr(patience, "CHECK_LEAST_S", 5.0)
+        monkeypatch.setattr(patience, "CHECK_MOST_S", 5.0)
+        session = session_of(client)
+        session._prober._alive_s.clear()  # nobody was seen of late
+        began_s = session.now_s()
+        found = await session._first_node(Call("chat", began_s, began_s + 60, tried=["a"]))
+        assert found.node_id == "d"
+        assert session.now_s() - began_s < 1.0, "b and c have 5 s to answer"
 
 
 async def test_a_list_that_is_all_dead_is_not_the_end():
