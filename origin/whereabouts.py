@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import time
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, NamedTuple
@@ -90,7 +89,7 @@ class Whereabouts:
         """Learn from a client's own probes; of its network by where databases see it, since it might say anything."""
         spot = self.spot(remote, now_s)
         if spot.place is None and stated is not None:
-            spot = dataclasses.replace(spot, place=stated, place_source="stated")
+            spot = spot._replace(place=stated, place_source="stated")
         self.network.learn(spot, samples, now_s)
         self._kept_count -= len(self._kept.pop(remote, ()))  # it has probes of its own from now on
 
@@ -150,12 +149,12 @@ class Whereabouts:
 
         The bits are those of the databases' record; None where it is this network's own, or nothing is known of it.
         """
-        spot = dataclasses.replace(self._find(remote, now_s, None), client="")
+        spot = self._find(remote, now_s, None)._replace(client="")
         listed = self._look_up(remote)
         if listed is None or self.network.has_measured(spot.prefix):
             return spot, None
         bits = listed.record.scope_bits
-        return (spot, None) if bits is None else (dataclasses.replace(spot, prefix=""), bits)
+        return (spot, None) if bits is None else (spot._replace(prefix=""), bits)
 
     def spot_of_network(self, prefix: str, now_s: float) -> ClientSpot:
         """Where a network is that a node has seen clients of; nowhere when the text names none."""

@@ -1,19 +1,18 @@
 """ClientSpot: all that routing knows of where a client is, in a form that many clients share.
 
-Two clients of one network and place have equal spots, so whatever is worked out for a spot can be kept for it.
+Two clients of one network and place have equal spots, so whatever is worked out for a spot can be kept for it. It is
+looked up several times for each request: a tuple is hashed and compared without a line of Python.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from origin.api import Place, PlaceSource
 
 
-@dataclass(frozen=True, slots=True)
-class ClientSpot:
+class ClientSpot(NamedTuple):
     """Where a client is on the network and on the earth.
 
     Attributes:

@@ -6,7 +6,6 @@ second. Who comes when that is used up gets what was chosen for its spot before,
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING, NamedTuple
 
 from origin.api import Peer
@@ -71,7 +70,7 @@ class ProbeLists:
     ) -> tuple[Peer, ...]:
         reports = [pool.rows[row].member.report for row in order.rows[:_AMONG_COUNT].tolist()]
         picked = self._network.probes(
-            spot if spot.client else dataclasses.replace(spot, prefix=""),
+            spot if spot.client else spot._replace(prefix=""),
             [(report.node_id, report.place) for report in reports],
             now_s,
             limit_count=_LIMIT_COUNT,

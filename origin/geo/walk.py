@@ -95,8 +95,11 @@ class Walk:
             own = pool.own[pool.row_of[scored.node_id]]
         else:
             own = own_part(offer, self.others, self._rules, self._now_s)
-        network_s = near.rtt_ms / 1000 if scored.node_id in self._want.warm else near.network_s
-        return terms_s(network_s, near.rtt_ms, self._want.prompt.unread_tokens(offer), own, self._now_s)
+        want = self._want
+        network_s = near.rtt_ms / 1000 if scored.node_id in want.warm else near.network_s
+        prompt = want.prompt
+        unread_tokens = prompt.unread_tokens(offer) if prompt.marks else prompt.tokens_count
+        return terms_s(network_s, near.rtt_ms, unread_tokens, own, self._now_s)
 
     def loading(self) -> list[Scored]:
         """Nodes that do not answer yet and will, by score; the work grows with the pool."""

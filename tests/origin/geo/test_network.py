@@ -41,7 +41,7 @@ def test_a_kernel_s_word_of_the_network_counts_before_places_and_the_own_probe_b
     told = network.estimate(SPOT, "a", LONDON, 0.0)
     assert told.source == "prefix"
     assert abs(told.rtt_ms - 50) < 6  # five samples against one guess
-    own = ClientSpot(**{f: getattr(SPOT, f) for f in SPOT.__slots__} | {"client": "198.18.1.7"})
+    own = SPOT._replace(client="198.18.1.7")
     network.learn(own, [claimed("198.18.1.7", "a", LONDON, 80.0)], 0.0)
     probe = network.estimate(own, "a", LONDON, 0.0)
     assert (probe.rtt_ms, probe.source) == (80.0, "probe")
