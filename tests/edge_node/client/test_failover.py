@@ -313,7 +313,10 @@ async def test_threads_that_share_a_client_fail_over_too():
     async with fleet("a", "b", "c") as (nodes, origin, _):
 
         def use(client):
-            return [client.chat("x", model="chat").served.node_id for _ in range(20)]
+            served = [client.chat("x", model="chat").served.node_id]
+            while served[-1] == "a":  # until it is down, however quick the machine is
+                served.append(client.chat("x", model="chat").served.node_id)
+            return [*served, *(client.chat("x", model="chat").served.node_id for _ in range(10))]
 
         with Client(config=ClientConfig(origin=(origin.url,))) as client:
             threads = [asyncio.create_task(asyncio.to_thread(use, client)) for _ in range(6)]
@@ -321,5 +324,4 @@ async def test_threads_that_share_a_client_fail_over_too():
             await nodes["a"].set("down")
             found = await asyncio.gather(*threads)
             await asyncio.to_thread(client.close)
-        assert all(served[0] == "a" and served[-1] == "b" for served in found)
-        assert sum(map(len, found)) == 120
+        assert all(served[0] == "a" and set(served[-11:]) == {"b"} for served in found), found
