@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+import gguf
 import numpy as np
 import pytest
 from gguf import GGMLQuantizationType
@@ -30,10 +31,8 @@ def numbers_of(known, content):
     if known.name in PLAIN:
         return content.view(PLAIN[known.name]).astype(np.float32)
     kind = GGMLQuantizationType.__members__.get(known.name)
-    try:
-        return None if kind is None else dequantize(content, kind)
-    except NotImplementedError:
-        return None
+    # gguf registers a class for each type that it can read, and has no public way to ask for them.
+    return dequantize(content, kind) if kind in gguf.quants._type_traits else None
 
 
 @pytest.mark.parametrize("known", GGML_TYPES.values(), ids=lambda known: known.name)
