@@ -29,6 +29,12 @@ def test_file_is_short_and_says_what_it_owns(source):
     assert named_for_us or not VAGUE & set(source.path.stem.split("_"))
 
 
+def test_files_of_tests_are_short_too(root):
+    files = sorted((root / "tests").rglob("*.py"))
+    assert files
+    assert [str(path) for path in files if path.read_text("utf-8").count("\n") > 400] == []
+
+
 def test_functions_fit_a_screen(source):
     assert [f.name for f in functions(source.tree) if f.end_lineno - f.lineno >= 60] == []
 
