@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from origin.tickets import LIFE_LIMIT_S, Signer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from origin.tickets import Ticket
 
@@ -42,11 +42,15 @@ class RouteKeys:
         self._fresh_seed = fresh_seed
         self._keys: deque[_Key] = deque()
 
-    def sign(self, ticket: Ticket, now_s: float) -> str:
-        """The ticket's text, signed with the newest key that nodes have been told of for long enough."""
+    def sign(self, tickets: Sequence[Ticket], now_s: float) -> list[str]:
+        """The tickets' texts, signed at once with the newest key that nodes have been told of for long enough.
+
+        Raises:
+            ValueError: none, or more than `SIGNED_LIMIT_COUNT`.
+        """
         self._turn(now_s)
         told = (key for key in reversed(self._keys) if now_s - key.made_s >= TOLD_AHEAD_S)
-        return next(told, self._keys[0]).signer.sign(ticket)
+        return next(told, self._keys[0]).signer.sign(tickets)
 
     def public_keys(self, now_s: float) -> tuple[bytes, ...]:
         """The public keys that nodes may believe now; the other origins tell theirs the same."""

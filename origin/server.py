@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, cast
 
 from aiohttp import web
@@ -10,7 +11,8 @@ from origin.web import blobs, bundles, catalog, enrolment, health, nodes, routes
 from origin.web import trust as signed
 from origin.web.answering import answering, mark_with_id
 from origin.web.context import CONTEXT
-from origin.web.front import Front, RouteDesk
+from origin.web.front import Front
+from origin.web.route_desk import RouteDesk
 
 if TYPE_CHECKING:
     from origin.web.context import Context
@@ -73,7 +75,7 @@ class OriginRunner(web.AppRunner):
         server = super().server
         if server is None:
             return None
-        desk = RouteDesk(self.app[CONTEXT])
+        desk = RouteDesk(self.app[CONTEXT], asyncio.get_running_loop().call_soon)
         return cast("web.Server", lambda: Front(desk, server))
 
 

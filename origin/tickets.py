@@ -1,13 +1,16 @@
 """Tickets: a ranked list of nodes, signed by an origin, that a request carries so that nodes may hand it on.
 
-    text    = base64url( version | key id | signature | body ) [ "." tried ]
-    body    = msgpack of `Ticket`; the signature is Ed25519 (RFC 8032) over version, key id and body
+    text    = base64url( version | key id | signature | [ path ] | body ) [ "." tried ]
+    body    = msgpack of `Ticket`
+    version = 1: the signature is Ed25519 (RFC 8032) over version, key id and body
+              2: over version, key id and the root of a tree that the path leads to from them and the body
     tried   = one hexadecimal digit for each stop that has seen the request, not signed
 
 A ticket without `key_id` gives nobody any right: it names an order of nodes that anyone may ask anyway, so a replay is
 harmless, and so is a false `tried` (whoever writes one sends himself about). With `key_id` it stands for that client
 key, at the nodes that it names and for its model, as long as the key lets in: clients leave their key behind when they
 are redirected to another host. It lives 60 s at most, since the predictions in it age.
+A signature is the dearest part of a list, so tickets that are wanted at one moment share one (`origin.hash_tree`).
 A reader never raises for what a client sent: what cannot be believed is a `Flaw`, and the request goes its way without.
 """
 
@@ -23,8 +26,10 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from msgspec import Meta, Struct
 
+from origin.hash_tree import MESSAGES_LIMIT_COUNT, PATH_LIMIT_BYTES, root_of, split_path, tree_of
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from origin.api import RankedNode
 
@@ -38,11 +43,14 @@ TEXT_LIMIT = 3072
 """The longest text of a ticket; with it a URL stays far below the 8 KiB that servers take."""
 PUBLIC_KEY_BYTES = SEED_BYTES = 32
 
-_VERSION = b"\x01"
+SIGNED_LIMIT_COUNT = MESSAGES_LIMIT_COUNT
+"""So many tickets share a signature at most."""
+
+_ALONE, _TOGETHER = b"\x01", b"\x02"
 _KEY_ID_BYTES = 8
 _SIGNATURE_BYTES = 64
-_HEAD_BYTES = len(_VERSION) + _KEY_ID_BYTES
-_BODY_LIMIT_BYTES = TEXT_LIMIT * 3 // 4 - _HEAD_BYTES - _SIGNATURE_BYTES - 8
+_HEAD_BYTES = len(_ALONE) + _KEY_ID_BYTES
+_BODY_LIMIT_BYTES = TEXT_LIMIT * 3 // 4 - _HEAD_BYTES - _SIGNATURE_BYTES - PATH_LIMIT_BYTES - 8
 
 Flaw = Literal["damaged", "unknown_key", "forged", "expired"]
 """Why a ticket is not believed: it is none, its key was never heard of, its signature is wrong, its time is over."""
@@ -95,16 +103,34 @@ class Signer:
     def __init__(self, seed: bytes) -> None:
         self._key = Ed25519PrivateKey.from_private_bytes(seed)
         self.public_key = self._key.public_key().public_bytes_raw()
-        self._head = _VERSION + key_id(self.public_key)
+        self._key_id = key_id(self.public_key)
 
-    def sign(self, ticket: Ticket) -> str:
-        """The ticket's text; the last stops are left out where it would grow too long."""
+    def sign(self, tickets: Sequence[Ticket]) -> list[str]:
+        """The texts of 1 to 32 tickets, under one signature; last stops are left out where one would grow too long.
+
+        Raises:
+            ValueError: none, or too many.
+        """
+        bodies = [_body_of(ticket) for ticket in tickets]
+        if len(bodies) == 1:
+            head = _ALONE + self._key_id
+            return [_armoured(head + self._key.sign(head + bodies[0]) + bodies[0])]
+        head = _TOGETHER + self._key_id
+        root, paths = tree_of([head + body for body in bodies])
+        start = head + self._key.sign(head + root)
+        return [_armoured(start + path + body) for path, body in zip(paths, bodies, strict=True)]
+
+
+def _body_of(ticket: Ticket) -> bytes:
+    body = _ENCODER.encode(ticket)
+    while len(body) > _BODY_LIMIT_BYTES and len(ticket.stops) > 1:
+        ticket = msgspec.structs.replace(ticket, stops=ticket.stops[:-1])
         body = _ENCODER.encode(ticket)
-        while len(body) > _BODY_LIMIT_BYTES and len(ticket.stops) > 1:
-            ticket = msgspec.structs.replace(ticket, stops=ticket.stops[:-1])
-            body = _ENCODER.encode(ticket)
-        signature = self._key.sign(self._head + body)
-        return base64.urlsafe_b64encode(self._head + signature + body).rstrip(b"=").decode("ascii")
+    return body
+
+
+def _armoured(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode("ascii")
 
 
 def key_id(public_key: bytes) -> bytes:
@@ -124,12 +150,15 @@ def read_ticket(text: str, keys: Mapping[bytes, Ed25519PublicKey], now_unix_s: f
     if raw is None:
         return "damaged"
     head, signature = raw[:_HEAD_BYTES], raw[_HEAD_BYTES : _HEAD_BYTES + _SIGNATURE_BYTES]
-    body = raw[_HEAD_BYTES + _SIGNATURE_BYTES :]
-    key = keys.get(head[len(_VERSION) :])
+    parts = _signed_and_body(head, raw[_HEAD_BYTES + _SIGNATURE_BYTES :])
+    key = keys.get(head[len(_ALONE) :])
+    if parts is None:
+        return "damaged"
     if key is None:
         return "unknown_key"
+    signed, body = parts
     try:
-        key.verify(signature, head + body)
+        key.verify(signature, head + signed)
         ticket = _DECODER.decode(body)
     except InvalidSignature:
         return "forged"
@@ -138,15 +167,26 @@ def read_ticket(text: str, keys: Mapping[bytes, Ed25519PublicKey], now_unix_s: f
     return ticket if now_unix_s < ticket.expires_unix_s <= now_unix_s + 2 * LIFE_LIMIT_S else "expired"
 
 
+def _signed_and_body(head: bytes, rest: bytes) -> tuple[bytes, bytes] | None:
+    """What was signed after the head, and the body; None where there is no whole path."""
+    if head.startswith(_ALONE):
+        return rest, rest
+    found = split_path(rest)
+    if found is None:
+        return None
+    path, body = found
+    return root_of(head + body, path), body
+
+
 def _unarmoured(text: str) -> bytes | None:
-    """The bytes in a ticket's text; None where they cannot be one of this version."""
+    """The bytes in a ticket's text; None where they cannot be one of these versions."""
     if len(text) > TEXT_LIMIT or not text.isascii():
         return None
     try:
         raw = base64.b64decode(text.encode("ascii") + b"=" * (-len(text) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
         return None
-    return raw if raw.startswith(_VERSION) and len(raw) > _HEAD_BYTES + _SIGNATURE_BYTES else None
+    return raw if raw.startswith((_ALONE, _TOGETHER)) and len(raw) > _HEAD_BYTES + _SIGNATURE_BYTES else None
 
 
 class OnTheWay(NamedTuple):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
+from msgspec.structs import replace
 
 from origin.api import RouteAnswer
 from origin.gate import ANYBODY
@@ -16,6 +17,8 @@ from origin.prompt_text import turns_text
 from origin.tickets import LIFE_LIMIT_S, Ticket, stops_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from origin.api import LeftOut, Peer, RouteQuery
     from origin.gate import Caller
     from origin.geo.choose import Decision
@@ -30,6 +33,13 @@ BYTES_PER_TOKEN = 4
 _NO_MARKS = Marks()
 
 
+class Unsigned(NamedTuple):
+    """An answer, and what is to be signed for it."""
+
+    answer: RouteAnswer
+    ticket: Ticket
+
+
 def list_for(
     context: Context,
     query: RouteQuery,
@@ -40,8 +50,8 @@ def list_for(
     header: str | None = None,
     client: str = "",
     caller: Caller = ANYBODY,
-) -> RouteAnswer:
-    """The answer to `POST /v1/route`.
+) -> Unsigned:
+    """The answer to `POST /v1/route`, but for its ticket, which is to be signed (`with_tickets`).
 
     Args:
         context: the origin's parts.
@@ -67,7 +77,7 @@ def list_for(
         for node_id in query.exclude:  # they have just failed this client
             context.fleet.note_failed(node_id, spot.prefix or remote, context.now_s())
     decision = decide(context, ask, notes=not query.explains)
-    return RouteAnswer(
+    answer = RouteAnswer(
         model=query.model,
         nodes=decision.nodes,
         ttl_s=context.config.route_ttl_s,
@@ -75,11 +85,11 @@ def list_for(
         place_source=spot.place_source,
         probes=_probes(context, ask.reference, spot),
         expires_unix_s=context.now_unix_s() + context.config.route_ttl_s,
-        ticket=sign(context, query.model, decision, caller),
         reason=decision.reason,
         left_out=_left_out(context, ask, decision) if query.explains else (),
         space_id=decision.space_id,
     )
+    return Unsigned(answer, ticket_of(context, query.model, decision, caller))
 
 
 def _ask(context: Context, query: RouteQuery, spot: ClientSpot, *, session: str, client: str) -> Ask:
@@ -154,8 +164,18 @@ def decide(context: Context, ask: Ask, *, notes: bool = True) -> Decision:
     return decision
 
 
-def sign(context: Context, model: str, decision: Decision, caller: Caller = ANYBODY) -> str:
-    """The decision's list, signed, so that its nodes may hand the request on, and let it in for its caller's key."""
+def ticket_of(context: Context, model: str, decision: Decision, caller: Caller = ANYBODY) -> Ticket:
+    """The decision's list, so that its nodes may hand the request on, and let it in for its caller's key."""
     life_s = min(context.config.route_ttl_s, LIFE_LIMIT_S)
-    ticket = Ticket(model, stops_of(decision.nodes), context.now_unix_s() + life_s, caller.key_id)
-    return context.route_keys.sign(ticket, context.now_s())
+    return Ticket(model, stops_of(decision.nodes), context.now_unix_s() + life_s, caller.key_id)
+
+
+def sign(context: Context, tickets: Sequence[Ticket]) -> list[str]:
+    """The texts of some tickets, at most `SIGNED_LIMIT_COUNT`: the more at once, the less each of them costs."""
+    return context.route_keys.sign(tickets, context.now_s())
+
+
+def with_tickets(context: Context, lists: Sequence[Unsigned]) -> list[RouteAnswer]:
+    """Answers with their tickets, as many as `sign` takes."""
+    texts = sign(context, [each.ticket for each in lists])
+    return [replace(each.answer, ticket=text) for each, text in zip(lists, texts, strict=True)]

@@ -12,7 +12,7 @@ from origin.errors import ModelUnknownError, NoNodeAvailableError
 from origin.geo.places import PLACE_HEADER, PLACE_PARAMETER
 from origin.prefixes import client_name
 from origin.web.context import NODE_NAMED, context_of, remote_of
-from origin.web.deciding import list_for
+from origin.web.deciding import list_for, with_tickets
 from origin.web.letting_in import caller_of
 from origin.web.payload import read_message, reply
 from origin.web.prompts import OpenAIRequest, prompt_beginning
@@ -34,7 +34,7 @@ async def route(request: web.Request) -> web.Response:
     query, _ = await read_message(request, RouteQuery, QUERY_LIMIT_BYTES)
     context = context_of(request)
     with _refusals_counted(context):
-        answer = list_for(
+        unsigned = list_for(
             context,
             query,
             session=request.headers.get(SESSION_HEADER, ""),
@@ -45,6 +45,7 @@ async def route(request: web.Request) -> web.Response:
             client=caller_of(request).key_id or client_name(request.headers.get("Authorization", "")),
             caller=caller_of(request),
         )
+    answer = with_tickets(context, [unsigned])[0]
     response = reply(request, answer)
     response.headers["Cache-Control"] = "no-store"
     request[NODE_NAMED] = answer.nodes[0].node_id

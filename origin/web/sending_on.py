@@ -9,7 +9,7 @@ from origin.geo.choose import Ask, parse_model
 from origin.geo.places import client_place
 from origin.prefixes import marks_of
 from origin.tickets import TICKET_PARAMETER, without_ticket
-from origin.web.deciding import BYTES_PER_TOKEN, decide, sign
+from origin.web.deciding import BYTES_PER_TOKEN, decide, sign, ticket_of
 
 if TYPE_CHECKING:
     from origin.api import RankedNode
@@ -71,7 +71,7 @@ def send_on(
         session=session or remote,
     )
     decision = decide(context, ask)
-    ticket = sign(context, model, decision, caller)
+    ticket = sign(context, [ticket_of(context, model, decision, caller)])[0]
     return _headers(decision.nodes[0], raw_path, ticket, placed=spot.place is not None), decision.nodes[
         0
     ].node_id

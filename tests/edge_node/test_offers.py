@@ -15,7 +15,7 @@ SIGNER = Signer(b"\x01" * 32)
 
 def signed(*ids, model="chat", expires_unix_s=NOW_S + 60, signer=SIGNER, score_s=0.1):
     stops = tuple(Stop(each, f"http://{each}.example:1/", score_s, 10.0) for each in ids)
-    return signer.sign(Ticket(model, stops, expires_unix_s))
+    return signer.sign([Ticket(model, stops, expires_unix_s)])[0]
 
 
 class Desk(TicketDesk):

@@ -17,7 +17,7 @@ def keys():
 
 
 def test_a_ticket_can_be_read_with_what_nodes_are_told(keys):
-    text = keys.sign(TICKET, 0.0)
+    text = keys.sign([TICKET], 0.0)[0]
     assert read_ticket(text, verifiers(keys.public_keys(0.0)), 0.0) == TICKET
 
 
@@ -27,7 +27,7 @@ def test_every_ticket_is_readable_by_who_heard_ten_seconds_ago_and_as_long_as_it
     told = {}
     for now_s in steps:
         told[now_s] = verifiers(keys.public_keys(now_s))
-        text = keys.sign(TICKET, now_s)
+        text = keys.sign([TICKET], now_s)[0]
         for heard_s, known in told.items():
             if 0 <= now_s - heard_s <= TOLD_AHEAD_S:
                 assert read_ticket(text, known, 0.0) == TICKET, (now_s, heard_s)
@@ -44,7 +44,7 @@ def test_an_old_key_is_told_while_its_last_ticket_lives_and_then_no_more(keys):
     both = keys.public_keys(KEY_LIFE_S)
     assert len(both) == 2
     assert both[0] == first[0]
-    last = keys.sign(TICKET, KEY_LIFE_S + TOLD_AHEAD_S - 0.1)
+    last = keys.sign([TICKET], KEY_LIFE_S + TOLD_AHEAD_S - 0.1)[0]
     at_its_end = verifiers(keys.public_keys(KEY_LIFE_S + TOLD_AHEAD_S + LIFE_LIMIT_S))
     assert read_ticket(last, at_its_end, 0.0) == TICKET
     assert keys.public_keys(KEY_LIFE_S + TOLD_AHEAD_S + TOLD_AFTER_S + 0.1) == both[1:]

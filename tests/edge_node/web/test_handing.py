@@ -28,7 +28,7 @@ class Pair:
         urls = {"a": self.a.url.removesuffix("/v1"), "b": self.b.url.removesuffix("/v1")}
         order = ["a", "b"] if first == "a" else ["b", "a"]
         stops = tuple(Stop(f"node-{each}", urls[each], score_s, 1.0) for each in order)
-        return signer.sign(Ticket(model, stops, NOW_S + 60))
+        return signer.sign([Ticket(model, stops, NOW_S + 60)])[0]
 
     def occupy(self, front, count=1):
         """Requests that will never end take the slots."""

@@ -28,7 +28,7 @@ def made(number=1, **said):
 
 def ticket(key_id, *, node_id="node-a", model="chat", life_s=60, signer=SIGNER):
     stops = (Stop(node_id, "http://here.example", 0.01, 1.0),)
-    return signer.sign(Ticket(model, stops, NOW_S + life_s, key_id))
+    return signer.sign([Ticket(model, stops, NOW_S + life_s, key_id)])[0]
 
 
 class Guarded:

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from origin.api import ModelReport, NodeReport, Place, RouteQuery
 from origin.client import OriginClient
-from origin.web import front as front_module
-from origin.web.front import Front, RouteDesk
+from origin.web.front import Front
+from origin.web.route_desk import RouteDesk
 from origin.web.simple_request import SENT_ON_PATHS, parse
 
 BODY = json.dumps({"model": "chat", "place": {"lat": 48.0, "lon": 2.0}}).encode()
@@ -48,14 +48,14 @@ async def network(origin, store, publish):
 def handed_on(monkeypatch):
     """How many connections were left to aiohttp."""
     counts = {"answered": 0, "left": 0}
-    answer = RouteDesk.answer
+    take = RouteDesk.take
 
-    def counted(desk, data, remote):
-        response = answer(desk, data, remote)
-        counts["left" if response is None else "answered"] += 1
-        return response
+    def counted(desk, data, remote, asker):
+        taken = take(desk, data, remote, asker)
+        counts["answered" if taken else "left"] += 1
+        return taken
 
-    monkeypatch.setattr(front_module.RouteDesk, "answer", counted)
+    monkeypatch.setattr(RouteDesk, "take", counted)
     return counts
 
 
@@ -276,7 +276,7 @@ class TestAnswers:
 
         context = network.runner.app[next(iter(network.runner.app))]
         transport, inner = Deaf(), Inner()
-        front = Front(RouteDesk(context), lambda: inner)
+        front = Front(RouteDesk(context, asyncio.get_running_loop().call_soon), lambda: inner)
         front.connection_made(transport)
         for _ in range(1000):
             if transport.protocol is None:

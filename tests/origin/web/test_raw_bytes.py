@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from origin.api import ModelReport, NodeReport
-from origin.web.front import RouteDesk
+from origin.web.route_desk import RouteDesk
 from tests.raw_requests import most_unread_bytes, raw_requests, statuses_of
 
 BODY = b'{"model": "chat", "place": {"lat": 48.0, "lon": 2.0}}'
@@ -40,7 +40,7 @@ async def heard(runner, raw, count):
 async def test_the_front_answers_as_aiohttp_does(network, monkeypatch, name):
     raw, expected = RAW[name]
     by_front = await heard(network.runner, raw, len(expected))
-    monkeypatch.setattr(RouteDesk, "answer", lambda *_: None)
+    monkeypatch.setattr(RouteDesk, "take", lambda *_: False)
     by_aiohttp = await heard(network.runner, raw, len(expected))
     assert by_front == by_aiohttp == [expected, [200]]
 
