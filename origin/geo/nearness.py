@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
+from zlib import crc32
 
 import numpy as np
 
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 _RENEW_S = 10.0
 _RENEW_OWN_S = 1.0
 """The network learns all the time: an order is made anew for it at most so often, for one that probes by itself…"""
+_RENEW_SPREAD = 0.3
+"""…sooner or later by such a share, by the spot: after a start orders are made at once, and would be ever after…"""
 _KEEP_S = 60.0
 """…and after so long in any case, since measurements grow old."""
 _SPOTS_LIMIT_COUNT = 4096
@@ -106,6 +109,7 @@ class Order:
             spot.prefix or spot.region or spot.as_number or spot.client
         )
         self._spot = spot
+        self._renew_s = _RENEW_OWN_S if spot.client else _RENEW_S * (1 + _RENEW_SPREAD * _off(spot))
         self._layout: Layout = _kept(pool, _LAYOUT, lambda: Layout(pool))
         self._network: Network = _kept(pool, _UNMEASURED, Network) if network is None else network
         self._nears: dict[int, Near] = {}
@@ -145,7 +149,7 @@ class Order:
         age_s = now_s - self.made_at_s
         if network is None or network.epoch == self.epoch:
             return age_s < _KEEP_S
-        return age_s < (_RENEW_OWN_S if self._spot.client else _RENEW_S)
+        return age_s < self._renew_s
 
     def extend(self) -> bool:
         """Find some more nodes, about as many as are known; False when all are."""
@@ -207,6 +211,11 @@ def order_of(pool: Pool, spot: ClientSpot, network: Network | None, now_s: float
         for key in [key for key in list(pool.kept)[:4] if key not in {_LAYOUT, _UNMEASURED, spot}][:2]:
             del pool.kept[key]
     return order
+
+
+def _off(spot: ClientSpot) -> float:
+    """A number from -1 to 1, always the same for a spot."""
+    return crc32(repr(spot).encode()) / 2**31 - 1
 
 
 def _kept(pool: Pool, key: str, make: Callable[[], Any]) -> Any:

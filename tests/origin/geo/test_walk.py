@@ -230,6 +230,25 @@ def test_estimates_are_looked_at_again_when_the_network_has_learned(fleet, node)
     assert order_of(pool, spot, network, 71.0) is not renewed
 
 
+def test_what_was_looked_at_in_one_moment_is_not_looked_at_again_in_one(fleet, node):
+    network, known = Estimates(1), fleet(node("a"))
+    pool = known.view(0.0).pool("chat", "stable")
+    pool.settle()
+    spots = [ClientSpot(place=Place(lat / 2, 3.0), prefix=str(lat)) for lat in range(100)]
+    first = [order_of(pool, spot, network, 0.0) for spot in spots]
+    network.epoch += 1
+    shares = []
+    for now_s in (6.9, 8.5, 10.0, 11.5, 13.1):
+        fresh = [order.fresh(network, now_s) for order in first]
+        shares.append(sum(fresh))
+        assert fresh == [order.fresh(network, now_s) for order in first]
+    assert (shares[0], shares[-1]) == (100, 0)
+    assert all(
+        least <= share <= most
+        for share, least, most in zip(shares[1:4], (60, 35, 10), (90, 65, 40), strict=True)
+    )
+
+
 def test_spots_that_nobody_asks_from_any_more_make_room(fleet, node, monkeypatch):
     monkeypatch.setattr("origin.geo.nearness._SPOTS_LIMIT_COUNT", 16)
     known = fleet(node("a"))
