@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from edge_node.pauses import keep_short
 from edge_node.running import running_node
 from edge_node.succession import TURN_LIMIT_S, WARM_LIMIT_S, heir_of, start_successor
 from registry.errors import ConfigError
@@ -61,13 +62,14 @@ async def _serve_until_told(config: NodeConfig) -> None:
     async with running_node(config, passed=passed, heir=heir) as node:
         structlog.contextvars.bind_contextvars(node_id=node.node_id)
         log.info("node.started", url=node.url, node_id=node.node_id, data_dir=str(config.data_dir))
-        alive = asyncio.create_task(keep_telling())
+        works = [asyncio.create_task(keep_telling()), asyncio.create_task(keep_short())]
         notify("READY=1", f"STATUS=serving at {node.url}")
         succeeded = await _until_the_end(node, signals)
         if not succeeded:
             notify("STOPPING=1", "STATUS=finishing running answers")
         await node.drain(signals.hurry, successor=succeeded)
-        alive.cancel()
+        for work in works:
+            work.cancel()
     log.info("node.stopped")
 
 

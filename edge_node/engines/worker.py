@@ -13,6 +13,7 @@ import msgspec
 
 from edge_node.engines import Cancel, Load, LoadFailed, Refused
 from edge_node.engines.channel import ChildChannel
+from edge_node.pauses import set_aside
 from registry.errors import EdgewardError
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ def serve(channel: ChildChannel) -> int:
     except EdgewardError as error:
         channel.send([LoadFailed(error.message)])
         return 1
+    set_aside()
     channel.send([msgspec.structs.replace(engine.ready(), load_s=time.monotonic() - started_s)])
     _hear(engine, channel, rest)
     while True:
