@@ -208,7 +208,7 @@ class Bench:
     async def overhead(self):
         """The node over HTTP beside its engine alone, stepped in a loop by a script without sockets."""
         rounds = []
-        for _ in range(1 if self.quick else 3):
+        for _ in range(1 if self.quick else 5):
             tokens_count = 24 if self.quick else 96
             prompts = [fresh(40) for _ in range(STREAMS_COUNT)]
             bare = await asyncio.to_thread(bare_tokens_per_s, [fresh(40) for _ in prompts], tokens_count)
@@ -229,16 +229,25 @@ class Bench:
         """Four times as many clients as the node lets in, each coming back when it was told to."""
         node = Node(queue_limit_count=4)
         await asyncio.to_thread(node.start)
-        duration_s = 6.0 if self.quick else 15.0
+        duration_s, rounds_count = (6.0, 1) if self.quick else (8.0, 4)
+        rounds, refusals_s = [], []
         try:
             await together(node, [fresh(20)], 8)
-            peak, _ = await self._crowd(node, STREAMS_COUNT, duration_s)
-            loaded, refusals_s = await self._crowd(node, 4 * STREAMS_COUNT, duration_s)
+            for _ in range(rounds_count):  # by turns: the machine is not equally quick for a minute
+                peak, _ = await self._crowd(node, STREAMS_COUNT, duration_s)
+                loaded, refused_s = await self._crowd(node, 4 * STREAMS_COUNT, duration_s)
+                rounds.append({"peak": peak, "loaded": loaded, "refusals_s": refused_s})
+                refusals_s += refused_s
         finally:
             await asyncio.to_thread(node.stop)
-        self.runs["overload"] = {"peak": peak, "loaded": loaded, "refusals_s": refusals_s}
+        self.runs["overload"] = rounds
         self.figure("overload_refusals_count", len(refusals_s))
-        self.figure("overload_goodput_to_peak", loaded / peak, ">=", 0.95)
+        self.figure(
+            "overload_goodput_to_peak",
+            statistics.median(each["loaded"] / each["peak"] for each in rounds),
+            ">=",
+            0.95,
+        )
         self.figure("overload_refusal_p99_s", percentile(refusals_s, 99), "<=", 0.05)
 
     @staticmethod
