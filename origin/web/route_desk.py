@@ -1,7 +1,7 @@
 """Route desk: lists and redirects decided on the spot, from the bytes of a request, and turned into bytes again.
 
-A list's ticket is signed, and no other step takes as long as a signature. So what arrives at one moment, on however many
-connections, is decided one by one, and then signed and answered together before anything else is read.
+A list's ticket is signed, and no other step takes as long as a signature. So what arrives at one moment, on however
+many connections, is decided one by one, and then signed and answered together before anything else is read.
 """
 
 from __future__ import annotations
