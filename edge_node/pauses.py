@@ -18,18 +18,13 @@ SET_ASIDE_AFTER_S = (0.0, 10.0, 50.0, 240.0)
 """What is imported for the first requests comes later than the start."""
 
 
-def set_aside() -> None:
-    """Set aside all that there is but garbage."""
-    gc.collect()
-    gc.freeze()
-
-
 async def keep_short(sleep: Callable[[float], Awaitable[object]] = asyncio.sleep) -> None:
     """Set aside what stays, at the start and a few times after it; ends with nothing set aside when it is cancelled."""
     try:
         for wait_s in SET_ASIDE_AFTER_S:
             await sleep(wait_s)
-            set_aside()
+            gc.collect()  # what is garbage already would never go
+            gc.freeze()
         await asyncio.Event().wait()
     finally:
         gc.unfreeze()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import signal
 import sys
@@ -13,7 +14,6 @@ import msgspec
 
 from edge_node.engines import Cancel, Load, LoadFailed, Refused
 from edge_node.engines.channel import ChildChannel
-from edge_node.pauses import set_aside
 from registry.errors import EdgewardError
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def serve(channel: ChildChannel) -> int:
     except EdgewardError as error:
         channel.send([LoadFailed(error.message)])
         return 1
-    set_aside()
+    gc.freeze()  # as in `edge_node.pauses`; a collection before it would keep whoever waits for the engine waiting
     channel.send([msgspec.structs.replace(engine.ready(), load_s=time.monotonic() - started_s)])
     _hear(engine, channel, rest)
     while True:
