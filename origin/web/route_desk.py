@@ -99,23 +99,28 @@ class RouteDesk:
         if request is None or form is None:
             return False
         try:
-            if request.path == LIST_PATH:
-                unsigned = self._list(request, form, remote)
-                if unsigned is None:
-                    return False
-            else:
-                head, node_id = self._redirect(request, form, remote)
-                asker.answered(self._response(request, head, b"", remote, begun_s, node_id))
-                return True
+            answered = self._decided(request, form, remote, begun_s)
         except EdgewardError:
             return False  # refused in the one place where errors become answers
         except Exception:  # a defect must not cost a connection: aiohttp's way meets it too, and answers 500
             log.exception("route.broke")
             return False
-        if not self._taken:
-            self._soon(self.finish)
-        self._taken.append(_Taken(asker, data, remote, request, begun_s, unsigned))
-        return True
+        if isinstance(answered, bytes):
+            asker.answered(answered)
+        elif answered is not None:
+            if not self._taken:
+                self._soon(self.finish)
+            self._taken.append(_Taken(asker, data, remote, request, begun_s, answered))
+        return answered is not None
+
+    def _decided(
+        self, request: SimpleRequest, form: Form, remote: str, begun_s: float
+    ) -> Unsigned | bytes | None:
+        """A list that is to be signed, or a whole redirect; None when the request is for aiohttp."""
+        if request.path == LIST_PATH:
+            return self._list(request, form, remote)
+        head, node_id = self._redirect(request, form, remote)
+        return self._response(request, head, b"", remote, begun_s, node_id)
 
     def finish(self) -> None:
         """Sign and answer what was taken."""
