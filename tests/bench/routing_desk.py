@@ -2,8 +2,8 @@
 
 On a busy machine a server gets a part of a core, and what it does each second whatever is asked (heartbeats of 200
 nodes, 1,600 round trips learned) is shared by fewer lists than on an idle one. Here the clock moves by the requests:
-5,000 a second go through `origin.web.route_desk` as bytes, each with a signature of
-its own, with the heartbeats and fits that belong to that second.
+5,000 a second go through `origin.web.route_desk` as bytes, each with a signature of its own, with the heartbeats and
+fits that belong to that second.
 """
 
 from __future__ import annotations
