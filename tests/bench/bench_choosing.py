@@ -5,6 +5,8 @@
 Choosing: both ways choose from the same row of real scores, by turns; a figure is the median in microseconds of
 processor time (one thread). Cells: one row is decoded while another sequence keeps so many cells, all counts by turns;
 `cell_ns_a_head` is the slope of the step's processor time over the kept cells, for each attention head of each layer.
+`scattered_512_cells_cost` is the part by which 512 cells lengthen such a step that a quarter of 16 streams left behind:
+a step's rows lie next to each other in the cells, so what one stream keeps has those of the others between.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ from edge_node.engines.spec import EngineSpec
 
 KEPT_CELLS = (0, 1024, 2048, 4096)
 STEP_TOKENS = 256
+STREAMS_COUNT, SCATTERED_CELLS = 16, 512
 CASES = {
     "greedy": {"temperature": 0.0},
     "draw": {"temperature": 1.0},
@@ -83,6 +86,30 @@ def step_us(opened, decoder, memory, rounds_count):
     return runs
 
 
+def scattered_us(opened, decoder, memory, rounds_count):
+    """Microseconds of a step of one row with nothing kept, and with what some streams of many left behind."""
+    kept_streams_count = STREAMS_COUNT // 4
+    row = Share(STREAMS_COUNT, 0, 1, wants_scores=True)
+
+    def alone_us():
+        for _ in range(8):
+            yield took_us(lambda: decoder.decode([row], [[2000]]))
+            memory.forget(STREAMS_COUNT, 0)
+
+    runs = {"nothing": [], "scattered": []}
+    for _ in range(rounds_count):
+        for stream in range(STREAMS_COUNT):
+            memory.forget(stream, 0)
+        runs["nothing"] += alone_us()
+        for position in range(SCATTERED_CELLS // kept_streams_count):
+            shares = [Share(stream, position, 1, wants_scores=False) for stream in range(STREAMS_COUNT)]
+            decoder.decode(shares, [[1000 + position]] * STREAMS_COUNT)
+        for stream in range(kept_streams_count, STREAMS_COUNT):
+            memory.forget(stream, 0)
+        runs["scattered"] += alone_us()
+    return runs
+
+
 def slope(points):
     """Least squares through (x, y)."""
     return statistics.linear_regression([x for x, _ in points], [y for _, y in points]).slope
@@ -103,19 +130,26 @@ def main():
     opened = open_model(spec, NativeLog(), chunk_tokens=STEP_TOKENS)
     decoder, memory = Decoder(opened.context, batch_tokens=opened.batch_tokens), KvMemory(opened.context)
     steps = step_us(opened, decoder, memory, 2 if args.quick else 20)
+    scattered = scattered_us(opened, decoder, memory, 1 if args.quick else 10)
     choices = choosing_us(opened, 50 if args.quick else 1000)
     heads_count = native.llama_model_n_layer(opened.model) * native.llama_model_n_head(opened.model)
     medians = {count: statistics.median(samples) for count, samples in steps.items()}
     figures = {f"{name}_us": statistics.median(samples) for name, samples in choices.items()}
     figures |= {f"step_us_{count}_cells_kept": median for count, median in medians.items()}
     figures["cell_ns_a_head"] = 1000 * slope(list(medians.items())) / heads_count
+    quiet_us, scattered_cells_us = (statistics.median(samples) for samples in scattered.values())
+    figures["scattered_512_cells_cost"] = scattered_cells_us / quiet_us - 1
     figures["row_ns_for_1000_parameters"] = 1e6 * medians[0] / native.llama_model_n_params(opened.model)
     return finish(
         args.json,
         figures=figures,
         required={},
         packages=("llama-cpp-python", "numpy"),
-        runs={"choosing_us": choices, "step_us": {str(count): samples for count, samples in steps.items()}},
+        runs={
+            "choosing_us": choices,
+            "step_us": {str(count): samples for count, samples in steps.items()},
+            "scattered_us": scattered,
+        },
     )
 
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from edge_node.engines import CachedFrom, FinishReason, Generate, TokenScore
+    from edge_node.engines.llama.prefix_file import State
     from edge_node.engines.llama.slots import Slot
 
 
@@ -86,7 +87,7 @@ class Generation:
         self.sampler = sampler
         self.slot: Slot | None = None
         self.latest_s = math.inf if request.start_within_s is None else now_s + request.start_within_s
-        self.saved = b""
+        self.saved: State = b""
         self.saved_tokens = 0
         self.guessed_tokens = 0
         self.read_s = 0.0

@@ -24,8 +24,9 @@ DEFAULT_CONTEXT_TOKENS = 4096
 # llama.cpp aborts on a sequence past this.
 _SEQUENCES_LIMIT = 256
 _SPARE_SEQUENCES_COUNT = 16
-# Where what leaves the cells is kept in memory, bringing it back costs little beside reading it again.
-_LEAST_REMEMBERED_COUNT, _REMEMBERED_COST = 256, 0.02
+# Where what leaves the cells is kept in memory, bringing it back costs little beside reading it again: fewer are not
+# worth the speed.
+_LEAST_REMEMBERED_COUNT, _REMEMBERED_COST = 256, 0.005
 # Where it would be lost.
 _LEAST_ONLY_COUNT, _ONLY_COST = 2048, 0.05
 _KV_TYPES = {"f16": native.GGML_TYPE_F16, "q8_0": native.GGML_TYPE_Q8_0}
@@ -165,17 +166,19 @@ def engine_fingerprint(spec: EngineSpec) -> str:
 
 
 def remembered_cells_count(*, parameters_count: int, heads_count: int, kept_in_memory: bool) -> int:
-    """How many cells may be kept of sequences that are not at work, for about a fiftieth of the speed.
+    """How many cells may be kept of sequences that are not at work.
 
-    Where what leaves the cells is not `kept_in_memory` it is a twentieth: what is lost must be computed again.
-    Every row looks at the mask of every used cell, in each head of each layer. Measured on a CPU
-    (`tests/bench/bench_choosing.py`): a cell costs 1.2 ns a head, a row 58 ns for 1,000 parameters.
+    Every row looks at the mask of every cell up to the last that is used, in each head of each layer. Measured on a CPU
+    (`tests/bench/bench_choosing.py`): a cell costs 1.2 ns a head, a row 58 ns for 1,000 parameters. That is while the
+    kept cells lie together; after some streams at once they lie scattered, and the free ones between them cost as much.
+    So where what leaves the cells is `kept_in_memory` only a two-hundredth of the speed is given for it, and nothing
+    where that keeps too little. Elsewhere it is a twentieth, since what is lost must be computed again.
     """
     row_ns, cell_ns = 0.058 * parameters_count, 1.2 * max(1, heads_count)
-    least_count, cost = (
-        (_LEAST_REMEMBERED_COUNT, _REMEMBERED_COST) if kept_in_memory else (_LEAST_ONLY_COUNT, _ONLY_COST)
-    )
-    return max(least_count, int(cost * row_ns / cell_ns))
+    if not kept_in_memory:
+        return max(_LEAST_ONLY_COUNT, int(_ONLY_COST * row_ns / cell_ns))
+    count = int(_REMEMBERED_COST * row_ns / cell_ns)
+    return count if count >= _LEAST_REMEMBERED_COUNT else 0
 
 
 def _slots_count(spec: EngineSpec) -> int:

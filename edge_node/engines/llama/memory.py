@@ -7,9 +7,13 @@ is made with a unified cache and no more sequences than that (`library`).
 from __future__ import annotations
 
 import ctypes
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from llama_cpp import llama_cpp as native
+
+if TYPE_CHECKING:
+    from edge_node.engines.llama.prefix_file import State
 
 
 class KvMemory:
@@ -40,17 +44,22 @@ class KvMemory:
         first = native.llama_memory_seq_pos_min(self._memory, sequence)
         return first, native.llama_memory_seq_pos_max(self._memory, sequence) + 1
 
-    def save(self, sequence: int) -> bytes:
+    def save(self, sequence: int) -> State:
         """A sequence's whole state; empty when there is none to save."""
         size = native.llama_state_seq_get_size(self._context, sequence)
-        buffer = (ctypes.c_uint8 * size)()
-        written = native.llama_state_seq_get_data(self._context, buffer, size, sequence)
-        return bytes(memoryview(buffer)[:written])
+        # Not cleared first and not copied after: what leaves the cells does so between two steps.
+        state = np.empty(size, np.uint8)
+        written = native.llama_state_seq_get_data(self._context, _address(state), size, sequence)
+        return state[:written].data
 
-    def restore(self, sequence: int, state: bytes) -> bool:
+    def restore(self, sequence: int, state: State) -> bool:
         """Put a saved state into an empty sequence; False when it does not fit, and then nothing is there."""
-        buffer = (ctypes.c_uint8 * len(state)).from_buffer_copy(state)
-        if native.llama_state_seq_set_data(self._context, buffer, len(state), sequence) == len(state):
+        source = _address(np.frombuffer(state, np.uint8))
+        if native.llama_state_seq_set_data(self._context, source, len(state), sequence) == len(state):
             return True
         native.llama_memory_seq_rm(self._memory, sequence, -1, -1)
         return False
+
+
+def _address(state: np.ndarray[Any, np.dtype[np.uint8]]) -> Any:
+    return ctypes.cast(state.ctypes.data, ctypes.POINTER(ctypes.c_uint8))

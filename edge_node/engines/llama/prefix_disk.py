@@ -28,6 +28,8 @@ from registry.durable import sync
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from edge_node.engines.llama.prefix_file import State
+
 # What else lies beside the prefixes: how many deterministic answers may share a batch (`determinism`).
 ROWS_NAME = "deterministic_rows.json"
 _TEMPORARY = ".new"
@@ -84,7 +86,7 @@ class PrefixDisk:
         return payload
 
     def write(
-        self, scope: str | None, start: int, tokens: list[int], payload: bytes
+        self, scope: str | None, start: int, tokens: list[int], payload: State
     ) -> Future[Stored | None]:
         """Keep a stretch, in a while; None when the disk does not take it."""
         return self._thread.submit(self._write, scope, start, tokens, payload)
@@ -116,7 +118,7 @@ class PrefixDisk:
             raise PrefixFileInvalidError("cut short")
         return Stored(path, head, status.st_size, status.st_mtime_ns)
 
-    def _write(self, scope: str | None, start: int, tokens: list[int], payload: bytes) -> Stored | None:
+    def _write(self, scope: str | None, start: int, tokens: list[int], payload: State) -> Stored | None:
         head = head_of(self._identity, scope, start, tokens, payload)
         path = self._directory / file_name(self._identity, scope, start, tokens)
         temporary = path.with_name(path.name + _TEMPORARY)

@@ -30,6 +30,8 @@ _MAGIC = b"EDGEKV1\n"
 _LENGTH = struct.Struct("<I")
 _HEAD_LIMIT_BYTES = 1 << 24
 _DIGEST_BYTES = 32
+# What llama.cpp gave out for some positions.
+State = bytes | memoryview
 
 
 class PrefixFileInvalidError(EngineFailedError):
@@ -59,7 +61,7 @@ class Head(Struct, frozen=True, kw_only=True):
         return ids
 
 
-def head_of(identity: str, scope: str | None, start: int, tokens: list[int], payload: bytes) -> Head:
+def head_of(identity: str, scope: str | None, start: int, tokens: list[int], payload: State) -> Head:
     """The head of a file with this payload."""
     return Head(
         identity=identity,

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from edge_node.engines import CachedFrom
     from edge_node.engines.llama.prefix_disk import PrefixDisk, Stored
+    from edge_node.engines.llama.prefix_file import State
     from edge_node.engines.llama.prefix_tree import Node
     from edge_node.engines.llama.sequences import Sequences
     from edge_node.engines.llama.slots import Slot
@@ -229,7 +230,7 @@ class RadixPrefixes:
         if self._make_space(Tier.MEMORY, len(state)):
             self._tree.keep_copy(Tier.MEMORY, node, Copy(node.start, node.end, len(state), state))
 
-    def _state(self, node: Node, start: int) -> bytes:
+    def _state(self, node: Node, start: int) -> State:
         slot = self._slots[self._holder(node)]
         return self._sequences.save_stretch(slot, start, node.end, scratch=self._scratch)
 
@@ -276,9 +277,9 @@ class RadixPrefixes:
             self._sequences.copy(slot, holder, whole.end)
             self._keep(holder, whole, held)
 
-    def _payload(self, tier: Tier, copy: Copy) -> bytes | None:
+    def _payload(self, tier: Tier, copy: Copy) -> State | None:
         if tier is Tier.MEMORY:
-            state: bytes = copy.value
+            state: State = copy.value
             return state
         if tier is Tier.DISK and self._disk is not None:
             return self._disk.read(copy.value)

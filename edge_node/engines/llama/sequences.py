@@ -10,6 +10,8 @@ from edge_node.engines.llama.slots import Slot
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from edge_node.engines.llama.prefix_file import State
+
 
 class Memory(Protocol):
     """Native memory (`memory.KvMemory`)."""
@@ -29,10 +31,10 @@ class Memory(Protocol):
     def span(self, sequence: int) -> tuple[int, int]:
         """The first position that a sequence has, and the one after its last."""
 
-    def save(self, sequence: int) -> bytes:
+    def save(self, sequence: int) -> State:
         """A sequence's whole state."""
 
-    def restore(self, sequence: int, state: bytes) -> bool:
+    def restore(self, sequence: int, state: State) -> bool:
         """Put a saved state into an empty sequence."""
 
 
@@ -84,11 +86,11 @@ class Sequences:
         self.cells.share(target.cells)
         return True
 
-    def save(self, slot: Slot) -> bytes:
+    def save(self, slot: Slot) -> State:
         """The state of all its tokens, 10 to 100 KB each."""
         return self._memory.save(slot.index)
 
-    def restore(self, slot: Slot, tokens: Sequence[int], state: bytes) -> bool:
+    def restore(self, slot: Slot, tokens: Sequence[int], state: State) -> bool:
         """Put the saved state of these tokens into an empty sequence; False when it does not fit."""
         assert not slot.cached, "only an empty sequence takes a saved state"
         if len(tokens) > self.cells.free_count or not self._memory.restore(slot.index, state):
@@ -108,7 +110,7 @@ class Sequences:
         self.cells.drop(slot.cells[:count])
         slot.cells[:count] = source.cells[:count]
 
-    def save_stretch(self, slot: Slot, start: int, end: int, *, scratch: Slot) -> bytes:
+    def save_stretch(self, slot: Slot, start: int, end: int, *, scratch: Slot) -> State:
         """The state of the tokens from `start` to `end`."""
         self._memory.copy_part(slot.index, scratch.index, start, end)
         state = self._memory.save(scratch.index)
@@ -116,7 +118,7 @@ class Sequences:
         return state
 
     def append_stretch(
-        self, slot: Slot, tokens: Sequence[int], state: bytes, *, span: tuple[int, int], scratch: Slot
+        self, slot: Slot, tokens: Sequence[int], state: State, *, span: tuple[int, int], scratch: Slot
     ) -> bool:
         """Let a sequence go on with `tokens`, out of the saved state of the positions `span`; False if it does not fit.
 

@@ -39,15 +39,20 @@ def test_large_models_may_remember_more():
     assert 15_000 < remembered_cells_count(**large, kept_in_memory=False) < 25_000
 
 
-def test_fewer_cells_remember_where_memory_keeps_what_leaves_them():
-    # 2,048 cells of this model cost an answer that runs alone a sixteenth of its speed.
-    assert remembered_cells_count(parameters_count=135_000_000, heads_count=270, kept_in_memory=True) == 483
-    assert (
-        remembered_cells_count(parameters_count=20_000_000, heads_count=270, kept_in_memory=True) == 256
-    )  # enough for a turn of a chat, however small the model
-    assert (
-        remembered_cells_count(parameters_count=8_000_000_000, heads_count=1024, kept_in_memory=True) > 4096
+@pytest.mark.parametrize(
+    ("parameters_count", "heads_count", "least_count", "most_count"),
+    [
+        (20_000_000, 48, 0, 0),
+        (135_000_000, 270, 0, 0),  # 512 scattered cells cost this one a tenth of an answer's speed
+        (1_200_000_000, 512, 256, 1024),
+        (8_000_000_000, 1024, 1024, 4096),
+    ],
+)
+def test_small_models_remember_in_memory_alone(parameters_count, heads_count, least_count, most_count):
+    count = remembered_cells_count(
+        parameters_count=parameters_count, heads_count=heads_count, kept_in_memory=True
     )
+    assert least_count <= count <= most_count
 
 
 def gpu_spec(**more):
