@@ -223,8 +223,8 @@ class RadixPrefixes:
     # ---- copies
 
     def _spill(self, node: Node) -> None:
-        """Copy a stretch that leaves the cells to memory, if it is nowhere else and worth it."""
-        if node.copies or len(node.edge) < LEAST_IN_MEMORY_TOKENS or not self._limits[Tier.MEMORY]:
+        """Copy a stretch that leaves the cells to memory, if it is worth it: a file is slower to come back from."""
+        if Tier.MEMORY in node.copies or len(node.edge) < LEAST_IN_MEMORY_TOKENS or not self._limits[Tier.MEMORY]:
             return
         state = self._state(node, node.start)
         if self._make_space(Tier.MEMORY, len(state)):

@@ -313,6 +313,17 @@ def test_where_prompts_fork_the_beginning_outlives_the_process(tmp_path):
     bench.store.close()
 
 
+def test_what_came_from_a_file_comes_from_memory_the_next_time(tmp_path):
+    kept_on_disk(tmp_path)
+    bench = reopened(tmp_path, memory_limit_bytes=1000)
+    assert bench.run([1, 2, 3, 7]).source == "disk"
+    bench.store.shed(100)
+    assert not bench.native.cells
+    assert bench.run([1, 2, 3, 8]).source == "memory"
+    bench.check()
+    bench.store.close()
+
+
 def test_a_single_conversation_is_not_written(tmp_path):
     bench = reopened(tmp_path)
     bench.run([1, 2, 3])
