@@ -224,7 +224,11 @@ class RadixPrefixes:
 
     def _spill(self, node: Node) -> None:
         """Copy a stretch that leaves the cells to memory, if it is worth it: a file is slower to come back from."""
-        if Tier.MEMORY in node.copies or len(node.edge) < LEAST_IN_MEMORY_TOKENS or not self._limits[Tier.MEMORY]:
+        if (
+            Tier.MEMORY in node.copies
+            or len(node.edge) < LEAST_IN_MEMORY_TOKENS
+            or not self._limits[Tier.MEMORY]
+        ):
             return
         state = self._state(node, node.start)
         if self._make_space(Tier.MEMORY, len(state)):
