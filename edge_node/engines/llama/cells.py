@@ -37,6 +37,10 @@ class Cells:
         for cell in cells:
             self._holders_count[cell] += 1
 
+    def are_shared(self, cells: Sequence[int]) -> bool:
+        """More than one sequence holds some of these."""
+        return any(self._holders_count[cell] > 1 for cell in cells)
+
     def drop(self, cells: Sequence[int]) -> None:
         """One sequence less holds these."""
         holders_count, free = self._holders_count, self._free

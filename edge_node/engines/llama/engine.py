@@ -16,6 +16,7 @@ from edge_node.engines.llama.admission import Admission
 from edge_node.engines.llama.array_chooser import ArrayChooser, suits
 from edge_node.engines.llama.batch import Decoder, Outcome
 from edge_node.engines.llama.determinism import certified_rows, open_lane
+from edge_node.engines.llama.gathering import Gathering
 from edge_node.engines.llama.generation import Generation, answer_limit_tokens
 from edge_node.engines.llama.library import NativeLog, engine_fingerprint, open_model
 from edge_node.engines.llama.memory import KvMemory
@@ -71,6 +72,7 @@ class LlamaEngine:
             remembered_limit_count=opened.remembered_cells_count,
             saved_limit_bytes=SAVED_LIMIT_BYTES,
         )
+        self._gathering = Gathering(self._sequences, scratch=self._opened_store.scratch, clock=time.monotonic)
         self._pace = Pace(CHUNK_TOKENS)
         self._unsaid: list[Event] = []
         self._spec = spec
@@ -251,13 +253,7 @@ class LlamaEngine:
         for share, part in zip(shares, parts, strict=True):
             self._sequences.extend(self._sequences.slots[share.slot], part)
         self._admission.computed(shares)
-        rows_count, took_s = sum(share.count for share in shares), time.monotonic() - began_s
-        if all(share.count == share.scores_count for share in shares):
-            self._speculation.stepped(answers_count=len(shares), rows_count=rows_count, took_s=took_s)
-        else:
-            self._pace.note(rows_count, took_s)
-            for generation, share in zip(generations, shares, strict=True):
-                generation.read_s += took_s * share.count / rows_count
+        self._note_step(generations, shares, guessed, time.monotonic() - began_s)
         said: list[Event] = []
         row = 0
         for generation, share, guess in zip(generations, shares, guessed, strict=True):
@@ -265,6 +261,25 @@ class LlamaEngine:
             if share.wants_scores:
                 said.extend(self._take(generation, guess, row - share.scores_count))
         return said
+
+    def _note_step(
+        self,
+        generations: Sequence[Generation],
+        shares: Sequence[Share],
+        guessed: Sequence[list[int]],
+        took_s: float,
+    ) -> None:
+        """Learn from how long a step took, and move cells where answers wrote them by turns."""
+        rows_count = sum(share.count for share in shares)
+        if any(share.count != share.scores_count for share in shares):
+            self._pace.note(rows_count, took_s)
+            for generation, share in zip(generations, shares, strict=True):
+                generation.read_s += took_s * share.count / rows_count
+            return
+        self._speculation.stepped(answers_count=len(shares), rows_count=rows_count, took_s=took_s)
+        if not any(guessed):
+            slots = [self._sequences.slots[share.slot] for share in shares]
+            self._gathering.stepped(slots, took_s=took_s)
 
     def _take(self, generation: Generation, guess: list[int], row: int) -> list[Event]:
         """The token that the scores of `row` give, and further ones for as long as they are those that were guessed."""

@@ -13,13 +13,19 @@ from edge_node.engines.llama.radix_prefixes import RadixPrefixes
 
 if TYPE_CHECKING:
     from edge_node.engines.llama.sequences import Sequences
+    from edge_node.engines.llama.slots import Slot
     from edge_node.engines.spec import EngineSpec
 
 
 class OpenStore(NamedTuple):
-    """A store, and how many of the release's own prefixes it can use and cannot."""
+    """A store, and how many of the release's own prefixes it can use and cannot.
+
+    Attributes:
+        scratch: a sequence that is empty between two calls, where cells can be moved through one.
+    """
 
     store: PrefixStore
+    scratch: Slot | None = None
     usable_count: int = 0
     unusable_count: int = 0
 
@@ -39,4 +45,4 @@ def open_store(spec: EngineSpec, sequences: Sequences, *, slots_count: int, copi
         disk_limit_bytes=spec.prefix_limit_bytes,
         published=usable,
     )
-    return OpenStore(store, len(usable), unusable_count)
+    return OpenStore(store, store.scratch, len(usable), unusable_count)

@@ -52,6 +52,9 @@ class RadixPrefixes:
         memory_limit_bytes: what stretches that left the cells may take in memory.
         disk: where stretches outlive the process, with what is there already; None keeps none.
         published: files of the release with prefixes for everyone.
+
+    Attributes:
+        scratch: the last sequence, empty between two calls, to move cells through.
     """
 
     def __init__(
@@ -64,7 +67,7 @@ class RadixPrefixes:
         published: Iterable[Stored] = (),
     ) -> None:
         self._sequences = sequences
-        *self._slots, self._scratch = sequences.slots
+        *self._slots, self.scratch = sequences.slots
         self._tree = PrefixTree()
         self._limits = {Tier.MEMORY: memory_limit_bytes, Tier.DISK: disk_limit_bytes}
         self._disk = disk
@@ -236,7 +239,7 @@ class RadixPrefixes:
 
     def _state(self, node: Node, start: int) -> State:
         slot = self._slots[self._holder(node)]
-        return self._sequences.save_stretch(slot, start, node.end, scratch=self._scratch)
+        return self._sequences.save_stretch(slot, start, node.end, scratch=self.scratch)
 
     def _bring_back(self, slot: Slot, node: Node) -> None:
         """Continue a sequence out of copies to the end of `node`, as far as they are good."""
@@ -265,7 +268,7 @@ class RadixPrefixes:
         state = self._payload(tier, copy)
         span = (copy.start, copy.end)
         if state is not None and self._sequences.append_stretch(
-            slot, tokens, state, span=span, scratch=self._scratch
+            slot, tokens, state, span=span, scratch=self.scratch
         ):
             return True
         users = [node for node in self._tree.nodes() if node.copies.get(tier) is copy]

@@ -135,3 +135,22 @@ class Sequences:
             self.extend(slot, tokens)
         self._memory.forget(scratch.index, 0)
         return fits
+
+    def gather(self, slots: Sequence[Slot], count: int, *, scratch: Slot) -> bool:
+        """Lay the last `count` tokens of each sequence in cells side by side, where nobody shares them.
+
+        False when some could not be put back, and their sequences are shorter now.
+        """
+        moved: list[tuple[Slot, int, list[int], State]] = []
+        for slot in slots:
+            start = max(0, len(slot.cached) - count)
+            if slot.cells and not self.cells.are_shared(slot.cells[start:]):
+                state = self.save_stretch(slot, start, len(slot.cached), scratch=scratch)
+                moved.append((slot, start, slot.cached[start:], state))
+        for slot, start, _, _ in moved:
+            self.cut(slot, start)
+        lost_count = sum(
+            not self.append_stretch(slot, tokens, state, span=(start, start + len(tokens)), scratch=scratch)
+            for slot, start, tokens, state in moved
+        )
+        return not lost_count
