@@ -20,6 +20,8 @@ EVERY_STEPS_COUNT = 32
 LEAST_ANSWERS_COUNT = 4
 # Of the time of the steps. Values that are kept transposed, or that are on another device, are slow to move.
 _LIMIT_COST = 0.02
+# Moves that are judged together: one alone may have waited for a processor that others kept busy.
+JUDGED_COUNT = 4
 
 
 class Gathering:
@@ -35,7 +37,9 @@ class Gathering:
         self._scratch = scratch
         self._clock = clock
         self._steps_count = 0
+        self._moves_count = 0
         self._steps_s = 0.0
+        self._moving_s = 0.0
 
     def stepped(self, slots: Sequence[Slot], *, took_s: float) -> None:
         """A step of one row for each of these sequences is done and took this long; now their cells may move."""
@@ -43,10 +47,17 @@ class Gathering:
             return
         self._steps_count += 1
         self._steps_s += took_s
-        if self._steps_count < EVERY_STEPS_COUNT:
-            return
+        if self._steps_count == EVERY_STEPS_COUNT:
+            self._steps_count = 0
+            self._move(slots, self._scratch)
+
+    def _move(self, slots: Sequence[Slot], scratch: Slot) -> None:
         began_s = self._clock()
-        whole = self._sequences.gather(slots, EVERY_STEPS_COUNT, scratch=self._scratch)
-        if not whole or self._clock() - began_s > _LIMIT_COST * self._steps_s:
+        whole = self._sequences.gather(slots, EVERY_STEPS_COUNT, scratch=scratch)
+        self._moving_s += self._clock() - began_s
+        self._moves_count += 1
+        judged = self._moves_count == JUDGED_COUNT
+        if not whole or (judged and self._moving_s > _LIMIT_COST * self._steps_s):
             self._scratch = None
-        self._steps_count, self._steps_s = 0, 0.0
+        if judged:
+            self._moves_count, self._steps_s, self._moving_s = 0, 0.0, 0.0

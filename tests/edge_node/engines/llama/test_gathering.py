@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from edge_node.engines.llama.gathering import EVERY_STEPS_COUNT, LEAST_ANSWERS_COUNT, Gathering
+from edge_node.engines.llama.gathering import EVERY_STEPS_COUNT, JUDGED_COUNT, LEAST_ANSWERS_COUNT, Gathering
 from edge_node.engines.llama.sequences import Sequences
 from tests.edge_node.engines.llama.unified_cells import UnifiedCells
 
@@ -76,13 +76,22 @@ def test_nothing_moves_without_need_or_means(reason):
     answers.check()
 
 
-def test_where_moving_is_slow_it_happens_once():
+def test_where_moving_is_slow_it_ends():
     answers = Answers(move_s=1.0)
-    answers.step(EVERY_STEPS_COUNT)
+    answers.step(JUDGED_COUNT * EVERY_STEPS_COUNT)
     scattered_count = answers.scattered_count()
-    assert scattered_count < 2 * LEAST_ANSWERS_COUNT
+    assert scattered_count < (JUDGED_COUNT + 1) * LEAST_ANSWERS_COUNT
     answers.step(EVERY_STEPS_COUNT)
     assert answers.scattered_count() > scattered_count + 100
+    answers.check()
+
+
+def test_one_slow_move_among_quick_ones_is_forgiven():
+    answers = Answers(move_s=0.2)
+    answers.step(EVERY_STEPS_COUNT)
+    answers.move_s = 0.0
+    answers.step(2 * JUDGED_COUNT * EVERY_STEPS_COUNT)
+    assert answers.scattered_count() < (2 * JUDGED_COUNT + 2) * LEAST_ANSWERS_COUNT
     answers.check()
 
 
